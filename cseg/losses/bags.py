@@ -1,0 +1,155 @@
+"""The two normal forms that every backend computes.
+
+Each scope becomes G independent bags of pixels. Shape suffixes: B images, P pixels of an image,
+G bags, N anchors of a bag, M candidates of a bag, D channels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CandidateBags:
+    """Anchors against candidates: the paper's form, where every candidate is in the denominator.
+
+    With s_pk = x_p·y_k / temperature, an anchor p of label c contributes
+    `logsumexp_k s_pk - mean_{q: label c} s_pq`, where k runs over the first `shared` candidates
+    and over the others of label c.
+
+    Attributes:
+        anchors_GND: features of the anchors.
+        anchor_labels_GN: their labels, int64.
+        cands_GMD: features of the candidates.
+        cand_labels_GM: their labels, int64.
+        shared: how many candidates (the first ones) enter every anchor's denominator.
+        images_per_bag: the anchors of a bag are this many images of equal size, one after another.
+        total_images: the sum over images is divided by this number.
+    """
+
+    anchors_GND: Tensor
+    anchor_labels_GN: Tensor
+    cands_GMD: Tensor
+    cand_labels_GM: Tensor
+    shared: int
+    images_per_bag: int
+    total_images: int
+
+
+@dataclass(frozen=True)
+class PixelBags:
+    """Pixels against each other: the released form, one positive + negatives in a denominator.
+
+    Anchor p contributes the mean over q of its label (itself included) of
+    `softplus(n_p - s_pq)`, `n_p = logsumexp s_pk` over k of other labels on p's side of the bag.
+
+    Attributes:
+        feats_GND: features.
+        labels_GN: their labels, int64.
+        split: pixels before this index are one side, the others the second side.
+        total_images: the sum over bags of the mean over valid anchors is divided by this number.
+    """
+
+    feats_GND: Tensor
+    labels_GN: Tensor
+    split: int
+    total_images: int
+
+
+def anchor_weights(valid_GN: Tensor, images_per_bag: int, total_images: int, dtype) -> Tensor:
+    """Weight of each anchor (G,N): 1 / valid anchors of its image / images; 0 where not valid."""
+    per_image = valid_GN.view(valid_GN.shape[0], images_per_bag, -1)
+    count = per_image.sum(-1, keepdim=True).clamp_(min=1)
+    return (per_image.to(dtype) / (count * total_images)).view_as(valid_GN)
+
+
+def random_derangement(size: int, generator: torch.Generator | None = None) -> Tensor:
+    """Uniform random permutation (int64, on the CPU) without fixed points; [0] where size is 1."""
+    device = "cpu" if generator is None else generator.device
+    here = torch.arange(size)
+    while True:  # accepted with probability 1/e
+        perm = torch.randperm(size, generator=generator, device=device).cpu()
+        if size == 1 or not (perm == here).any():
+            return perm
+
+
+class _TakeImages(torch.autograd.Function):
+    """feats[partner], whose gradient adds up in a fixed order on every device."""
+
+    @staticmethod
+    def forward(ctx, feats_BPD: Tensor, partner: tuple[int, ...]) -> Tensor:
+        ctx.partner = partner
+        return feats_BPD[list(partner)]
+
+    @staticmethod
+    def backward(ctx, grad_BPD: Tensor):
+        out = torch.zeros_like(grad_BPD)
+        for i, j in enumerate(ctx.partner):
+            out[j] += grad_BPD[i]
+        return out, None
+
+
+def candidate_bags(
+    feats_BPD: Tensor,
+    labels_BP: Tensor,
+    other_BPD: Tensor,
+    other_labels_BP: Tensor,
+    scope: str,
+    partner: Tensor | None,
+    ignore_index: int,
+) -> CandidateBags:
+    """Bags of the paper's form: one per image, or one of all images under "batch"."""
+    images = feats_BPD.shape[0]
+    shared = other_BPD.shape[1]
+    if scope == "within":
+        cands, cand_labels = other_BPD, other_labels_BP
+    elif scope == "cross":
+        # An image paired with itself has no second image: its labels there are ignored.
+        partner_labels = other_labels_BP[partner].clone()
+        alone = partner == torch.arange(images)
+        partner_labels[alone.to(partner_labels.device)] = ignore_index
+        taken = _TakeImages.apply(other_BPD, tuple(partner.tolist()))
+        cands = torch.cat([other_BPD, taken], 1)
+        cand_labels = torch.cat([other_labels_BP, partner_labels], 1)
+    else:
+        flat = other_BPD.flatten(0, 1)[None]
+        return CandidateBags(
+            feats_BPD.flatten(0, 1)[None],
+            labels_BP.flatten()[None],
+            flat,
+            other_labels_BP.flatten()[None],
+            flat.shape[1],
+            images,
+            images,
+        )
+    return CandidateBags(feats_BPD, labels_BP, cands, cand_labels, shared, 1, images)
+
+
+def pixel_bags(
+    feats_BPD: Tensor,
+    labels_BP: Tensor,
+    other_BPD: Tensor | None,
+    other_labels_BP: Tensor | None,
+    scope: str,
+    partner: Tensor | None,
+) -> list[PixelBags]:
+    """Bags of the released form, as lists of equal-sized bags whose losses add up."""
+    images, pixels, _ = feats_BPD.shape
+    if scope == "within":
+        bags = [PixelBags(feats_BPD, labels_BP, pixels, images)]
+        if other_BPD is not None:
+            bags.append(PixelBags(other_BPD, other_labels_BP, other_BPD.shape[1], images))
+        return bags
+    if scope == "cross":
+        if other_BPD is None:
+            other_BPD, other_labels_BP = feats_BPD, labels_BP
+        taken = _TakeImages.apply(other_BPD, tuple(partner.tolist()))
+        both = torch.cat([feats_BPD, taken], 1)
+        labels = torch.cat([labels_BP, other_labels_BP[partner]], 1)
+        return [PixelBags(both, labels, pixels, images)]
+    flat, labels = feats_BPD.flatten(0, 1), labels_BP.flatten()
+    if other_BPD is not None:
+        flat = torch.cat([flat, other_BPD.flatten(0, 1)])
+        labels = torch.cat([labels, other_labels_BP.flatten()])
+    return [PixelBags(flat[None], labels[None], flat.shape[0], 1)]

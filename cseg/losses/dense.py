@@ -1,0 +1,60 @@
+"""The loss written as its equations, with every pair of pixels in memory: the oracle.
+
+Plain autograd in the dtype of the bags, O(N·M) memory; made to be read and to be checked against.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cseg.losses.bags import CandidateBags, PixelBags, anchor_weights
+
+
+def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -> Tensor:
+    """Compute the paper's loss (eq. of the within- and cross-image losses), a scalar.
+
+    -1/N Σ_p 1/N_pos(p) Σ_{q: y_q = y_p} log( e_pq / Σ_k e_pk ), e = exp(x·y / temperature).
+    """
+    sim = _wide(bags.anchors_GND) @ _wide(bags.cands_GMD).mT / temperature
+    labels, cand_labels = bags.anchor_labels_GN[:, :, None], bags.cand_labels_GM[:, None, :]
+    real = (labels != ignore_index) & (cand_labels != ignore_index)
+    positive = real & (labels == cand_labels)
+    shared = torch.arange(sim.shape[2], device=sim.device) < bags.shared
+    enters = positive | (real & shared)
+
+    count = positive.sum(2)
+    weights = anchor_weights(count > 0, bags.images_per_bag, bags.total_images, sim.dtype)
+    mean_positive = (sim * positive).sum(2) / count.clamp(min=1)
+    per_anchor = _masked_logsumexp(sim, enters) - mean_positive
+    return torch.where(weights > 0, per_anchor * weights, 0).sum()
+
+
+def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor:
+    """Compute the released loss, a scalar.
+
+    1/N Σ_p 1/N_pos(p) Σ_{q: y_q = y_p} -log( e_pq / (e_pq + Σ_{k: y_k ≠ y_p, same side} e_pk) ).
+    """
+    feats = _wide(bags.feats_GND)
+    sim = feats @ feats.mT / temperature
+    real = bags.labels_GN != ignore_index
+    real = real[:, :, None] & real[:, None, :]
+    same = bags.labels_GN[:, :, None] == bags.labels_GN[:, None, :]
+    first = torch.arange(sim.shape[1], device=sim.device) < bags.split
+    same_side = first[:, None] == first[None, :]
+    positive, negative = real & same, real & ~same & same_side
+
+    count = positive.sum(2)
+    weights = anchor_weights(count > 0, 1, bags.total_images, sim.dtype)
+    log_negatives = _masked_logsumexp(sim, negative)
+    pair = -F.logsigmoid(sim - log_negatives[:, :, None])  # softplus(n - s) without its cut-off
+    per_anchor = torch.where(positive, pair, 0).sum(2) / count.clamp(min=1)
+    return (per_anchor * weights).sum()
+
+
+def _wide(feats: Tensor) -> Tensor:
+    return feats if feats.dtype == torch.float64 else feats.float()
+
+
+def _masked_logsumexp(sim: Tensor, mask: Tensor) -> Tensor:
+    """Logsumexp over the last axis where mask holds; hugely negative but finite where nowhere."""
+    return sim.masked_fill(~mask, torch.finfo(sim.dtype).min / 4).logsumexp(2)

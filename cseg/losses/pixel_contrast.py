@@ -1,0 +1,282 @@
+"""Label-based contrast between the pixels of images: the public function and its nn.Module face."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cseg.errors import CsegError
+from cseg.losses import bags as forms
+
+SCOPES = ("within", "cross", "batch")
+DENOMINATORS = ("all", "negatives")
+BACKENDS = ("auto", "dense", "tiled", "triton")
+
+
+class LossInputError(CsegError, ValueError):
+    """A tensor of the wrong shape or dtype, or an unknown option, given to the loss."""
+
+
+def pixel_contrast_loss(
+    feats: Tensor,
+    labels: Tensor,
+    other_feats: Tensor | None = None,
+    other_labels: Tensor | None = None,
+    *,
+    scope: str = "within",
+    denominator: str = "all",
+    temperature: float = 0.07,
+    ignore_index: int = 255,
+    partner: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    backend: str = "auto",
+) -> Tensor:
+    """Supervised contrastive loss over all pixels, exact, in memory linear in the pixels.
+
+    Source: Zhao et al., "Contrastive Learning for Label Efficient Semantic Segmentation", ICCV
+    2021. With s_pq = f_p·f_q / temperature and e = exp(s), an anchor pixel p of label c costs
+
+    denominator="all" (the paper): mean over positives q of `-log(e_pq / Σ_k e_pk)`. Anchors are
+    the pixels of `feats[i]`; candidates k those of `other_feats[i]` ("within"), also the pixels of
+    label c of `other_feats[partner[i]]` ("cross"; an image paired with itself falls back to
+    "within"), or those of all images ("batch"). Positives are the candidates of label c.
+
+    denominator="negatives" (the authors' release): mean over positives q of
+    `-log(e_pq / (e_pq + Σ_k e_pk))`, k over the pixels of other labels in p's image. Anchors and
+    candidates are one set, self-pairs included: each view by itself, the two losses added
+    ("within"); `feats[i]` with `other_feats[partner[i]]`, where negatives come from p's own image
+    only ("cross"); all pixels of both views in one bag ("batch").
+
+    The mean runs over each image's valid anchors (not ignored, at least one positive), then over
+    images; an image without valid anchors counts as 0. Under "cross"/"negatives" a pair, and under
+    "batch"/"negatives" the whole bag, takes the place of the image. Features are used as given:
+    normalise them yourself, or use `PixelContrastLoss`.
+
+    With torch.distributed running, scope="batch" gathers the pixels of all ranks (equal shapes on
+    each); every rank returns the loss of the whole batch, and the gradient of its own features is
+    what one process would have computed. DistributedDataParallel averages over ranks: multiply
+    the loss by the number of ranks there.
+
+    Args:
+        feats: (B,D,H,W) or (B,P,D), any float dtype; half types are accumulated in float32.
+        labels: (B,H,W) or (B,P), any integer dtype and any values.
+        other_feats: the distorted views in the same batch order, same B and D (the number of
+            pixels may differ if `other_labels` is given); None takes `feats` themselves.
+        other_labels: labels of `other_feats`; None takes `labels`.
+        scope: "within", "cross" or "batch".
+        denominator: "all" (the paper's) or "negatives" (the release's).
+        temperature: divides the similarities, > 0; 0.07 is the release's.
+        ignore_index: pixels of this label take part in nothing.
+        partner: (B,) int64, the image paired with each under scope="cross"; None draws a random
+            derangement from `generator`.
+        generator: source of the derangement; None uses torch's global one.
+        backend: "dense" (all pairs in memory, plain autograd), "tiled" (PyTorch, lean), "triton"
+            (fused CUDA kernels) or "auto".
+
+    Returns:
+        Scalar tensor, float64 for float64 features and float32 otherwise.
+
+    Raises:
+        LossInputError: a wrong shape, dtype or option, by name.
+    """
+    _check_choice("scope", scope, SCOPES)
+    _check_choice("denominator", denominator, DENOMINATORS)
+    _check_choice("backend", backend, BACKENDS)
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise LossInputError(f"temperature must be a positive number, not {temperature!r}")
+    if other_feats is None and other_labels is not None:
+        raise LossInputError("other_labels is given without other_feats; give both or neither")
+    if other_labels is None:
+        other_labels = labels
+    feats, labels = _flatten("feats", feats, "labels", labels)
+    if other_feats is not None:
+        other_feats, other_labels = _flatten(
+            "other_feats", other_feats, "other_labels", other_labels
+        )
+        _check_views(feats, other_feats)
+    if scope == "cross":
+        partner = _checked_partner(partner, feats.shape[0], generator)
+
+    kernels = _backend(backend, feats)
+    with torch.autocast(feats.device.type, enabled=False):
+        if denominator == "all":
+            if other_feats is None:
+                other_feats, other_labels = feats, labels
+            bags = forms.candidate_bags(
+                feats, labels, other_feats, other_labels, scope, partner, ignore_index
+            )
+            return kernels.candidate_loss(bags, temperature, ignore_index)
+        groups = forms.pixel_bags(feats, labels, other_feats, other_labels, scope, partner)
+        return sum(kernels.pixel_loss(group, temperature, ignore_index) for group in groups)
+
+
+class PixelContrastLoss(nn.Module):
+    """`pixel_contrast_loss` as a module: resizes to a grid, normalises, then contrasts.
+
+    Args:
+        grid: (height, width) that features (bilinear) and labels (nearest), both with
+            align_corners=True as in the authors' release, are resized to; None leaves them.
+        normalize: scale every pixel's feature vector to length 1.
+        scope: see `pixel_contrast_loss`, as for all further options.
+        denominator: the paper's "all" or the release's "negatives".
+        temperature: divides the similarities.
+        ignore_index: label that takes part in nothing.
+        generator: source of the random pairing of images.
+        backend: "auto", "dense", "tiled" or "triton".
+    """
+
+    def __init__(
+        self,
+        grid: tuple[int, int] | None = (65, 65),
+        *,
+        normalize: bool = True,
+        scope: str = "within",
+        denominator: str = "all",
+        temperature: float = 0.07,
+        ignore_index: int = 255,
+        generator: torch.Generator | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        _check_choice("scope", scope, SCOPES)
+        _check_choice("denominator", denominator, DENOMINATORS)
+        _check_choice("backend", backend, BACKENDS)
+        self.grid = grid
+        self.normalize = normalize
+        self.scope = scope
+        self.denominator = denominator
+        self.temperature = temperature
+        self.ignore_index = ignore_index
+        self.generator = generator
+        self.backend = backend
+
+    def forward(
+        self,
+        feats: Tensor,
+        labels: Tensor,
+        other_feats: Tensor | None = None,
+        other_labels: Tensor | None = None,
+        partner: Tensor | None = None,
+    ) -> Tensor:
+        """Loss of features (B,D,H,W) and labels (B,H',W'), and of their distorted views if given.
+
+        Features and labels need the same height and width only where `grid` is None; (B,P,D)
+        features and (B,P) labels are taken then, too.
+        """
+        if other_feats is not None and other_labels is None:
+            other_labels = labels
+        return pixel_contrast_loss(
+            self._prepared("feats", feats),
+            self._resized_labels("labels", labels),
+            None if other_feats is None else self._prepared("other_feats", other_feats),
+            None if other_labels is None else self._resized_labels("other_labels", other_labels),
+            scope=self.scope,
+            denominator=self.denominator,
+            temperature=self.temperature,
+            ignore_index=self.ignore_index,
+            partner=partner,
+            generator=self.generator,
+            backend=self.backend,
+        )
+
+    def extra_repr(self) -> str:
+        """List the options, for print(module)."""
+        names = "grid normalize scope denominator temperature ignore_index backend"
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names.split())
+
+    def _prepared(self, name: str, feats: Tensor) -> Tensor:
+        with torch.autocast(feats.device.type, enabled=False):
+            if feats.dtype in (torch.float16, torch.bfloat16):
+                feats = feats.float()  # resizing and norms in half precision would cost digits
+            if self.grid is not None and feats.shape[2:] != self.grid:
+                if feats.dim() != 4:
+                    raise LossInputError(
+                        f"{name} must be (B,D,H,W) to be resized to grid={self.grid}, "
+                        f"not {tuple(feats.shape)}; give grid=None for (B,P,D)"
+                    )
+                feats = F.interpolate(feats, self.grid, mode="bilinear", align_corners=True)
+            if self.normalize:
+                feats = F.normalize(feats, dim=1 if feats.dim() == 4 else 2)
+        return feats
+
+    def _resized_labels(self, name: str, labels: Tensor) -> Tensor:
+        if self.grid is None or labels.shape[1:] == self.grid:
+            return labels
+        if labels.dim() != 3:
+            raise LossInputError(
+                f"{name} must be (B,H,W) to be resized to grid={self.grid}, "
+                f"not {tuple(labels.shape)}; give grid=None for (B,P)"
+            )
+        rows = _nearest_corners(labels.shape[1], self.grid[0], labels.device)
+        cols = _nearest_corners(labels.shape[2], self.grid[1], labels.device)
+        return labels[:, rows[:, None], cols]
+
+
+def _nearest_corners(size: int, out: int, device: torch.device) -> Tensor:
+    """Source index of each of `out` positions, first and last on the corners, halves rounded up."""
+    steps = max(out - 1, 1)
+    return (2 * torch.arange(out, device=device) * (size - 1) + steps) // (2 * steps)
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise LossInputError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+
+
+def _flatten(name: str, feats: Tensor, labels_name: str, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Features as (B,P,D) and labels as (B,P) int64, checked against each other."""
+    if not feats.is_floating_point():
+        raise LossInputError(f"{name} must be of a float dtype, not {feats.dtype}")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise LossInputError(f"{labels_name} must be of an integer dtype, not {labels.dtype}")
+    if feats.dim() not in (3, 4) or 0 in feats.shape:
+        raise LossInputError(
+            f"{name} must be (B,D,H,W) or (B,P,D) and not empty, not {tuple(feats.shape)}"
+        )
+    batch, *rest = feats.shape
+    pixels = (batch, *rest[1:]) if feats.dim() == 4 else (batch, rest[0])
+    if tuple(labels.shape) != pixels:
+        raise LossInputError(
+            f"{labels_name} must be {pixels} to match {name} of {tuple(feats.shape)}, "
+            f"not {tuple(labels.shape)}"
+        )
+    if labels.device != feats.device:
+        raise LossInputError(
+            f"{labels_name} is on {labels.device} but {name} on {feats.device}; move one"
+        )
+    if feats.dim() == 4:
+        feats = feats.flatten(2).mT
+    if feats.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
+        raise LossInputError(f"{name} must be float16, bfloat16, float32 or float64")
+    return feats, labels.flatten(1).long()
+
+
+def _check_views(feats: Tensor, other: Tensor) -> None:
+    same = feats.shape[0] == other.shape[0] and feats.shape[2] == other.shape[2]
+    if not same or feats.dtype != other.dtype or feats.device != other.device:
+        raise LossInputError(
+            "other_feats must have the batch size, channels, dtype and device of feats, "
+            f"(B,P,D) = {tuple(feats.shape)} {feats.dtype} {feats.device}, "
+            f"not {tuple(other.shape)} {other.dtype} {other.device}"
+        )
+
+
+def _checked_partner(partner: Tensor | None, images: int, generator) -> Tensor:
+    if partner is None:
+        return forms.random_derangement(images, generator)
+    if partner.shape != (images,) or partner.is_floating_point() or partner.dtype == torch.bool:
+        raise LossInputError(
+            f"partner must be ({images},) int64, not {tuple(partner.shape)} {partner.dtype}"
+        )
+    partner = partner.cpu().long()
+    if partner.min() < 0 or partner.max() >= images:
+        raise LossInputError(f"partner must hold image numbers 0 to {images - 1}")
+    return partner
+
+
+def _backend(name: str, feats: Tensor):
+    """Choose the module that computes; triton is imported only where it is used."""
+    from cseg.losses import dense
+
+    return dense
