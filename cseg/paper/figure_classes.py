@@ -1,0 +1,195 @@
+"""Figures per class: IoU by arm, slopes from one arm to another, confusion matrices."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.pyplot import subplots
+
+from cseg.paper.results import Results
+from cseg.paper.style import BLUE, GREY, INCH_WIDTH, RED, arm_styles, grid_shape, legend_below
+from cseg.paper.table_classes import class_means
+
+CONFUSION_NUMBERS = 12  # up to so many classes the cells carry their numbers
+
+
+def per_class(results: Results, reference: str) -> Figure | None:
+    """Dot plot of IoU per class: a panel per label count, a marker per arm, bars of ± std."""
+    if results.tables["per_class"].empty:
+        return None
+    means = class_means(results, reference)
+    names, counts = results.class_names, results.label_counts
+    rows, columns = grid_shape(len(counts), 3)
+    figure, panels = subplots(
+        rows, columns,
+        figsize=(INCH_WIDTH if columns > 1 else INCH_WIDTH * 0.7,
+                 rows * (0.7 + 0.05 * len(names) * (2.5 + len(results.arms))) + 0.3),
+        sharex=True, sharey=True, squeeze=False,
+    )  # fmt: skip
+    styles = arm_styles(results.arms)
+    offsets = np.linspace(-0.3, 0.3, len(styles)) if len(styles) > 1 else [0.0]
+    for axes, n in zip(panels.flat, counts):
+        for (arm, style), offset in zip(styles.items(), offsets):
+            cell = means[(means["arm"] == arm) & (means["n"] == n)].set_index("class_id")
+            cell = cell.reindex(range(len(names)))
+            axes.errorbar(
+                100 * cell["iou_mean"], np.arange(len(names)) + offset,
+                xerr=100 * cell["iou_std"].fillna(0), fmt=style.marker, color=style.color, ms=3.5,
+                elinewidth=0.9, label=arm, mfc="white" if style.linestyle == "--" else style.color,
+            )  # fmt: skip
+        for edge in range(1, len(names)):
+            axes.axhline(edge - 0.5, color="#eeeeee", lw=0.6, zorder=0)
+        axes.set_title(f"n = {n}")
+        axes.grid(axis="y", visible=False)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+    _hide_rest(panels, len(counts))
+    for axes in panels[-1]:
+        axes.set_xlabel("IoU (%)")
+    legend_below(figure, panels.flat[0])
+    return figure
+
+
+def slopes(results: Results, reference: str, arm: str | None) -> Figure | None:
+    """Lines from each class's IoU under `reference` to that under `arm`, one panel per n."""
+    if results.tables["per_class"].empty or arm is None or reference not in results.arms:
+        return None
+    means = class_means(results, reference)
+    wide = means.pivot_table(index=["n", "class_name"], columns="arm", values="iou_mean")
+    if arm not in wide or reference not in wide:
+        return None
+    wide = 100 * wide[[reference, arm]].dropna()
+    counts = [n for n in results.label_counts if n in wide.index.get_level_values("n")]
+    if not counts:
+        return None
+    rows, columns = grid_shape(len(counts), 3)
+    height = max(2.4, 0.14 * len(results.class_names) + 1.2)
+    figure, panels = subplots(rows, columns, figsize=(2.3 * columns + 0.4, rows * height),
+                              sharey=True, squeeze=False)  # fmt: skip
+    span = max(float(wide.to_numpy().max() - wide.to_numpy().min()), 1.0)
+    for axes, n in zip(panels.flat, counts):
+        _slope_panel(axes, wide.loc[n], 0.115 / height * span * 1.35)
+        axes.set_xticks([0, 1], [reference, arm])
+        axes.set_title(f"n = {n}")
+    _hide_rest(panels, len(counts))
+    for axes in panels[:, 0]:
+        axes.set_ylabel("IoU (%)")
+    axes = panels.flat[0]
+    axes.plot([], [], color=BLUE, label="gains")
+    axes.plot([], [], color=RED, linestyle="--", label="loses")
+    legend_below(figure, axes)
+    return figure
+
+
+def _slope_panel(axes: Axes, pairs: pd.DataFrame, gap: float) -> None:
+    left, right = pairs.iloc[:, 0].to_numpy(), pairs.iloc[:, 1].to_numpy()
+    for y0, y1 in zip(left, right):
+        gains = y1 >= y0
+        axes.plot([0, 1], [y0, y1], color=BLUE if gains else RED, linestyle="-" if gains else "--",
+                  marker="o", ms=3, lw=1.1)  # fmt: skip
+    for name, y, place in zip(pairs.index, right, _spread(right, gap)):
+        axes.plot([1.02, 1.1], [y, place], color=GREY, lw=0.5)
+        axes.text(1.12, place, name, va="center", fontsize=6.5)
+    axes.set_xlim(-0.12, 1.75)
+    axes.grid(axis="x", visible=False)
+
+
+def _spread(values: np.ndarray, gap: float) -> np.ndarray:
+    """Heights near `values` that lie at least `gap` apart, in the same order."""
+    order = np.argsort(values)
+    placed = values[order].astype(float)
+    for _ in range(200):
+        short = gap - np.diff(placed)
+        if (short <= 1e-9).all():
+            break
+        push = np.clip(short, 0, None) / 2
+        placed[1:] += push
+        placed[:-1] -= push
+    spread = np.empty_like(placed)
+    spread[order] = placed
+    return spread
+
+
+def confusion_matrices(results: Results, arm: str, n: int) -> np.ndarray | None:
+    """Row-normalised confusion (C, C) of an arm at n, pixels summed over seeds; absent rows NaN."""
+    rows = results.tables["confusion"]
+    if rows.empty:
+        return None
+    cell = rows[(rows["arm"] == arm) & (rows["n"] == n)]
+    if cell.empty:
+        return None
+    classes = len(results.class_names)
+    matrix = np.zeros((classes, classes))
+    np.add.at(matrix, (cell["truth"].to_numpy(int), cell["predicted"].to_numpy(int)),
+              cell["pixels"].to_numpy(float))  # fmt: skip
+    total = matrix.sum(axis=1, keepdims=True)
+    return np.where(total > 0, matrix / np.maximum(total, 1), np.nan)
+
+
+def confusion(results: Results, n: int) -> Figure | None:
+    """Confusion matrix of each arm at n, each row in percent of the true pixels."""
+    found = {arm: confusion_matrices(results, arm, n) for arm in results.arms}
+    found = {arm: matrix for arm, matrix in found.items() if matrix is not None}
+    return _matrices(results, found, "Blues", (0, 100), "share of true pixels (%)")
+
+
+def confusion_difference(results: Results, reference: str, n: int) -> Figure | None:
+    """Each arm's confusion matrix minus the reference's, in points; red is more, blue less."""
+    base = confusion_matrices(results, reference, n)
+    if base is None:
+        return None
+    found = {}
+    for arm in results.arms:
+        matrix = confusion_matrices(results, arm, n)
+        if arm != reference and matrix is not None:
+            found[f"{arm} − {reference}"] = matrix - base
+    if not found:
+        return None
+    most = max(1.0, 100 * max(np.nanmax(np.abs(matrix)) for matrix in found.values()))
+    return _matrices(results, found, "RdBu_r", (-most, most), "difference (points)")
+
+
+def _matrices(
+    results: Results,
+    found: dict[str, np.ndarray],
+    colours: str,
+    limits: tuple[float, float],
+    unit: str,
+) -> Figure | None:
+    if not found:
+        return None
+    names = results.class_names
+    rows, columns = grid_shape(len(found), 2 if len(names) > CONFUSION_NUMBERS else 3)
+    side = INCH_WIDTH * 1.35 / columns if columns > 1 else INCH_WIDTH * 0.7
+    figure, panels = subplots(rows, columns, figsize=(side * columns, (side * 0.92) * rows),
+                              squeeze=False, sharex=True, sharey=True)  # fmt: skip
+    for axes, (title, matrix) in zip(panels.flat, found.items()):
+        values = 100 * matrix
+        image = axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1])
+        axes.set_title(title)
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+        axes.grid(visible=False)
+        if len(names) <= CONFUSION_NUMBERS:
+            _numbers(axes, values, max(map(abs, limits)), 7 if len(names) <= 7 else 5)
+    _hide_rest(panels, len(found))
+    for axes in panels[:, 0]:
+        axes.set_ylabel("truth")
+    for axes in panels[-1]:
+        axes.set_xlabel("predicted")
+    figure.colorbar(image, ax=panels, shrink=0.6, label=unit)
+    return figure
+
+
+def _numbers(axes: Axes, values: np.ndarray, most: float, size: float) -> None:
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            ink = "white" if abs(value) > 0.6 * most else "black"
+            text = f"{value:.0f}".replace("-", "−")
+            axes.text(column, row, "0" if text == "−0" else text, ha="center", va="center",
+                      color=ink, fontsize=size)  # fmt: skip
+
+
+def _hide_rest(panels: np.ndarray, used: int) -> None:
+    for axes in panels.flat[used:]:
+        axes.set_visible(False)

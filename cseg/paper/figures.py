@@ -1,0 +1,101 @@
+"""Entry of the figures: from one dataset's CSVs (and predictions) to PNG and PDF files."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from cseg.errors import CsegError
+from cseg.paper import figure_classes, figure_curves, figure_features, panels
+from cseg.paper.results import Results, read_results
+from cseg.paper.style import figure_style, save
+
+log = logging.getLogger(__name__)
+
+PANEL_ROWS = 4
+EXTREME_ROWS = 3
+
+
+def figures(
+    results_dir: Path,
+    out_dir: Path,
+    *,
+    reference: str = "scratch",
+    ids: tuple[str, ...] = (),
+    panel_n: int | None = None,
+) -> list[Path]:
+    """Write every figure that one dataset's results allow, as PNG and PDF.
+
+    Always: label_efficiency. From the CSVs where they are present: per_class, slopes, confusion,
+    confusion_difference, training_curves, feature_space, separability. From predictions.zip and
+    the images of index.csv: qualitative, largest_gain, largest_loss. A figure that is left out is
+    named in the log.
+
+    Args:
+        results_dir: `results/{dataset}`.
+        out_dir: receives `{figure}.png` and `.pdf`.
+        reference: the arm without pretraining.
+        ids: validation images of the qualitative panel; by default some evenly spaced ones.
+        panel_n: label count of panels and confusion matrices; by default the smallest, where
+            labels are scarcest.
+
+    Returns:
+        The files written.
+
+    Raises:
+        DataError: `summary.csv` is missing or malformed.
+    """
+    results = read_results(results_dir)
+    n = panel_n if panel_n is not None else results.label_counts[0]
+    arm = results.best_arm(n, results.contrastive_arms(reference))
+    drawings: dict[str, Callable[[], Figure | None]] = {
+        "label_efficiency": lambda: figure_curves.label_efficiency(results),
+        "per_class": lambda: figure_classes.per_class(results, reference),
+        "slopes": lambda: figure_classes.slopes(results, reference, arm),
+        "confusion": lambda: figure_classes.confusion(results, n),
+        "confusion_difference": lambda: figure_classes.confusion_difference(results, reference, n),
+        "training_curves": lambda: figure_curves.training_curves(results),
+        "feature_space": lambda: figure_features.feature_space(results),
+        "separability": lambda: figure_features.separability(results),
+        "qualitative": lambda: _qualitative(results, n, ids),
+        "largest_gain": lambda: _extreme(results, arm, reference, n, gain=True),
+        "largest_loss": lambda: _extreme(results, arm, reference, n, gain=False),
+    }
+    written = []
+    with figure_style():
+        for name, draw in drawings.items():
+            try:
+                figure = draw()
+            except (CsegError, OSError) as error:  # pictures may live on another machine
+                log.warning("no figure %s for %s: %s", name, results.dataset, error)
+                continue
+            if figure is None:
+                log.warning("no figure %s for %s: its data are absent", name, results.dataset)
+            else:
+                written += save(figure, Path(out_dir) / name)
+    return written
+
+
+def _qualitative(results: Results, n: int, ids: tuple[str, ...]) -> Figure | None:
+    folders = panels.run_folders(results)
+    if not folders or not results.info or not (results.folder / "index.csv").is_file():
+        return None
+    seed = panels.common_seed(folders, results.arms, n)
+    choice = panels.Choice(ids, ("",) * len(ids)) if ids else None
+    if choice is None:
+        choice = panels.fixed_ids(panels.validation_ids(results), PANEL_ROWS)
+    return panels.panel(results, folders, choice, results.arms, n, seed)
+
+
+def _extreme(
+    results: Results, arm: str | None, reference: str, n: int, gain: bool
+) -> Figure | None:
+    folders = panels.run_folders(results)
+    if arm is None or not folders or not (results.folder / "index.csv").is_file():
+        return None
+    seed = panels.common_seed(folders, (reference, arm), n)
+    choice = panels.extreme_ids(results, arm, reference, n, seed, EXTREME_ROWS, gain)
+    if choice is None:
+        return None
+    return panels.panel(results, folders, choice, (reference, arm), n, seed)

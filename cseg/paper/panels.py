@@ -1,0 +1,174 @@
+"""Qualitative panels: image, truth and each arm's prediction, in the dataset's palette."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.pyplot import subplots
+from PIL import Image
+
+from cseg.datasets.samples import read_image, read_label
+from cseg.errors import DataError
+from cseg.paper import statistics
+from cseg.paper.results import Results, image_counts
+from cseg.paper.style import INCH_WIDTH
+
+IGNORED_COLOUR = (224, 224, 192)  # as in the palette PNGs
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which images a panel shows: ids, and a note per id to stand beside it (may be "")."""
+
+    ids: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def run_folders(results: Results) -> dict[tuple[str, int, int], Path]:
+    """Folders of the runs in summary.csv that hold predictions.zip, by (arm, n, seed).
+
+    The folder's name may spell n as "all" or a fraction, so its metrics.csv is asked.
+    """
+    known = set(results.summary[["arm", "n", "seed"]].itertuples(index=False, name=None))
+    folders = {}
+    for archive in sorted(results.folder.glob("*/n*/seed*/predictions.zip")):
+        metrics = archive.parent / "metrics.csv"
+        if metrics.is_file():
+            row = pd.read_csv(metrics).iloc[0]
+            key = (str(row["arm"]), int(row["n"]), int(row["seed"]))
+            if key in known:
+                folders[key] = archive.parent
+    return folders
+
+
+def read_prediction(archive: Path, image_id: str) -> np.ndarray:
+    """Class ids (uint8 HxW) of one image in a predictions.zip.
+
+    Raises:
+        DataError: the archive is damaged or lacks the image.
+    """
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            return np.array(Image.open(io.BytesIO(opened.read(f"{image_id}.png"))))
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"cannot read the prediction of {image_id} in {archive}: {error}; "
+            "delete the archive and evaluate the run again"
+        ) from error
+
+
+def paint(label: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Class ids (HxW) to RGB (HxWx3, uint8); ids without a colour are drawn as ignored."""
+    colours = np.full((256, 3), IGNORED_COLOUR, np.uint8)
+    colours[: len(palette)] = palette
+    return colours[label]
+
+
+def common_seed(folders: dict[tuple[str, int, int], Path], arms: Sequence[str], n: int) -> int:
+    """Find the seed that most of these arms have predictions for at n; the lowest of equals."""
+    seeds = sorted({seed for arm, count, seed in folders if count == n and arm in arms})
+    if not seeds:
+        raise DataError(f"no predictions.zip of any arm at n = {n}; evaluate the runs again")
+    return max(seeds, key=lambda s: (sum((arm, n, s) in folders for arm in arms), -s))
+
+
+def validation_ids(results: Results) -> list[str]:
+    """Ids of the validation images in index.csv."""
+    index = pd.read_csv(results.folder / "index.csv", dtype={"id": str})
+    return list(index.loc[index["split"] == "val", "id"])
+
+
+def fixed_ids(ids: Sequence[str], count: int) -> Choice:
+    """Evenly spaced ids, the same for every run and rendering."""
+    ordered = sorted(ids)
+    picks = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
+    return Choice(tuple(ordered[i] for i in picks), ("",) * len(picks))
+
+
+def extreme_ids(
+    results: Results, arm: str, reference: str, n: int, seed: int, count: int, gain: bool
+) -> Choice | None:
+    """Find the images whose own mIoU gains (or loses) most from `reference` to `arm`.
+
+    None without per-image counts, or where no image gains (or loses).
+    """
+    counts = image_counts(results.tables["per_image"])
+    first, second = counts.get((arm, n, seed)), counts.get((reference, n, seed))
+    if first is None or second is None or first.ids != second.ids:
+        return None
+    per_image = [
+        statistics.miou(each.intersection_NC, each.truth_NC, each.predicted_NC)
+        for each in (first, second)
+    ]
+    change = np.asarray(per_image[0]) - np.asarray(per_image[1])
+    order = np.argsort(-change if gain else change, kind="stable")
+    order = [i for i in order if np.isfinite(change[i]) and (change[i] > 0) == gain][:count]
+    if not order:
+        return None
+    notes = tuple(f"{100 * change[i]:+.0f}".replace("-", "−") for i in order)
+    return Choice(tuple(first.ids[i] for i in order), notes)
+
+
+def panel(
+    results: Results,
+    folders: dict[tuple[str, int, int], Path],
+    choice: Choice,
+    arms: Sequence[str],
+    n: int,
+    seed: int,
+) -> Figure:
+    """Rows: the chosen images. Columns: image, truth, one per arm (grey where it has no run)."""
+    index = pd.read_csv(results.folder / "index.csv", dtype={"id": str}).set_index("id")
+    label_map = {int(raw): int(c) for raw, c in results.info["label_map"].items()}
+    palette = results.info["palette"]
+    titles = ["image", "truth", *arms]
+    row = index.loc[choice.ids[0]]
+    aspect = float(row["height"]) / float(row["width"])
+    width = min(1.6, INCH_WIDTH * 1.5 / len(titles))
+    figure, panels = subplots(
+        len(choice.ids), len(titles), squeeze=False,
+        figsize=(width * len(titles), (width * aspect + 0.06) * len(choice.ids) + 0.75),
+    )  # fmt: skip
+    classes: set[int] = set()
+    for cells, image_id, note in zip(panels, choice.ids, choice.notes):
+        truth = read_label(index.loc[image_id, "label"], label_map)
+        cells[0].imshow(read_image(index.loc[image_id, "image"]))
+        cells[0].set_ylabel(f"{image_id}\n{note}".strip(), fontsize=6.5)
+        labels = [truth]
+        for arm in arms:
+            folder = folders.get((arm, n, seed))
+            labels.append(
+                np.full_like(truth, 255) if folder is None
+                else read_prediction(folder / "predictions.zip", image_id)
+            )  # fmt: skip
+        for axes, label in zip(cells[1:], labels):
+            axes.imshow(paint(label, palette), interpolation="nearest")
+            classes |= set(np.unique(label).tolist())
+    for axes, title in zip(panels[0], titles):
+        axes.set_title(title, fontsize=8)
+    for axes in panels.flat:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+    _class_legend(figure, results, sorted(classes), len(titles))
+    return figure
+
+
+def _class_legend(figure: Figure, results: Results, classes: list[int], columns: int) -> None:
+    names, palette = results.class_names, results.info["palette"]
+    handles = [
+        Patch(facecolor=np.array(palette[c]) / 255, edgecolor="#888888", lw=0.4, label=names[c])
+        for c in classes
+        if c < len(names)
+    ]
+    if 255 in classes:
+        colour = np.array(IGNORED_COLOUR) / 255
+        handles.append(Patch(facecolor=colour, edgecolor="#888888", lw=0.4, label="ignored"))
+    figure.legend(handles=handles, loc="outside lower center", fontsize=7,
+                  ncols=min(len(handles), max(4, columns)), handlelength=1.2)  # fmt: skip

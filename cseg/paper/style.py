@@ -1,0 +1,124 @@
+"""One look for all figures: sizes, fonts, and a colour, marker and line for each arm.
+
+Colours are seaborn's "colorblind" set, told apart under the common colour deficiencies; arms
+differ in marker and line too, so that the figures survive a grey print.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")  # figures go to files; no display is needed
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from cseg.files import atomic
+
+BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = (
+    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc",
+    "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
+)  # fmt: skip
+ARM_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BROWN, YELLOW, PINK)
+MARKERS = "osD^vP*Xph"
+REFERENCES = {"scratch": "#333333", "imagenet": GREY}  # what is compared with stays neutral
+SUFFIX = "_pseudo"
+INCH_WIDTH = 6.9  # two print columns
+SETTINGS = {
+    "pdf.fonttype": 42,  # fonts embedded as TrueType, text stays text
+    "ps.fonttype": 42,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+}
+
+
+@dataclass(frozen=True)
+class ArmStyle:
+    """How one arm is drawn in every figure."""
+
+    color: str
+    marker: str
+    linestyle: str
+
+
+def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
+    """One style per arm, the same for the same list of arms.
+
+    An arm with pseudo labels has its partner's colour and marker and a dashed line.
+    """
+    bases = list(dict.fromkeys(arm.removesuffix(SUFFIX) for arm in arms))
+    others = [arm for arm in bases if arm not in REFERENCES]
+    styles = {}
+    for arm in arms:
+        base = arm.removesuffix(SUFFIX)
+        colour = REFERENCES.get(base) or ARM_COLOURS[others.index(base) % len(ARM_COLOURS)]
+        marker = MARKERS[bases.index(base) % len(MARKERS)]
+        styles[arm] = ArmStyle(colour, marker, "--" if arm != base else "-")
+    return styles
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Apply the look to figures made inside the block."""
+    with plt.rc_context(SETTINGS):
+        yield
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write `stem`.png and `stem`.pdf and close the figure; same figure, same bytes."""
+    # no dates in the files: two renderings of the same CSVs are the same bytes
+    metadata = {".png": {"Software": None}, ".pdf": {"CreationDate": None, "Producer": None}}
+    paths = []
+    for suffix, fields in metadata.items():
+        path = stem.with_name(stem.name + suffix)
+        with atomic(path) as temporary:
+            figure.savefig(temporary, format=suffix[1:], metadata=fields)
+        paths.append(path)
+    plt.close(figure)
+    return paths
+
+
+def label_count_axis(axes: Axes, label_counts: Sequence[int]) -> None:
+    """Make x a log2 axis with one tick per label count that has run."""
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(list(label_counts)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(list(label_counts), [str(n) for n in label_counts])
+    axes.set_xlabel("labelled images n (log2 scale)")
+
+
+def grid_shape(panels: int, most_columns: int) -> tuple[int, int]:
+    """Rows and columns for a number of panels."""
+    columns = min(panels, most_columns)
+    return -(-panels // columns), columns
+
+
+def legend_below(figure: Figure, axes: Axes, most_columns: int = 5) -> None:
+    """One legend for the figure, under its panels."""
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(
+            handles, names, loc="outside lower center", ncols=min(len(names), most_columns)
+        )

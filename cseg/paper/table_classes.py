@@ -1,0 +1,105 @@
+"""IoU per class and arm at each label count, and the classes that gain and lose most."""
+
+import numpy as np
+import pandas as pd
+
+from cseg.paper import captions
+from cseg.paper.markup import Section, Table
+from cseg.paper.results import Results
+from cseg.paper.statistics import mean_std
+from cseg.paper.wording import points, points_std, signed
+
+MOST = 2  # classes named as gaining and as losing most
+WIDE = 4  # more arms than this: means alone, for width
+
+
+def class_tables(results: Results, reference: str) -> tuple[pd.DataFrame, list[Table]] | str:
+    """Tidy rows (one per arm, n and class) and the tables to print: one per n, one of extremes."""
+    if results.tables["per_class"].empty:
+        return "there is no per_class.csv"
+    frame = class_means(results, reference)
+    printed = [_at(results, frame, n) for n in results.label_counts]
+    extremes = _extremes(results, frame, reference)
+    return frame, printed + ([extremes] if extremes else [])
+
+
+def class_means(results: Results, reference: str) -> pd.DataFrame:
+    """Mean and deviation of IoU over seeds by arm, n and class, with the difference to reference.
+
+    The difference is paired: the mean over the seeds that both arms have.
+    """
+    rows = results.tables["per_class"]
+    key = ["n", "class_id", "seed"]
+    base = rows[rows["arm"] == reference].set_index(key)["iou"].rename("base")
+    joined = rows.join(base, on=key)
+    joined["gain"] = joined["iou"] - joined["base"]
+    means = []
+    for (arm, n, class_id), cell in joined.groupby(["arm", "n", "class_id"], sort=False):
+        mean, std = mean_std(cell["iou"])
+        means.append({
+            "dataset": results.dataset,
+            "arm": arm,
+            "n": n,
+            "class_id": class_id,
+            "class_name": cell["class_name"].iloc[0],
+            "runs": int(cell["iou"].notna().sum()),
+            "iou_mean": mean,
+            "iou_std": std,
+            "diff_reference": np.nan if arm == reference else mean_std(cell["gain"])[0],
+        })  # fmt: skip
+    return pd.DataFrame(means)
+
+
+def _at(results: Results, frame: pd.DataFrame, n: int) -> Table:
+    cells = frame[frame["n"] == n].set_index(["arm", "class_name"])
+    arms = results.arms
+    rows = []
+    for name in results.class_names:
+        texts = []
+        for arm in arms:
+            if (arm, name) not in cells.index:
+                texts.append("–")
+                continue
+            cell = cells.loc[(arm, name)]
+            std = cell["iou_std"] if len(arms) <= WIDE else np.nan
+            texts.append(points_std(cell["iou_mean"], std))
+        rows.append((name, *texts))
+    spread = " ± sample standard deviation" if len(arms) <= WIDE else ""
+    caption = captions.join(
+        f"{results.dataset}, n = {n}: IoU (%) of each class on the validation images, mean"
+        f"{spread} over seeds. An en dash: no run, or the class is absent from the truth.",
+        captions.runs_note(results) if n == results.label_counts[0] else "",
+    )
+    label = f"{results.dataset}-per-class-n{n}"
+    return Table(label, caption, ("class", *arms), (Section("", tuple(rows)),))
+
+
+def _extremes(results: Results, frame: pd.DataFrame, reference: str) -> Table | None:
+    rows = []
+    for arm in results.arms:
+        for n in results.label_counts:
+            cell = frame[(frame["arm"] == arm) & (frame["n"] == n)].dropna(
+                subset=["diff_reference"]
+            )
+            ordered = cell.sort_values("diff_reference", ascending=False)
+            if len(ordered):
+                gains = ordered[ordered["diff_reference"] > 0].head(MOST)
+                losses = ordered[ordered["diff_reference"] < 0].tail(MOST)[::-1]
+                better = f"{(ordered['diff_reference'] > 0).sum()} of {len(ordered)}"
+                rows.append((arm, str(n), better, _named(gains), _named(losses)))
+    if not rows:
+        return None
+    caption = (
+        f"{results.dataset}: classes whose mean IoU gains and loses most against {reference}, "
+        "in points. No test: the extremes of many classes are large by chance too."
+    )
+    header = ("arm", "n", "classes better", "gain most", "lose most")
+    section = Section("", tuple(rows))
+    return Table(f"{results.dataset}-extremes", caption, header, (section,), frozenset({3, 4}))
+
+
+def _named(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return points(np.nan)
+    pairs = zip(rows["class_name"], rows["diff_reference"])
+    return ", ".join(f"{name} {signed(gain)}" for name, gain in pairs)

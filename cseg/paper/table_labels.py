@@ -1,0 +1,130 @@
+"""Label saving: how many labels an arm needs for the mIoU that scratch has with n labels."""
+
+import numpy as np
+import pandas as pd
+
+from cseg.paper import captions
+from cseg.paper.markup import Section, Table
+from cseg.paper.results import RESAMPLES, Results
+from cseg.paper.statistics import interval, labels_needed, resample_seeds
+from cseg.paper.wording import labels, points
+
+
+def label_table(results: Results, reference: str) -> tuple[pd.DataFrame, list[Table]] | str:
+    """Tidy rows (one per arm and label count of the reference) and the table to print."""
+    targets = [n for n in results.label_counts if (reference, n) in results.mious]
+    others = [arm for arm in results.arms if arm != reference]
+    if not targets or not others:
+        return f"it needs runs of {reference} and of another arm"
+    resampled = _resampled(results)
+    rows = [_row(results, arm, reference, n, resampled) for arm in others for n in targets]
+    frame = pd.DataFrame(rows)
+    full = targets[-1]
+    indexed = frame.set_index(["arm", "reference_n"], drop=False)
+    needed = Section(
+        f"labels needed for the mIoU of {reference} with n labels",
+        tuple((a, *(_needed(indexed.loc[(a, n)]) for n in targets)) for a in others),
+    )
+    factors = Section(
+        "factor of labels saved",
+        tuple((a, *(_factor(indexed.loc[(a, n)]) for n in targets)) for a in others),
+    )
+    size = captions.full_size(results)
+    whole = "the whole training set" if size == full else "the largest n that has run"
+    caption = captions.join(
+        f"{results.dataset}: labels needed to match {reference}; the last column, n = {full}, is "
+        f"{whole}.",
+        "Mean mIoU over seeds, interpolated linearly in log2 n; no extrapolation: ≤ where the "
+        "smallest n already suffices, “not reached” where the largest does not.",
+        _interval_note(results),
+        captions.runs_note(results),
+    )
+    header = ("arm", *(f"n = {n} ({points(results.mean(reference, n))} %)" for n in targets))
+    table = Table(f"{results.dataset}-label-saving", caption, header, (needed, factors))
+    return frame, [table]
+
+
+def _interval_note(results: Results) -> str:
+    seeds = results.summary["seed"].nunique()
+    what = ["seeds"] * (seeds > 1) + ["validation images"] * bool(results.bootstraps)
+    if not what:
+        return "One seed and no per-image counts: no intervals."
+    return f"Brackets: 95 % bootstrap interval over {' and '.join(what)} ({RESAMPLES} resamples)."
+
+
+def _resampled(results: Results) -> dict[tuple[str, int], np.ndarray]:
+    """Each cell's mIoU under resampled seeds and images, {} where nothing can be resampled."""
+    seeds = results.summary["seed"].nunique()
+    if seeds == 1 and not results.bootstraps:
+        return {}
+    draws_BS = np.random.default_rng(1).random((RESAMPLES, seeds))
+    return {
+        cell: resample_seeds(results.bootstraps.get(cell, {}), by_seed, draws_BS)
+        for cell, by_seed in results.mious.items()
+    }
+
+
+def _row(
+    results: Results,
+    arm: str,
+    reference: str,
+    reference_n: int,
+    resampled: dict[tuple[str, int], np.ndarray],
+) -> dict[str, object]:
+    counts = [n for n in results.label_counts if (arm, n) in results.mious]
+    target = results.mean(reference, reference_n)
+    curve_1K = np.array([[results.mean(arm, n) for n in counts]])
+    needed = float(labels_needed(counts, curve_1K, np.array([target]))[0])
+    low = high = np.nan
+    if resampled:
+        curves_BK = np.stack([resampled[arm, n] for n in counts], axis=1)
+        low, high = interval(labels_needed(counts, curves_BK, resampled[reference, reference_n]))
+    status = "reached"
+    if np.isinf(needed):
+        status = "not reached"
+    elif needed <= counts[0]:
+        status = "at smallest n"
+    return {
+        "dataset": results.dataset,
+        "arm": arm,
+        "reference": reference,
+        "reference_n": reference_n,
+        "target_miou": target,
+        "status": status,
+        "labels_needed": needed if np.isfinite(needed) else np.nan,
+        "labels_low": low,
+        "labels_high": high,
+        "factor": reference_n / needed if np.isfinite(needed) else np.nan,
+        "factor_low": reference_n / high,
+        "factor_high": reference_n / low,
+        "smallest_n": counts[0],
+        "largest_n": counts[-1],
+    }
+
+
+def _needed(row: pd.Series) -> str:
+    def bound(value: float) -> str:
+        if np.isinf(value):
+            return f"> {row['largest_n']}"
+        return ("≤ " if value <= row["smallest_n"] else "") + labels(value)
+
+    reached = row["status"] != "not reached"
+    text = bound(row["labels_needed"]) if reached else "not reached"
+    if np.isnan(row["labels_low"]) or np.isinf(row["labels_low"]):
+        return text
+    return f"{text} [{bound(row['labels_low'])}, {bound(row['labels_high'])}]"
+
+
+def _factor(row: pd.Series) -> str:
+    def bound(value: float) -> str:
+        if value == 0:
+            return f"< {row['reference_n'] / row['largest_n']:.2g}"
+        at_edge = row["reference_n"] / value <= row["smallest_n"]
+        return ("≥ " if at_edge else "") + f"{value:.2g}"
+
+    if row["status"] == "not reached":
+        return "–"
+    text = f"× {bound(row['factor'])}".replace("× ≥ ", "≥ × ")
+    if np.isnan(row["factor_low"]):
+        return text
+    return f"{text} [{bound(row['factor_low'])}, {bound(row['factor_high'])}]"

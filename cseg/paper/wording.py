@@ -1,0 +1,50 @@
+"""How numbers are written in tables, captions and figures: one place, one form each."""
+
+import math
+
+
+def points(fraction: float) -> str:
+    """Write a fraction as percent with one digit: 0.6123 -> 61.2; a gap is an en dash."""
+    return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+def points_std(mean: float, std: float) -> str:
+    """Mean ± std in percent; the mean alone where there is no deviation."""
+    return points(mean) if math.isnan(std) else f"{points(mean)} ± {points(std)}"
+
+
+def signed(fraction: float) -> str:
+    """Write a difference in points, always with its sign: +3.1, −0.4."""
+    if math.isnan(fraction):
+        return "–"
+    text = f"{100 * abs(fraction):.1f}"
+    return text if text == "0.0" else ("+" if fraction > 0 else "−") + text
+
+
+def p_value(p: float) -> str:
+    """Write a p value: p = 0.012, p < 0.001, or "no test"."""
+    if math.isnan(p):
+        return "no test"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def labels(count: float) -> str:
+    """Write a number of labels, to the nearest whole one."""
+    return "–" if math.isnan(count) else f"{count:.0f}"
+
+
+def seconds(value: float) -> str:
+    """Seconds with three significant digits below 100, whole ones above."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def listing(names: list[str] | tuple[str, ...]) -> str:
+    """List names as prose: a; a and b; a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def plural(count: int, word: str) -> str:
+    """1 run, 2 runs."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
