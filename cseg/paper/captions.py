@@ -33,7 +33,8 @@ def tests_note(comparisons: Iterable[Comparison]) -> str:
         parts.append(f"Test: {PAIRED_T} (two-sided)")
         if least == 2:
             parts[-1] += (
-                "; over 2 seeds it has one degree of freedom and finds only very regular differences"
+                "; over 2 seeds it has one degree of freedom and finds only very regular "
+                "differences"
             )
     if BOOTSTRAP in used:
         where = "Where two arms share one seed: " if PAIRED_T in used else "Test: "

@@ -44,7 +44,8 @@ def per_class(results: Results, reference: str) -> Figure | None:
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
     _hide_rest(panels, len(counts))
-    for axes in panels[-1]:
+    for axes in panels.flat[: len(counts)][-columns:]:
+        axes.tick_params(labelbottom=True)
         axes.set_xlabel("IoU (%)")
     legend_below(figure, panels.flat[0])
     return figure
@@ -130,7 +131,7 @@ def confusion(results: Results, n: int) -> Figure | None:
     """Confusion matrix of each arm at n, each row in percent of the true pixels."""
     found = {arm: confusion_matrices(results, arm, n) for arm in results.arms}
     found = {arm: matrix for arm, matrix in found.items() if matrix is not None}
-    return _matrices(results, found, "Blues", (0, 100), "share of true pixels (%)")
+    return _matrices(results, found, "Blues", (0, 100), f"n = {n}: share of true pixels (%)")
 
 
 def confusion_difference(results: Results, reference: str, n: int) -> Figure | None:
@@ -146,7 +147,7 @@ def confusion_difference(results: Results, reference: str, n: int) -> Figure | N
     if not found:
         return None
     most = max(1.0, 100 * max(np.nanmax(np.abs(matrix)) for matrix in found.values()))
-    return _matrices(results, found, "RdBu_r", (-most, most), "difference (points)")
+    return _matrices(results, found, "RdBu_r", (-most, most), f"n = {n}: difference (points)")
 
 
 def _matrices(
@@ -175,7 +176,8 @@ def _matrices(
     _hide_rest(panels, len(found))
     for axes in panels[:, 0]:
         axes.set_ylabel("truth")
-    for axes in panels[-1]:
+    for axes in panels.flat[: len(found)][-columns:]:
+        axes.tick_params(labelbottom=True)  # also above a panel that is left empty
         axes.set_xlabel("predicted")
     figure.colorbar(image, ax=panels, shrink=0.6, label=unit)
     return figure

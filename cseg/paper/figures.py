@@ -9,10 +9,15 @@ from matplotlib.figure import Figure
 from cseg.errors import CsegError
 from cseg.paper import figure_classes, figure_curves, figure_features, panels
 from cseg.paper.results import Results, read_results
-from cseg.paper.style import figure_style, save
+from cseg.paper.style import figure_style, note, save
 
 log = logging.getLogger(__name__)
 
+# written always, with the reason as text where there is nothing to draw
+CORE = (
+    "label_efficiency", "per_class", "slopes", "confusion", "confusion_difference",
+    "training_curves", "qualitative", "largest_gain", "largest_loss",
+)  # fmt: skip
 PANEL_ROWS = 4
 EXTREME_ROWS = 3
 
@@ -27,10 +32,11 @@ def figures(
 ) -> list[Path]:
     """Write every figure that one dataset's results allow, as PNG and PDF.
 
-    Always: label_efficiency. From the CSVs where they are present: per_class, slopes, confusion,
-    confusion_difference, training_curves, feature_space, separability. From predictions.zip and
-    the images of index.csv: qualitative, largest_gain, largest_loss. A figure that is left out is
-    named in the log.
+    From the CSVs: label_efficiency, per_class, slopes, confusion, confusion_difference,
+    training_curves; where their CSVs exist feature_space, separability. From predictions.zip and
+    the images of index.csv: qualitative, largest_gain, largest_loss. A figure that cannot be drawn
+    is named in the log; an older one is kept, and one of `CORE` that never existed becomes a
+    picture of the reason, so that a workflow finds every file it declares.
 
     Args:
         results_dir: `results/{dataset}`.
@@ -65,16 +71,23 @@ def figures(
     written = []
     with figure_style():
         for name, draw in drawings.items():
-            try:
-                figure = draw()
-            except (CsegError, OSError) as error:  # pictures may live on another machine
-                log.warning("no figure %s for %s: %s", name, results.dataset, error)
-                continue
+            figure, reason = _drawn(draw)
+            stem = Path(out_dir) / name
             if figure is None:
-                log.warning("no figure %s for %s: its data are absent", name, results.dataset)
-            else:
-                written += save(figure, Path(out_dir) / name)
+                log.warning("no figure %s for %s: %s", name, results.dataset, reason)
+                if name in CORE and not stem.with_suffix(".png").exists():
+                    figure = note(f"{name.replace('_', ' ')}: {reason}")
+            if figure is not None:
+                written += save(figure, stem)
     return written
+
+
+def _drawn(draw: Callable[[], Figure | None]) -> tuple[Figure | None, str]:
+    """Return the figure, or None and the reason."""
+    try:
+        return draw(), "the results hold nothing to draw"
+    except (CsegError, OSError) as error:  # pictures may live on another machine
+        return None, str(error)
 
 
 def _qualitative(results: Results, n: int, ids: tuple[str, ...]) -> Figure | None:

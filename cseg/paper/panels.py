@@ -18,6 +18,7 @@ from cseg.errors import DataError
 from cseg.paper import statistics
 from cseg.paper.results import Results, image_counts
 from cseg.paper.style import INCH_WIDTH
+from cseg.paper.wording import signed
 
 IGNORED_COLOUR = (224, 224, 192)  # as in the palette PNGs
 
@@ -111,7 +112,7 @@ def extreme_ids(
     order = [i for i in order if np.isfinite(change[i]) and (change[i] > 0) == gain][:count]
     if not order:
         return None
-    notes = tuple(f"{100 * change[i]:+.0f}".replace("-", "−") for i in order)
+    notes = tuple(f"{signed(change[i])} points" for i in order)
     return Choice(tuple(first.ids[i] for i in order), notes)
 
 
@@ -133,8 +134,10 @@ def panel(
     width = min(1.6, INCH_WIDTH * 1.5 / len(titles))
     figure, panels = subplots(
         len(choice.ids), len(titles), squeeze=False,
-        figsize=(width * len(titles), (width * aspect + 0.06) * len(choice.ids) + 0.75),
+        figsize=(width * len(titles), (0.96 * width * aspect + 0.03) * len(choice.ids) + 0.75),
     )  # fmt: skip
+    figure.get_layout_engine().set(h_pad=0.015, w_pad=0.015, hspace=0, wspace=0)
+    figure.suptitle(f"n = {n}, seed {seed}", fontsize=8)
     classes: set[int] = set()
     for cells, image_id, note in zip(panels, choice.ids, choice.notes):
         truth = read_label(index.loc[image_id, "label"], label_map)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 import matplotlib as mpl
 
@@ -98,6 +99,14 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         paths.append(path)
     plt.close(figure)
     return paths
+
+
+def note(text: str) -> Figure:
+    """Draw a small figure that says why there is none."""
+    figure, axes = plt.subplots(figsize=(INCH_WIDTH * 0.72, 1.2))
+    axes.axis("off")
+    axes.text(0.5, 0.5, "\n".join(wrap(text, 70)), ha="center", va="center", fontsize=8)
+    return figure
 
 
 def label_count_axis(axes: Axes, label_counts: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from cseg.files import atomic, write_text
-from cseg.paper.markup import Table, html_page, html_table, latex, markdown
+from cseg.paper.markup import Section, Table, html_page, html_table, latex, markdown
 from cseg.paper.published import published_table, read_published
 from cseg.paper.results import Results, read_results
 from cseg.paper.table_classes import class_tables
@@ -16,6 +16,8 @@ from cseg.paper.table_labels import label_table
 from cseg.paper.table_main import main_table
 
 log = logging.getLogger(__name__)
+
+CORE = ("main", "label_saving", "per_class", "cost")  # written always, with the reason if empty
 
 
 def tables(
@@ -28,9 +30,10 @@ def tables(
 ) -> list[Path]:
     """Write every table that the CSVs of one dataset allow.
 
-    Always: main, label_saving, per_class, cost. Where the results have them: semi_supervised
-    (arms named `*_pseudo`), ablations (`ablations.csv`), separability (`separability.csv`),
-    published (`published.csv`). A table that is left out is named in the log.
+    Always: main, label_saving, per_class, cost, and published where `published` is given; one
+    that has nothing to show holds the reason. Where the results have them: semi_supervised (arms
+    named `*_pseudo`), ablations (`ablations.csv`), separability (`separability.csv`); one that is
+    left out is named in the log.
 
     Args:
         results_dir: `results/{dataset}`.
@@ -61,12 +64,20 @@ def tables(
         "published": published_table(results, claims, reference),
     }
     written = []
+    core = (*CORE, "published") if published else CORE
     for name, table in made.items():
+        if isinstance(table, str) and name in core:
+            table = (pd.DataFrame({"dataset": []}), [_empty(results, name, table)])
         if isinstance(table, str):
             log.warning("no table %s for %s: %s", name, results.dataset, table)
         else:
             written += _write(results, name, *table, Path(out_dir))
     return written
+
+
+def _empty(results: Results, name: str, reason: str) -> Table:
+    caption = f"{results.dataset}: no table {name.replace('_', ' ')}, since {reason}."
+    return Table(f"{results.dataset}-{name.replace('_', '-')}", caption, ("–",), (Section("", ()),))
 
 
 def _write(
