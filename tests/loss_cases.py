@@ -33,12 +33,16 @@ def loss_and_grads(feats, labels, other=None, other_labels=None, **options):
     return [t.detach().double() for t in (loss, *grads)]
 
 
-def relative_error(got, want):
-    """Largest over tensors of |got - want| / |want| in the Euclidean norm (absolute where 0)."""
+def relative_error(got, want, floors=None):
+    """Largest over tensors of |got - want| / |want| in the Euclidean norm.
+
+    `floors` are norms below which a tensor is rounding of an exact zero: errors are relative to
+    them then. A tensor of zeros must be met exactly where no floor is given.
+    """
     errors = []
-    for g, w in zip(got, want, strict=True):
+    for g, w, floor in zip(got, want, floors or [0.0] * len(want), strict=True):
         assert torch.isfinite(g).all()
-        errors.append(((g - w).norm() / (w.norm() if w.norm() > 0 else 1)).item())
+        errors.append(((g - w).norm() / max(w.norm().item(), floor, 1e-300)).item())
     return max(errors)
 
 

@@ -277,6 +277,10 @@ def _checked_partner(partner: Tensor | None, images: int, generator) -> Tensor:
 
 def _backend(name: str, feats: Tensor):
     """Choose the module that computes; triton is imported only where it is used."""
-    from cseg.losses import dense
+    if name == "dense":
+        from cseg.losses import dense
 
-    return dense
+        return dense
+    from cseg.losses import tiled
+
+    return tiled

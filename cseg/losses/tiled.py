@@ -1,0 +1,97 @@
+"""Lean backend in plain PyTorch: chooses how each set of bags is computed.
+
+Three routes, all exact: `masked` for small bags (batched) and for similarities of any size,
+`row_blocks` and `triangle` for large bags. The last two take exponentials unshifted, which is
+safe while |s| <= bound; similarities beyond what float32 resolves to 1e-5 go to float64.
+"""
+
+import torch
+from torch import Tensor
+
+from cseg.losses import masked, row_blocks, triangle
+from cseg.losses.bags import CandidateBags, PixelBags, anchor_weights
+from cseg.losses.counts import positive_counts
+from cseg.losses.single_pass import single_pass
+
+SMALL_PAIRS = 264 * 264  # bags of fewer pairs are batched; above, tiles win (measured on a CPU)
+SINGLE_BOUND = 40.0  # |s| up to which float32 is precise enough, and exp(s) / exp(-s) in range
+DOUBLE_BOUND = 300.0  # the same range for float64
+
+
+def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -> Tensor:
+    """Compute the paper's loss of `bags`, a scalar with gradients by anchors and candidates."""
+
+    def compute(anchors_GND, cands_GMD, needs):
+        bound = _longest(anchors_GND) * _longest(cands_GMD) / temperature
+        dtype = _working_dtype(anchors_GND.dtype, bound)
+        labels, cand_labels = bags.anchor_labels_GN, bags.cand_labels_GM
+        if labels.shape[1] * cand_labels.shape[1] < SMALL_PAIRS or bound > DOUBLE_BOUND:
+            loss, grads = masked.candidate_loss(bags, temperature, ignore_index, dtype, needs)
+            return loss.to(_result_dtype(anchors_GND)), grads
+        valid = positive_counts(labels, cand_labels, ignore_index) > 0
+        weights = anchor_weights(valid, bags.images_per_bag, bags.total_images, dtype)
+        grads = _zeros((anchors_GND, cands_GMD), needs, dtype)
+        loss = torch.zeros((), dtype=torch.float64, device=labels.device)
+        for g in range(len(labels)):
+            loss += row_blocks.candidate_loss(
+                anchors_GND[g].to(dtype),
+                labels[g],
+                weights[g],
+                cands_GMD[g].to(dtype),
+                cand_labels[g],
+                bags.shared,
+                temperature,
+                ignore_index,
+                *(None if grad is None else grad[g] for grad in grads),
+            )
+        return loss.to(_result_dtype(anchors_GND)), grads
+
+    return single_pass(compute, bags.anchors_GND, bags.cands_GMD)
+
+
+def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor:
+    """Compute the released loss of `bags`, a scalar with a gradient by the features."""
+
+    def compute(feats_GND, needs):
+        bound = _longest(feats_GND) ** 2 / temperature
+        dtype = _working_dtype(feats_GND.dtype, bound)
+        labels = bags.labels_GN
+        if labels.shape[1] ** 2 < SMALL_PAIRS or bound > DOUBLE_BOUND:
+            loss, grads = masked.pixel_loss(bags, temperature, ignore_index, dtype, needs)
+            return loss.to(_result_dtype(feats_GND)), grads
+        grads = _zeros((feats_GND,), needs, dtype)
+        loss = torch.zeros((), dtype=torch.float64, device=labels.device)
+        for g in range(len(labels)):
+            loss += triangle.pixel_loss(
+                feats_GND[g].to(dtype),
+                labels[g],
+                bags.split,
+                1 / bags.total_images,
+                temperature,
+                ignore_index,
+                None if grads[0] is None else grads[0][g],
+            )
+        return loss.to(_result_dtype(feats_GND)), grads
+
+    return single_pass(compute, bags.feats_GND)
+
+
+def _longest(feats_GND: Tensor) -> float:
+    """Length of the longest feature vector: the Cauchy-Schwarz bound of similarities is free."""
+    return torch.linalg.vector_norm(feats_GND, dim=2, dtype=_result_dtype(feats_GND)).max().item()
+
+
+def _result_dtype(feats: Tensor) -> torch.dtype:
+    return torch.float64 if feats.dtype == torch.float64 else torch.float32
+
+
+def _working_dtype(given: torch.dtype, bound: float) -> torch.dtype:
+    return torch.float64 if given == torch.float64 or bound > SINGLE_BOUND else torch.float32
+
+
+def _zeros(feats, needs, dtype) -> list[Tensor | None]:
+    contiguous = torch.contiguous_format
+    return [
+        torch.zeros_like(f, dtype=dtype, memory_format=contiguous) if need else None
+        for f, need in zip(feats, needs)
+    ]
