@@ -76,11 +76,8 @@ def _leaks(pairs: list[Pair]) -> list[str]:
 
 
 def _report(name: str, problems: list[str], count: int) -> str:
-    shown = 50
     lines = [f"{name} has {len(problems)} problems in {count} pairs:"]
-    lines += [f"- {problem}" for problem in problems[:shown]]
-    if len(problems) > shown:
-        lines.append(f"- and {len(problems) - shown} more; mend these, then run again")
+    lines += [f"- {problem}" for problem in problems]
     return "\n".join(lines) if len(problems) > 1 else problems[0]
 
 

@@ -88,7 +88,7 @@ def test_names_that_lead_outside_are_refused_whole(tmp_path, make, name):
     folder = tmp_path / "in"
     folder.mkdir()
     path = make(folder / "evil", FILES | {name: b"evil"})
-    with pytest.raises(DataError, match="evil holds .* which leads outside its folder; do not use"):
+    with pytest.raises(DataError, match=r"evil holds .* which leads outside its folder"):
         extract(path, folder / "target")
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["evil"]
 
@@ -98,7 +98,7 @@ def test_a_symlink_in_a_zip_is_refused(tmp_path):
     entry.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(entry, "/etc/passwd")
-    with pytest.raises(DataError, match="link or device"):
+    with pytest.raises(DataError, match=r"link or device"):
         extract(tmp_path / "a.zip", tmp_path / "target")
 
 
@@ -132,13 +132,13 @@ def test_an_html_page_instead_of_an_archive(tmp_path):
 
 def test_another_archive_than_expected(tmp_path):
     path = make_tar(tmp_path / "a.tgz")
-    with pytest.raises(DataError, match="holds no folder 'VOCdevkit'; it is another archive"):
+    with pytest.raises(DataError, match=r"holds no folder 'VOCdevkit'; it is another archive"):
         extract(path, tmp_path / "target", inside="VOCdevkit")
 
 
 def test_a_target_that_is_there_is_not_overwritten(tmp_path):
     (tmp_path / "target").mkdir()
-    with pytest.raises(DataError, match="target is already there"):
+    with pytest.raises(DataError, match=r"target is already there"):
         extract(make_tar(tmp_path / "a.tgz"), tmp_path / "target")
 
 

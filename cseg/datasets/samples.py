@@ -234,6 +234,17 @@ def check_options(
     return {**defaults, **options}
 
 
+def default_colours(count: int) -> tuple[tuple[int, int, int], ...]:
+    """Return VOC's colours for class ids 0..count-1.
+
+    Bit 3k + j of the id (j = 0, 1, 2 for red, green, blue) is bit 7 - k of channel j.
+    """
+    return tuple(
+        tuple(sum((c >> (3 * k + j) & 1) << (7 - k) for k in range(8)) for j in range(3))
+        for c in range(count)
+    )
+
+
 def require_folder(root: Path) -> None:
     """Ask for `root` to exist, so that a typo in data_dir does not start a large download.
 

@@ -1,0 +1,203 @@
+"""PASCAL VOC 2012 segmentation, with `train` (1,464 images) or SBD's `train_aug` (10,582).
+
+Layout: `VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets/Segmentation}` as in the
+trainval archive, and `benchmark_RELEASE/dataset/{cls,train.txt,val.txt}` as in SBD's.
+train_aug = (SBD train + SBD val + VOC train) - VOC val. An image that both annotate keeps VOC's
+label, which is drawn more finely and marks object boundaries 255; SBD's labels have no boundary.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from cseg.datasets.archives import extract
+from cseg.datasets.download import download, home_for
+from cseg.datasets.samples import (
+    IGNORE,
+    DatasetInfo,
+    Sample,
+    check_options,
+    check_sizes,
+    default_colours,
+    read_lines,
+    require_folder,
+    write_label,
+)
+from cseg.errors import ConfigError, DataError
+
+# Addresses and md5 as torchvision 0.29 has them in datasets/voc.py and datasets/sbd.py.
+VOC_URL = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
+VOC_MD5 = "6cd6e144f989b92b3379bac3b3de84fd"
+SBD_URL = (
+    "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/"
+    "benchmark.tgz"
+)
+SBD_MD5 = "82b4d87ceb2ed10f6038a1cba92111cb"
+VOC_FOLDER, SBD_FOLDER = "VOCdevkit/VOC2012", "benchmark_RELEASE/dataset"
+SBD_LABELS = "sbd_labels"
+TRAIN_SIZES = {"train": 1464, "train_aug": 10582}
+CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
+    "train", "tvmonitor",
+)  # fmt: skip
+DEFAULTS = {
+    "download": True,
+    "relax_counts": False,
+    "sbd_url": SBD_URL,
+    "train_set": "train",
+    "voc_url": VOC_URL,
+}
+
+
+def info(options: Mapping[str, Any]) -> DatasetInfo:
+    """Facts of VOC 2012; `train_set` is train or train_aug."""
+    return DatasetInfo(
+        name="voc2012",
+        class_names=CLASSES,
+        palette=default_colours(len(CLASSES)),
+        label_map={i: i for i in range(len(CLASSES))} | {IGNORE: IGNORE},
+        split_sizes={"train": TRAIN_SIZES[_chosen(options)["train_set"]], "val": 1449},
+        licence="research use; images are subject to Flickr's terms of use",
+        citation="Everingham, Eslami, Van Gool, Williams, Winn, Zisserman: The PASCAL Visual "
+        "Object Classes Challenge: A Retrospective, IJCV 2015"
+        + (
+            "; Hariharan, Arbelaez, Bourdev, Maji, Malik: Semantic Contours from Inverse "
+            "Detectors, ICCV 2011"
+            if _chosen(options)["train_set"] == "train_aug"
+            else ""
+        ),
+    )
+
+
+def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
+    """Find VOC (and SBD, for train_aug) in `root` or download them; turn SBD's .mat into PNG.
+
+    Raises:
+        DataError: not there and not to be downloaded, or an archive or .mat file is damaged.
+    """
+    chosen = _chosen(options)
+    require_folder(root)
+    if _find_voc(root, work_dir) is None:
+        _get(root, work_dir, chosen, VOC_FOLDER, chosen["voc_url"], VOC_MD5)
+    if chosen["train_set"] == "train":
+        return
+    if _find_sbd(root, work_dir) is None:
+        _get(root, work_dir, chosen, SBD_FOLDER, chosen["sbd_url"], SBD_MD5)
+    voc, sbd = _home(root, work_dir)
+    present = {path.stem for folder in _label_folders(root, work_dir) for path in folder.iterdir()}
+    missing = [name for name in _sbd_ids(voc, sbd) if name not in present]
+    target = home_for(root, work_dir) / SBD_LABELS
+    for name in tqdm(missing, desc=SBD_LABELS, disable=not sys.stderr.isatty()):
+        label = read_sbd_label(sbd / "cls" / f"{name}.mat")
+        write_label(target / f"{name}.png", label, default_colours(len(CLASSES)))
+
+
+def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
+    """List VOC's train ids, then (train_aug) SBD's sorted by id, then VOC's val ids.
+
+    Raises:
+        DataError: a list is missing, empty or not of the official size.
+    """
+    chosen = _chosen(options)
+    if chosen["train_set"] == "train_aug":
+        voc, sbd = _home(root, work_dir)
+        extra = _sbd_ids(voc, sbd)
+    else:
+        voc, extra = _find_voc(root, work_dir) or root, []
+    train = [_voc_sample(voc, name, "train") for name in _voc_ids(voc, "train")]
+    val = [_voc_sample(voc, name, "val") for name in _voc_ids(voc, "val")]
+    folders = _label_folders(root, work_dir)
+    for name in extra:
+        places = [folder / f"{name}.png" for folder in folders]
+        label = next((p for p in places if p.exists()), root / SBD_LABELS / f"{name}.png")
+        train.append(Sample(name, "train", voc / "JPEGImages" / f"{name}.jpg", label))
+    check_sizes(
+        "voc2012",
+        {"train": len(train), "val": len(val)},
+        info(options).split_sizes,
+        chosen["relax_counts"],
+    )
+    return train + val
+
+
+def read_sbd_label(path: Path) -> np.ndarray:
+    """Read the class map of an SBD .mat file, uint8 HxW.
+
+    Raises:
+        DataError: missing, damaged or without a class map; names the file.
+    """
+    from scipy.io import loadmat  # half a second to import, and only train_aug needs it
+
+    try:
+        label = loadmat(path, variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"]
+        return np.asarray(label, dtype=np.uint8)
+    except Exception as error:  # damaged files raise whatever loadmat stumbles over
+        raise DataError(
+            f"cannot read SBD's label {path}: {error}; restore the file from SBD's archive"
+        ) from error
+
+
+def _voc_sample(voc: Path, name: str, split: str) -> Sample:
+    image, label = voc / "JPEGImages" / f"{name}.jpg", voc / "SegmentationClass" / f"{name}.png"
+    return Sample(name, split, image, label)
+
+
+def _voc_ids(voc: Path, split: str) -> list[str]:
+    return read_lines(voc / "ImageSets" / "Segmentation" / f"{split}.txt")
+
+
+def _sbd_ids(voc: Path, sbd: Path) -> list[str]:
+    """List the ids that SBD adds to VOC's train list, sorted."""
+    listed = {name for split in ("train", "val") for name in read_lines(sbd / f"{split}.txt")}
+    return sorted(listed - set(_voc_ids(voc, "train")) - set(_voc_ids(voc, "val")))
+
+
+def _home(root: Path, work_dir: Path) -> tuple[Path, Path]:
+    voc, sbd = _find_voc(root, work_dir), _find_sbd(root, work_dir)
+    if voc is None or sbd is None:
+        missing = VOC_FOLDER if voc is None else SBD_FOLDER
+        raise DataError(f"no {missing} in data_dir {root}; run fetch first")
+    return voc, sbd
+
+
+def _find_voc(root: Path, work_dir: Path) -> Path | None:
+    candidates = (root / VOC_FOLDER, root / "VOC2012", root, work_dir / VOC_FOLDER)
+    return next((p for p in candidates if (p / "ImageSets" / "Segmentation").is_dir()), None)
+
+
+def _find_sbd(root: Path, work_dir: Path) -> Path | None:
+    candidates = (root / SBD_FOLDER, work_dir / SBD_FOLDER)
+    return next((p for p in candidates if (p / "cls").is_dir()), None)
+
+
+def _label_folders(root: Path, work_dir: Path) -> list[Path]:
+    return [p / SBD_LABELS for p in (root, work_dir) if (p / SBD_LABELS).is_dir()]
+
+
+def _get(
+    root: Path, work_dir: Path, chosen: Mapping[str, Any], folder: str, url: str, md5: str
+) -> None:
+    if not chosen["download"]:
+        raise DataError(
+            f"no {folder} in data_dir {root}; correct data_dir, "
+            "or set dataset_options: voc2012: download: true"
+        )
+    home = home_for(root, work_dir)
+    archive = home / url.rsplit("/", 1)[-1]
+    download(url, archive, md5=md5)
+    extract(archive, home / folder, inside=folder)
+
+
+def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = check_options("voc2012", options, DEFAULTS)
+    if chosen["train_set"] not in TRAIN_SIZES:
+        raise ConfigError(
+            "dataset_options: voc2012: train_set must be train or train_aug, "
+            f"not {chosen['train_set']!r}; correct it in the config"
+        )
+    return chosen

@@ -1,0 +1,142 @@
+import pandas as pd
+import pytest
+from made_trees import paint_image, paint_label, write_list
+
+from cseg.datasets import folder
+from cseg.errors import ConfigError, CsegError, DataError
+from cseg.fetch import fetch
+from cseg.index import index
+
+LISTS = """
+name: fields
+classes:
+  - {name: soil, colour: [120, 80, 40]}
+  - {name: crop, colour: [60, 180, 60]}
+  - {name: weed, colour: [200, 30, 30], values: [2, 7]}
+ignore: 255
+train: train.txt
+val: val.txt
+licence: mine
+citation: me
+"""
+SHARE = LISTS.replace("train: train.txt\nval: val.txt\n", "val_share: 0.25\nsplit_seed: 3\n")
+NAMES = ["a", "north field/b", "north field/ü", "c", "d.e", "f", "g", "h"]
+
+
+@pytest.fixture
+def root(tmp_path):
+    for i, name in enumerate(NAMES):
+        suffix = (".jpg", ".png", ".PNG", ".tif")[i % 4]
+        paint_image(tmp_path / "images" / f"{name}{suffix}", i)
+        paint_label(tmp_path / "labels" / f"{name}.png", [0, 1, 2, 7, 255], palette=bool(i % 2))
+    write_list(tmp_path / "train.txt", ["h.tif", "a.jpg", "north field/b"], "\r\n")
+    write_list(tmp_path / "val.txt", ["north field/ü.PNG", "d.e"])
+    return tmp_path
+
+
+def options(root, text):
+    (root / "fields.yaml").write_text(text, encoding="utf-8")
+    return {"description": str(root / "fields.yaml")}
+
+
+def test_lists_name_images_with_or_without_suffix(root):
+    found = folder.samples(root, root, options(root, LISTS))
+    assert [(s.id, s.split) for s in found] == [
+        ("h", "train"), ("a", "train"), ("north field/b", "train"),
+        ("north field/ü", "val"), ("d.e", "val"),
+    ]  # fmt: skip
+    assert all(s.image.is_file() and s.label.is_file() for s in found)
+
+
+def test_classes_colours_and_values(root):
+    info = folder.info(options(root, LISTS))
+    assert info.class_names == ("soil", "crop", "weed")
+    assert info.palette[2] == (200, 30, 30)
+    assert info.label_map == {0: 0, 1: 1, 2: 2, 7: 2, 255: 255}
+    assert (info.name, info.licence, info.citation) == ("fields", "mine", "me")
+    short = folder.info(options(root, "classes: [{name: a}, {name: b}]\nval_share: 0.5"))
+    assert short.palette == ((0, 0, 0), (128, 0, 0))
+    assert short.label_map == {0: 0, 1: 1, 255: 255}
+
+
+def test_a_share_divides_the_same_way_everywhere(root):
+    found = folder.samples(root, root, options(root, SHARE))
+    assert sorted(s.id for s in found) == sorted(NAMES)
+    assert [s.id for s in found if s.split == "val"] == ["c", "d.e"]
+    (root / "images" / "notes.txt").write_text("no image")
+    assert folder.samples(root, root, options(root, SHARE)) == found
+    other = folder.samples(root, root, options(root, SHARE.replace("split_seed: 3", "")))
+    assert {s.id for s in other if s.split == "val"} != {"c", "d.e"}
+
+
+def test_it_runs_through_to_the_index(root):
+    fetch("folder", root, options(root, LISTS), root / "fetch.json")
+    index(root / "fetch.json", root / "index.csv", root / "dataset.json", 2)
+    table = pd.read_csv(root / "index.csv")
+    assert table["id"].tolist() == ["h", "a", "north field/b", "north field/ü", "d.e"]
+    # Five bars on 24 columns: 0, 1, {2, 7} together, 255.
+    assert table.loc[0, ["pixels_0", "pixels_1", "pixels_2", "pixels_ignored"]].tolist() == [
+        5 * 16, 5 * 16, 10 * 16, 4 * 16,
+    ]  # fmt: skip
+
+
+def test_labels_can_have_another_suffix_and_folder(root):
+    (root / "labels").rename(root / "masks")
+    for path in (root / "masks").rglob("*.png"):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    text = LISTS + "labels: masks\nlabel_suffix: _mask.png\n"
+    assert all(s.label.is_file() for s in folder.samples(root, root, options(root, text)))
+
+
+def test_list_lines_that_match_nothing_are_all_named(root):
+    write_list(root / "val.txt", ["a.png", "zz", "d.e"])
+    with pytest.raises(DataError, match=r"val\.txt names 2 images that are not in .*: a\.png, zz;"):
+        folder.samples(root, root, options(root, LISTS))
+
+
+def test_two_images_of_one_name_are_noticed(root):
+    paint_image(root / "images" / "a.png", 99)
+    with pytest.raises(DataError, match=r"more than once: a \("):
+        fetch("folder", root, options(root, SHARE), root / "fetch.json")
+
+
+def test_missing_folders_are_named_with_their_key(root):
+    (root / "labels").rename(root / "elsewhere")
+    with pytest.raises(DataError, match=r"labels does not exist; correct .* the key labels"):
+        folder.fetch(root, root, options(root, LISTS))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a", r"is no mapping of keys; see docs/datasets\.md"),
+        ("classes: [", r"cannot read .*fields\.yaml"),
+        ("train: a\nval: b", "classes is missing"),
+        (LISTS + "color: 1", "color is unknown; there are name, classes"),
+        (LISTS.replace("colour: [60", "color: [60"), r"classes\[1\]\.color is unknown"),
+        (LISTS.replace("ignore: 255", "ignore: 7"), "label value 7, which is taken"),
+        (
+            LISTS.replace("values: [2, 7]", "values: [2, 1]"),
+            r"classes\[2\] claims .* value 1",
+        ),
+        (LISTS.replace("name: weed", "name: crop"), "names a class twice"),
+        (LISTS.replace("[60, 180, 60]", "[60, 180]"), r"classes\[1\]\.colour must be three whole"),
+        (LISTS.replace("[60, 180, 60]", "[60, 180, 256]"), r"classes\[1\]\.colour must be three"),
+        (LISTS.replace("val: val.txt", ""), "train and val are missing"),
+        (LISTS + "val_share: 0.5", "val_share stands beside a list"),
+        (SHARE.replace("0.25", "1.5"), "val_share must lie between 0 and 1"),
+        (SHARE.replace("0.25", "few"), "val_share must be of type float"),
+        (LISTS.replace("ignore: 255", "ignore: -1"), "ignore has the label value -1"),
+        ("classes: []\nval_share: 0.5", "classes is empty"),
+        ("classes: [soil]\nval_share: 0.5", r"classes\[0\] must be a mapping"),
+    ],
+)
+def test_a_wrong_description_is_one_sentence(root, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        folder.info(options(root, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_description_names_the_key():
+    with pytest.raises(CsegError, match=r"cannot read nowhere\.yaml .*folder: description"):
+        folder.info({"description": "nowhere.yaml"})

@@ -1,0 +1,155 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from shared_data import shared_data
+
+from cseg.datasets import MODULES, dataset_module
+from cseg.datasets.camvid import info as camvid_info
+from cseg.datasets.samples import (
+    check_options,
+    check_sizes,
+    count_values,
+    default_colours,
+    info_from_json,
+    info_to_json,
+    read_image,
+    read_label,
+    read_lines,
+    read_raw_label,
+    write_image,
+    write_label,
+)
+from cseg.errors import ConfigError, DataError
+
+IDENTITY = {i: i for i in range(11)} | {255: 255}
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_pixels_are_counted_by_value(raw):
+    counts = count_values(raw)
+    assert counts == {int(v): int((raw == v).sum()) for v in np.unique(raw)}
+
+
+@given(label=arrays(np.uint8, (3, 4), elements=st.sampled_from([0, 1, 2, 255])))
+def test_a_label_written_is_the_label_read(tmp_path_factory, label):
+    path = tmp_path_factory.mktemp("labels") / "ä b.png"
+    write_label(path, label, ((1, 2, 3), (4, 5, 6), (7, 8, 9)))
+    assert (read_label(path, IDENTITY) == label).all()
+    colours = np.asarray(Image.open(path).convert("RGB"))
+    assert all(colours[y, x].tolist() == [4, 5, 6] for y, x in np.argwhere(label == 1))
+
+
+def test_an_image_written_is_the_image_read(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    write_image(tmp_path / "i.png", image)
+    assert (read_image(tmp_path / "i.png") == image).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "I;16"])
+def test_images_of_any_mode_are_read_as_rgb(tmp_path, mode):
+    path = tmp_path / ("i.tif" if mode == "CMYK" else "i.png")
+    Image.new(mode, (7, 5)).save(path)
+    read = read_image(path)
+    assert read.shape == (5, 7, 3)
+    assert read.dtype == np.uint8
+
+
+def test_label_values_are_mapped_and_others_refused(tmp_path):
+    raw = np.array([[0, 7, 8], [33, 7, 0]], dtype=np.uint8)
+    Image.fromarray(raw).save(tmp_path / "l.png")
+    assert read_label(tmp_path / "l.png", {0: 255, 7: 0, 8: 1, 33: 18}).tolist() == [
+        [255, 0, 1],
+        [18, 0, 255],
+    ]
+    with pytest.raises(DataError, match=r"l\.png holds values .*: 7 \(2 pixels\), 33 \(1 "):
+        read_label(tmp_path / "l.png", {0: 0, 8: 1})
+
+
+def test_labels_of_sixteen_bits_and_of_one_bit(tmp_path):
+    Image.fromarray(np.array([[0, 300]], dtype=np.uint16)).save(tmp_path / "deep.png")
+    assert read_label(tmp_path / "deep.png", {0: 0, 300: 1}).tolist() == [[0, 1]]
+    Image.fromarray(np.array([[False, True]])).save(tmp_path / "bit.png")
+    assert read_raw_label(tmp_path / "bit.png").tolist() == [[0, 1]]
+
+
+def test_a_coloured_label_is_refused_with_the_remedy(tmp_path):
+    Image.new("RGB", (2, 2)).save(tmp_path / "c.png")
+    with pytest.raises(DataError, match=r"c\.png is a colour image \(mode RGB\); save it as a PNG"):
+        read_raw_label(tmp_path / "c.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_truncated_image_is_named(tmp_path, suffix):
+    path = tmp_path / f"half.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(DataError, match=rf"image .*half\.{suffix} cannot be decoded .*truncated"):
+        read_image(path)
+
+
+def test_missing_and_foreign_files_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"image .*no\.png is missing; restore it"):
+        read_image(tmp_path / "no.png")
+    (tmp_path / "page.jpg").write_text("<html>")
+    with pytest.raises(DataError, match=r"page\.jpg cannot be decoded \(no known format\)"):
+        read_image(tmp_path / "page.jpg")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_lists_with_any_line_end_and_a_byte_order_mark(tmp_path, end, mark):
+    (tmp_path / "l.txt").write_bytes(f"{mark}a b{end}{end} ü {end}c".encode())
+    assert read_lines(tmp_path / "l.txt") == ["a b", "ü", "c"]
+
+
+def test_a_list_that_is_missing_or_no_text(tmp_path):
+    with pytest.raises(DataError, match=r"cannot read the list .*l\.txt"):
+        read_lines(tmp_path / "l.txt")
+    (tmp_path / "l.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"cannot read the list .*l\.txt"):
+        read_lines(tmp_path / "l.txt")
+
+
+def test_options_are_filled_in_and_checked():
+    defaults = {"size": 48, "quick": False}
+    assert check_options("shapes", {"size": 9}, defaults) == {"size": 9, "quick": False}
+    with pytest.raises(ConfigError, match=r"shapes: siz is not an option of shapes; it knows q"):
+        check_options("shapes", {"siz": 9}, defaults)
+    for wrong in ("9", 9.0, True, None):
+        with pytest.raises(ConfigError, match=r"shapes: size must be of type int, not"):
+            check_options("shapes", {"size": wrong}, defaults)
+
+
+def test_sizes_are_compared_unless_relaxed():
+    check_sizes("d", {"train": 5, "val": 2}, {"train": 5, "val": 2}, relax=False)
+    check_sizes("d", {"train": 4, "val": 2}, {"train": 5, "val": 2}, relax=True)
+    check_sizes("d", {"train": 4}, {}, relax=False)
+    with pytest.raises(DataError, match=r"train list of d has 4 images instead of 5.*relax_counts"):
+        check_sizes("d", {"train": 4, "val": 2}, {"train": 5, "val": 2}, relax=False)
+    with pytest.raises(DataError, match=r"val list of d is empty"):
+        check_sizes("d", {"train": 4, "val": 0}, {"train": 5, "val": 2}, relax=True)
+
+
+def test_facts_survive_json():
+    info = camvid_info({})
+    assert info_from_json(json.loads(json.dumps(info_to_json(info)))) == info
+
+
+def test_default_colours_are_those_of_real_voc_labels():
+    folder = shared_data("voc2012_animals") / "VOCdevkit" / "VOC2012" / "SegmentationClass"
+    flat = Image.open(min(folder.iterdir())).getpalette()
+    assert [c for colour in default_colours(256) for c in colour] == flat
+
+
+def test_datasets_are_found_by_name():
+    for name in MODULES:
+        module = dataset_module(name)
+        assert all(callable(getattr(module, part)) for part in ("info", "fetch", "samples"))
+    with pytest.raises(ConfigError, match=r"dataset: kitti is unknown; choose one of camvid, city"):
+        dataset_module("kitti")

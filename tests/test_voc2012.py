@@ -1,0 +1,125 @@
+import hashlib
+import io
+import tarfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_trees import make_sbd, make_voc, write_list
+from unruly_server import serving
+
+from cseg.datasets import voc2012
+from cseg.datasets.samples import read_raw_label
+from cseg.errors import DataError
+from cseg.fetch import fetch
+from cseg.index import index
+
+AUG = {"train_set": "train_aug", "relax_counts": True}
+NAMES = [f"2007_{i:06d}" for i in range(9)]  # made: 3 train, 2 val, 4 that only SBD labels
+
+
+def test_addresses_are_those_of_torchvision():
+    voc = pytest.importorskip("torchvision.datasets.voc").DATASET_YEAR_DICT["2012"]
+    sbd = pytest.importorskip("torchvision.datasets").SBDataset
+    assert (voc["url"], voc["md5"]) == (voc2012.VOC_URL, voc2012.VOC_MD5)
+    assert (sbd.url, sbd.md5) == (voc2012.SBD_URL, voc2012.SBD_MD5)
+
+
+def test_official_sizes():
+    assert voc2012.info({}).split_sizes == {"train": 1464, "val": 1449}
+    assert voc2012.info({"train_set": "train_aug"}).split_sizes == {"train": 10582, "val": 1449}
+
+
+def test_train_is_vocs_own_list(tmp_path):
+    make_voc(tmp_path)
+    found = voc2012.samples(tmp_path, tmp_path, {"relax_counts": True})
+    assert [(s.id, s.split) for s in found] == [
+        *((name, "train") for name in NAMES[:3]),
+        *((name, "val") for name in NAMES[3:5]),
+    ]
+    with pytest.raises(DataError, match=r"train list of voc2012 has 3 images instead of 1464"):
+        voc2012.samples(tmp_path, tmp_path, {})
+
+
+def test_train_aug_is_sbd_and_train_without_val(tmp_path):
+    make_sbd(tmp_path, make_voc(tmp_path))
+    voc2012.fetch(tmp_path, tmp_path, AUG)
+    found = voc2012.samples(tmp_path, tmp_path, AUG)
+    train = {s.id: s for s in found if s.split == "train"}
+    assert list(train) == NAMES[:3] + NAMES[5:]
+    assert [s.id for s in found if s.split == "val"] == NAMES[3:5]
+    # VOC's own label where it has one, SBD's elsewhere.
+    assert train[NAMES[0]].label.parent.name == "SegmentationClass"
+    raw = read_raw_label(train[NAMES[7]].label)
+    expected = np.zeros((16, 24))
+    expected[4:12, 6:18] = 8
+    assert (raw == expected).all()
+
+
+def test_train_aug_runs_through_to_the_index(tmp_path):
+    make_sbd(tmp_path, make_voc(tmp_path))
+    fetch("voc2012", tmp_path, AUG, tmp_path / "fetch.json")
+    index(tmp_path / "fetch.json", tmp_path / "index.csv", tmp_path / "dataset.json", 2)
+    table = pd.read_csv(tmp_path / "index.csv", index_col="id")
+    assert len(table) == 9
+    assert table.loc[NAMES[7], "pixels_8"] == 8 * 12
+    assert table.loc[NAMES[7], "pixels_ignored"] == 0
+    assert table.loc[NAMES[0], "pixels_ignored"] > 0
+
+
+def test_labels_already_made_are_kept_and_missing_ones_added(tmp_path):
+    make_sbd(tmp_path, make_voc(tmp_path))
+    voc2012.fetch(tmp_path, tmp_path, AUG)
+    made = tmp_path / "sbd_labels"
+    (made / f"{NAMES[6]}.png").unlink()
+    before = (made / f"{NAMES[5]}.png").stat().st_mtime_ns
+    voc2012.fetch(tmp_path, tmp_path, AUG)
+    assert sorted(p.stem for p in made.iterdir()) == NAMES[5:]
+    assert (made / f"{NAMES[5]}.png").stat().st_mtime_ns == before
+
+
+def test_a_damaged_mat_file_is_named(tmp_path):
+    sbd = make_sbd(tmp_path, make_voc(tmp_path))
+    path = sbd / "cls" / f"{NAMES[6]}.mat"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match=rf"cannot read SBD's label .*{NAMES[6]}\.mat: .*restore"):
+        voc2012.fetch(tmp_path, tmp_path, AUG)
+
+
+def test_lists_with_windows_line_ends(tmp_path):
+    home = make_voc(tmp_path)
+    write_list(home / "ImageSets" / "Segmentation" / "train.txt", NAMES[:3], "\r\n")
+    assert voc2012.samples(tmp_path, tmp_path, {"relax_counts": True})[0].image.is_file()
+
+
+def test_a_missing_list_is_named(tmp_path):
+    (make_voc(tmp_path) / "ImageSets" / "Segmentation" / "val.txt").unlink()
+    with pytest.raises(DataError, match=r"cannot read the list .*val\.txt"):
+        voc2012.samples(tmp_path, tmp_path, {"relax_counts": True})
+
+
+def packed(folder, name, kind):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=kind) as tar:
+        tar.add(folder / name, name)
+    return buffer.getvalue()
+
+
+def test_both_archives_are_fetched_checked_and_unpacked(tmp_path, monkeypatch):
+    source = tmp_path / "source"
+    make_sbd(source, make_voc(source))
+    voc_tar, sbd_tar = packed(source, "VOCdevkit", "w"), packed(source, "benchmark_RELEASE", "w:gz")
+    monkeypatch.setattr(voc2012, "VOC_MD5", hashlib.md5(voc_tar).hexdigest())
+    (tmp_path / "data").mkdir()
+    with serving(voc_tar) as voc_server, serving(sbd_tar) as sbd_server:
+        options = AUG | {
+            "voc_url": voc_server.url.replace("file.bin", "voc.tar"),
+            "sbd_url": sbd_server.url.replace("file.bin", "sbd.tgz"),
+        }
+        with pytest.raises(DataError, match=rf"sbd\.tgz.* has md5 .* instead of {voc2012.SBD_MD5}"):
+            voc2012.fetch(tmp_path / "data", tmp_path / "work", options)
+        monkeypatch.setattr(voc2012, "SBD_MD5", hashlib.md5(sbd_tar).hexdigest())
+        voc2012.fetch(tmp_path / "data", tmp_path / "work", options)
+        voc2012.fetch(tmp_path / "data", tmp_path / "work", options)
+        assert (len(voc_server.requests), len(sbd_server.requests)) == (1, 2)
+    assert len(voc2012.samples(tmp_path / "data", tmp_path / "work", AUG)) == 9
