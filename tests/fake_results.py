@@ -137,7 +137,7 @@ def _paint_run(
         {**key, "truth": t, "predicted": p, "pixels": confusion[t, p]}
         for t in range(classes) for p in range(classes)
     ]).to_csv(run / "confusion.csv", index=False)  # fmt: skip
-    pretrains = base not in ("scratch", "imagenet")
+    pretrains = base.removeprefix("imagenet_") in ("within", "cross", "batch")
     metrics = {
         **key,
         "miou": np.nanmean(iou),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from cseg.errors import CsegError
+from cseg.errors import CsegError, DataError
 from cseg.paper import figure_classes, figure_curves, figure_features, panels
 from cseg.paper.results import Results, read_results
 from cseg.paper.style import figure_style, note, save
@@ -110,5 +110,6 @@ def _extreme(
     seed = panels.common_seed(folders, (reference, arm), n)
     choice = panels.extreme_ids(results, arm, reference, n, seed, EXTREME_ROWS, gain)
     if choice is None:
-        return None
+        better = "better" if gain else "worse"
+        raise DataError(f"no image comes out {better} with {arm} than with {reference} at n = {n}")
     return panels.panel(results, folders, choice, (reference, arm), n, seed)

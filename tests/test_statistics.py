@@ -1,0 +1,175 @@
+"""Statistics against values worked out by hand, scipy's own routines and brute force."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from cseg.paper import statistics
+from cseg.paper.statistics import BOOTSTRAP, PAIRED_T, ImageCounts
+
+
+def test_mean_and_sample_deviation_by_hand():
+    # 2, 4, 9: mean 5, squares 9 + 1 + 16 = 26, over n - 1 = 2: 13
+    assert statistics.mean_std([2, 4, 9]) == (5.0, pytest.approx(13**0.5))
+    assert statistics.mean_std([2, np.nan, 4])[0] == 3.0
+
+
+def test_one_value_has_no_deviation_and_none_has_no_mean():
+    mean, std = statistics.mean_std([0.5])
+    assert mean == 0.5
+    assert np.isnan(std)
+    assert np.isnan(statistics.mean_std([])).all()
+    assert np.isnan(statistics.mean_std([np.nan])).all()
+
+
+def test_miou_counts_only_classes_that_the_truth_holds():
+    # class 0: 3 / (4 + 3 - 3), class 1: 1 / (1 + 2 - 1), class 2: predicted, never true
+    value = statistics.miou(np.array([3, 1, 0]), np.array([4, 1, 0]), np.array([3, 2, 5]))
+    assert value == pytest.approx((3 / 4 + 1 / 2) / 2)
+    assert np.isnan(statistics.miou(np.zeros(3), np.zeros(3), np.ones(3)))
+
+
+def test_paired_t_of_three_seeds_by_hand():
+    # differences 1, 2, 3: mean 2, s = 1, t = 2 / (1 / sqrt 3) = 2 sqrt 3, two degrees of freedom;
+    # for those the distribution function is known: p = 1 - t / sqrt(2 + t^2)
+    first, second = {0: 2.0, 1: 4.0, 2: 6.0}, {0: 1.0, 1: 2.0, 2: 3.0}
+    got = statistics.compare(first, second, {}, {})
+    t = 2 * 3**0.5
+    assert got.test == PAIRED_T
+    assert got.difference == pytest.approx(2.0)
+    assert got.p == pytest.approx(1 - t / (2 + t**2) ** 0.5)
+    half = stats.t.ppf(0.975, 2) / 3**0.5
+    assert (got.low, got.high) == (pytest.approx(2 - half), pytest.approx(2 + half))
+
+
+@given(st.lists(st.tuples(*[st.floats(0, 1)] * 2), min_size=2, max_size=6))
+def test_paired_t_agrees_with_scipy(pairs):
+    a, b = np.array(pairs).T
+    if np.ptp(a - b) < 1e-6:
+        return
+    got = statistics.compare(dict(enumerate(a)), dict(enumerate(b)), {}, {})
+    assert got.p == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=1e-9)
+
+
+def test_equal_differences_are_certain_and_no_difference_is_none():
+    same = statistics.compare({0: 0.5, 1: 0.6}, {0: 0.5, 1: 0.6}, {}, {})
+    assert (same.difference, same.p, same.significant) == (0.0, 1.0, False)
+    shifted = statistics.compare({0: 0.75, 1: 0.5}, {0: 0.5, 1: 0.25}, {}, {})
+    assert (shifted.difference, shifted.p, shifted.significant) == (0.25, 0.0, True)
+
+
+def test_only_seeds_in_common_are_compared():
+    got = statistics.compare({0: 0.9, 1: 0.5, 2: 0.6}, {1: 0.4, 2: 0.4, 7: 0.0}, {}, {})
+    assert got.runs == 2
+    assert got.difference == pytest.approx(0.15)
+    nothing = statistics.compare({0: 0.9}, {1: 0.4}, {}, {})
+    assert nothing.runs == 0
+    assert nothing.test == ""
+    assert not nothing.significant
+
+
+def counts(intersections, truth, predicted):
+    ids = tuple(str(i) for i in range(len(truth)))
+    return ImageCounts(ids, *(np.array(v, np.int64) for v in (intersections, truth, predicted)))
+
+
+def test_one_seed_is_compared_by_resampling_images():
+    images = 40
+    truth = np.tile([10, 10], (images, 1))
+    generator = np.random.default_rng(0)
+    weights = statistics.resample_weights(images, 500)
+
+    def boot(hit):
+        hits = np.stack([hit, hit], axis=1)
+        predicted = hits + (10 - hits)[:, ::-1]
+        return {3: statistics.bootstrap_miou(counts(hits, truth, predicted), weights)}
+
+    base = generator.integers(2, 8, images)
+    better = statistics.compare({3: 0.6}, {3: 0.5}, boot(base + 2), boot(base))
+    assert better.test == BOOTSTRAP
+    assert better.difference == pytest.approx(0.1)
+    assert better.p == pytest.approx(2 / 501)  # never zero: one in B + 1 is the finest answer
+    assert 0 < better.low < better.high
+    noise = statistics.compare({3: 0.5}, {3: 0.5}, boot(base), boot(generator.permutation(base)))
+    assert noise.p > 0.05
+    assert noise.low < 0 < noise.high
+
+
+def test_one_seed_without_counts_has_a_difference_and_no_test():
+    got = statistics.compare({0: 0.6}, {0: 0.5}, {}, {})
+    assert got.difference == pytest.approx(0.1)
+    assert got.test == ""
+    assert np.isnan(got.p)
+
+
+def test_bootstrap_of_the_unchanged_set_is_the_miou_itself():
+    hits, truth, predicted = [[3, 1], [0, 2]], [[4, 1], [2, 3]], [[3, 2], [1, 4]]
+    got = statistics.bootstrap_miou(counts(hits, truth, predicted), np.array([[1.0, 1.0], [2, 0]]))
+    # by hand: class 0: 3 / (6 + 4 - 3), class 1: 3 / (4 + 6 - 3); the first image twice: 3/4, 1/2
+    assert got == pytest.approx([3 / 7, (3 / 4 + 1 / 2) / 2])
+
+
+def test_every_resample_draws_as_many_images_as_there_are():
+    weights = statistics.resample_weights(17, 100)
+    assert weights.shape == (100, 17)
+    assert (weights.sum(axis=1) == 17).all()
+    assert (weights == statistics.resample_weights(17, 100)).all()
+
+
+def needed(label_counts, mious, target):
+    return statistics.labels_needed(label_counts, np.array([mious]), np.array([target]))[0]
+
+
+def test_labels_needed_by_hand():
+    # from 4 (0.2) to 16 (0.6): 0.4 is half way in log2, that is 8
+    assert needed([4, 16, 64], [0.2, 0.6, 0.8], 0.4) == pytest.approx(8)
+    assert needed([4, 16, 64], [0.2, 0.6, 0.8], 0.7) == pytest.approx(32)
+    assert needed([4, 16, 64], [0.2, 0.6, 0.8], 0.6) == pytest.approx(16)
+    assert needed([4, 16, 64], [0.2, 0.6, 0.8], 0.81) == np.inf
+    assert needed([4, 16, 64], [0.2, 0.6, 0.8], 0.1) == 4
+
+
+def test_labels_needed_takes_the_first_crossing_of_a_curve_that_dips():
+    assert needed([4, 16, 64, 256], [0.2, 0.6, 0.1, 0.9], 0.5) == pytest.approx(4 * 4**0.75)
+
+
+def test_labels_needed_at_one_label_count_and_none():
+    assert needed([16], [0.5], 0.4) == 16
+    assert needed([16], [0.5], 0.6) == np.inf
+    assert np.isnan(statistics.labels_needed([], np.zeros((1, 0)), np.array([0.5])))[0]
+    assert np.isnan(needed([4, 16], [0.1, 0.5], np.nan))
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=2, max_size=5),
+    st.floats(0, 1),
+)
+def test_labels_needed_agrees_with_a_fine_scan(mious, target):
+    label_counts = [2 ** (2 * k + 1) for k in range(len(mious))]
+    got = needed(label_counts, mious, target)
+    grid = np.linspace(np.log2(label_counts[0]), np.log2(label_counts[-1]), 4001)
+    reached = np.interp(grid, np.log2(label_counts), mious) >= target
+    if reached.any():
+        # the scan sees a crossing at most one step late, or not at all where a peak is narrower
+        assert np.log2(got) <= grid[reached.argmax()] + 1e-9
+    if np.isfinite(got):
+        assert np.interp(np.log2(got), np.log2(label_counts), mious) >= target - 1e-9
+
+
+def test_interval_holds_infinity_as_an_end_and_ignores_nan():
+    values = np.array([10.0] * 50 + [np.inf] * 50 + [np.nan] * 10)
+    assert statistics.interval(values) == (10.0, np.inf)
+    assert np.isnan(statistics.interval(np.array([np.nan]))).all()
+    # of 0..999 the 25th from either end, by order statistics
+    assert statistics.interval(np.arange(1000.0)) == (24.0, 975.0)
+
+
+def test_resampled_seeds_average_what_is_drawn():
+    boot = {5: np.array([0.1, 0.2]), 9: np.array([0.5, 0.6])}
+    draws = np.array([[0.0, 0.4], [0.1, 0.9]])  # seeds (5, 5), then (5, 9)
+    got = statistics.resample_seeds(boot, {5: 0.0, 9: 0.0}, draws)
+    assert got == pytest.approx([0.1, 0.4])
+    # a seed without per-image counts keeps its point value
+    assert statistics.resample_seeds({}, {5: 0.3, 9: 0.5}, draws) == pytest.approx([0.3, 0.4])
