@@ -1,0 +1,44 @@
+from snakemake.utils import min_version
+
+min_version("9.8")
+
+
+configfile: "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/subsets.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/finetune.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/paper.smk"
+
+
+localrules:
+    all,
+    paper_tables,
+    smoke,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.summary.output,
+        rules.tables.output,
+        rules.figures.output,
+
+
+rule paper_tables:
+    input:
+        rules.tables.output,
+        rules.figures.output,
+
+
+# The same DAG; run it with --configfile workflow/configs/smoke.yaml.
+rule smoke:
+    input:
+        rules.all.input,

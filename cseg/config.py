@@ -1,0 +1,152 @@
+"""The experiment's config: loaded, checked by key, and resolved for each arm.
+
+Needs neither torch nor Snakemake. The same functions serve the workflow and the command line.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from cseg.datasets import MODULES, dataset_module
+from cseg.errors import ConfigError
+from cseg.subset import count_token, resolve_count
+
+ROOT = Path(__file__).parent.parent
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+BLOCKS = ("pretrain", "finetune")
+
+
+def load(paths: Sequence[str | Path]) -> dict[str, Any]:
+    """Merge config.yaml with overlays, later ones winning key by key, and check the result.
+
+    Raises:
+        ConfigError: a file cannot be read, or the config is wrong; names file or key.
+    """
+    config: dict[str, Any] = {}
+    for path in [ROOT / "config.yaml", *paths]:
+        config = merge(config, read_yaml(path))
+    check(config)
+    return config
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: missing, not YAML, or no mapping; names the file.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"config file {path} cannot be read: {reason}; correct it") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"config file {path} holds no keys; write `key: value` lines")
+    return content
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `overlay`; mappings merge, everything else is replaced."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in overlay.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Check a whole config: keys, types, ranges, and that its parts fit together.
+
+    Raises:
+        ConfigError: the first thing wrong, by key.
+    """
+    _check_schema(config, "")
+    if config["dataset"] not in MODULES:
+        raise ConfigError(
+            f"config key dataset is {config['dataset']!r}, which is unknown; "
+            f"choose one of {', '.join(MODULES)}"
+        )
+    for arm in config["run_arms"]:
+        if arm not in config["arms"]:
+            raise ConfigError(
+                f"config key run_arms names {arm!r}, which arms does not define; "
+                f"choose from {', '.join(config['arms'])}, or define it"
+            )
+        if config["arms"][arm]["scope"] != "none" and config["finetune"]["batch"] < 2:
+            raise ConfigError("config key finetune.batch must be at least 2 for batch norm")
+    for arm in config["arms"]:
+        overrides = config["arms"][arm].get("overrides", {})
+        resolved = {key: merge(config[key], overrides.get(key, {})) for key in BLOCKS}
+        _check_schema({**config, **resolved}, f"arms.{arm}.overrides: ")
+    _check_counts(config)
+
+
+def _check_schema(config: Mapping[str, Any], where: str) -> None:
+    schema = read_yaml(SCHEMA)
+    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    if error is not None:
+        raise ConfigError(where + _sentence(error))
+
+
+def _sentence(error: ValidationError) -> str:
+    """A schema violation in one sentence that names the key and the remedy."""
+    key = ".".join(str(part) for part in error.absolute_path) or "(top level)"
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        extra = [name for name in error.instance if name not in known]
+        path = f"{key}.{extra[0]}" if error.absolute_path else str(extra[0])
+        return f"config key {path} is unknown; known keys here: {', '.join(known)}"
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        path = f"{key}.{missing[0]}" if error.absolute_path else missing[0]
+        return f"config key {path} is missing; add it, see config.yaml"
+    if error.validator == "enum":
+        choices = ", ".join(str(value) for value in error.validator_value)
+        return f"config key {key} is {error.instance!r}; choose one of {choices}"
+    reason = error.message.replace("\n", " ")
+    wanted = error.schema.get("description", "see config.yaml")
+    return f"config key {key} is wrong: {reason}; it is: {wanted}"
+
+
+def _check_counts(config: Mapping[str, Any]) -> None:
+    tokens = [count_token(n) for n in config["label_counts"]]
+    if len(set(tokens)) < len(tokens):
+        raise ConfigError("config key label_counts names a count twice; keep each once")
+    options = dict(config["dataset_options"].get(config["dataset"], {}))
+    relaxed = options.get("relax_counts", False) or "exclude" in options
+    options.pop("exclude", None)
+    size = dataset_module(config["dataset"]).info(options).split_sizes.get("train")
+    if size and not relaxed:
+        for n in config["label_counts"]:
+            resolve_count(n, size)
+
+
+def arm_settings(config: Mapping[str, Any], arm: str, seed: int) -> dict[str, Any]:
+    """The settings of one run: the config with the arm's overrides and its share of the budget.
+
+    Under `budget: equal_steps` an arm without pretraining fine-tunes for the sum of both stages;
+    under `budget: equal_finetune` every arm fine-tunes for `finetune.steps`.
+
+    Returns:
+        Plain values: init, scope, seed, budget, image, model, pretrain, finetune, evaluate,
+        device, precision.
+    """
+    chosen = config["arms"][arm]
+    overrides = chosen.get("overrides", {})
+    blocks = {key: merge(config[key], overrides.get(key, {})) for key in BLOCKS}
+    blocks["pretrain"]["scope"] = chosen["scope"]
+    if chosen["scope"] == "none" and config["budget"] == "equal_steps":
+        blocks["finetune"]["steps"] += blocks["pretrain"]["steps"]
+    shared = ("budget", "image", "model", "evaluate", "device", "precision")
+    return {
+        "init": chosen["init"],
+        "scope": chosen["scope"],
+        "seed": seed,
+        **{key: copy.deepcopy(config[key]) for key in shared},
+        **blocks,
+    }

@@ -1,0 +1,136 @@
+"""Stage `finetune`: the whole network with cross-entropy on the labelled subset.
+
+It starts where the arm says: from a pretrained network (its projection head dropped, its classifier
+new), from ImageNet weights, or from random ones. Source: Zhao et al. 2021 (arXiv 2012.06985),
+second stage. Shapes: B batch, K classes, H, W.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cseg.datasets.samples import info_to_json
+from cseg.distortion import distort
+from cseg.files import sha256_file
+from cseg.model.network import Segmenter, build_segmenter
+from cseg.outputs import write_training
+from cseg.runs import RunSettings, labelled_pairs, read_dataset, run_key, run_settings, stream_seed
+from cseg.settings import from_mapping
+from cseg.training import checkpoint
+from cseg.training.device import open_device
+from cseg.training.loop import LoopSettings, train
+from cseg.training.sampling import StepBatches
+from cseg.transforms import IGNORE
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """What fine-tuning adds to the loop.
+
+    Attributes:
+        distortion: strength of the colour distortion of the training images; 0 for none.
+        distortion_share: share of the images that are distorted; the others stay as they are.
+    """
+
+    distortion: float
+    distortion_share: float
+
+
+def split_settings(values: Mapping[str, Any]) -> tuple[FinetuneSettings, LoopSettings]:
+    """The two halves of the config's `finetune` block, with the run's seed."""
+    names = FinetuneSettings.__dataclass_fields__
+    extra = {key: value for key, value in values["finetune"].items() if key in names}
+    loop = {key: value for key, value in values["finetune"].items() if key not in names}
+    loop |= {"seed": stream_seed(values["seed"], "finetune"), "precision": values["precision"]}
+    return (
+        from_mapping(FinetuneSettings, extra, "finetune"),
+        from_mapping(LoopSettings, loop, "finetune"),
+    )
+
+
+def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
+    """Mean cross-entropy over the pixels that are not ignored; 0 where all are.
+
+    Flat rows keep the backward pass deterministic on a GPU, which 2-D maps do not.
+    """
+    rows = logits_BKHW.permute(0, 2, 3, 1).flatten(0, 2).float()
+    labels = labels_BHW.flatten()
+    total = F.cross_entropy(rows, labels, ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp(min=1)
+
+
+def finetune(
+    index_csv: Path,
+    dataset_json: Path,
+    subset_csv: Path,
+    pretrained: Path | None,
+    settings: Mapping[str, Any],
+    threads: int,
+    title: str,
+    weights: Path,
+    curve_csv: Path,
+    cost_json: Path,
+) -> None:
+    """Fine-tune one arm and write its weights, curve and cost.
+
+    Args:
+        index_csv: images and labels, from `index`.
+        dataset_json: classes, from `index`.
+        subset_csv: the labelled ids, from `subset`.
+        pretrained: weights from `pretrain`, or None for an arm without pretraining.
+        settings: the arm's resolved config (`cseg.config.arm_settings`).
+        threads: CPU threads.
+        title: names the run in progress lines and messages.
+        weights: written; the network with its classifier, the settings and the classes.
+        curve_csv: written; step, loss, lr.
+        cost_json: written; seconds, images_per_second, peak_memory_mib, device.
+
+    Raises:
+        CsegError: see the parts; each message is one sentence.
+    """
+    run = run_settings(settings, threads)
+    extra, loop = split_settings(settings)
+    device = open_device(run.compute)
+    info, _ = read_dataset(dataset_json)
+    pairs, subset = labelled_pairs(index_csv, subset_csv)
+    network = start_network(run, info.num_classes, pretrained)
+    network.to(device, memory_format=torch.channels_last)
+
+    def step_loss(net: nn.Module, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+        if extra.distortion > 0:
+            chosen = torch.from_numpy(rng.random(len(images)) < extra.distortion_share)
+            distorted = distort(images, extra.distortion, rng)
+            images = torch.where(chosen.to(images.device)[:, None, None, None], distorted, images)
+        return cross_entropy(net(images), labels)
+
+    def batches(first: int) -> StepBatches:
+        return StepBatches(
+            pairs, dict(info.label_map), run.image, loop.batch, loop.seed, first, loop.steps,
+            loop.cache_mib,
+        )  # fmt: skip
+
+    start = sha256_file(pretrained) if pretrained else run.init
+    key = run_key("finetune", run, loop, extra, subset, start)
+    state = weights.with_suffix(".state")
+    curve = train(network, step_loss, batches, loop, device, state, key, title)
+    facts = {"settings": dict(settings), "dataset": info_to_json(info), "title": title}
+    write_training("finetune", network, curve, loop, device, weights, curve_csv, cost_json, **facts)
+    state.unlink(missing_ok=True)
+
+
+def start_network(run: RunSettings, classes: int, pretrained: Path | None) -> Segmenter:
+    """The network fine-tuning starts from, without its projection head."""
+    torch.manual_seed(run.seed)
+    network = build_segmenter(run.model, classes, "random" if pretrained else run.init)
+    if pretrained:
+        state = checkpoint.load(pretrained, "pretrain")["network"]
+        fresh = {k: v for k, v in network.state_dict().items() if k.startswith("classifier.")}
+        network.load_state_dict({**state, **fresh})
+    network.projector = nn.Identity()
+    return network

@@ -1,0 +1,142 @@
+"""DeepLabV3+ with two interchangeable ends: a projection head and a pixel classifier.
+
+Sources: Chen et al. 2018 (arXiv 1802.02611) for the decoder; Zhao et al. 2021 (arXiv 2012.06985)
+for the projection head. Shapes: B batch, C channels, K classes, D projected channels, H, W.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.segmentation.deeplabv3 import ASPP
+
+from cseg.errors import ConfigError
+from cseg.model.encoders import Encoder, build_encoder
+from cseg.model.weights import imagenet_encoder
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The network, the same for every arm of an experiment.
+
+    Attributes:
+        encoder: resnet18, resnet50, resnet101 or efficientnet_lite0.
+        blocks: how many blocks of efficientnet_lite0 to keep; None keeps all, and is the only
+            choice for ResNets.
+        output_stride: input pixels per pixel of the encoder's last map: 8, 16 or 32.
+        low_stride: input pixels per pixel of the decoder's map: 2 or 4.
+        aspp_channels: channels of the atrous spatial pyramid.
+        aspp_rates: its dilation rates.
+        aspp_dropout: share of its outputs dropped in training; DeepLab's is 0.5.
+        low_channels: channels the early map is reduced to before it joins the decoder.
+        decoder_channels: channels of the decoder, and so of the features both heads read.
+        head: projection head: "paper" (three 1x1 convolutions, ReLU after the first two) or
+            "released" (two, batch norm and ReLU after the first).
+        projection_channels: channels of the projection head.
+        weights_file: a local file of ImageNet weights, or None for the published ones.
+        weights_sha256: its checksum.
+    """
+
+    encoder: str
+    blocks: int | None
+    output_stride: int
+    low_stride: int
+    aspp_channels: int
+    aspp_rates: tuple[int, ...]
+    aspp_dropout: float
+    low_channels: int
+    decoder_channels: int
+    head: str
+    projection_channels: int
+    weights_file: str | None = None
+    weights_sha256: str | None = None
+
+
+class Segmenter(nn.Module):
+    """Encoder, ASPP, decoder; then `project` for pretraining or `forward` for classes."""
+
+    def __init__(self, encoder: Encoder, settings: ModelSettings, classes: int) -> None:
+        super().__init__()
+        mean, std = encoder.preprocessing.mean, encoder.preprocessing.std
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.encoder = encoder
+        self.aspp = ASPP(encoder.high_channels, list(settings.aspp_rates), settings.aspp_channels)
+        self.aspp.project[-1].p = settings.aspp_dropout
+        self.reduce = _conv(encoder.low_channels, settings.low_channels, kernel=1)
+        joined = settings.aspp_channels + settings.low_channels
+        self.decoder = nn.Sequential(
+            _conv(joined, settings.decoder_channels, kernel=3),
+            _conv(settings.decoder_channels, settings.decoder_channels, kernel=3),
+        )
+        self.projector = build_projector(
+            settings.head, settings.decoder_channels, settings.projection_channels
+        )
+        self.classifier = nn.Conv2d(settings.decoder_channels, classes, 1)
+
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        """Decoder features (B, C, H/low_stride, W/low_stride) of RGB images in 0..1."""
+        low, high = self.encoder((images_BCHW - self.mean) / self.std)
+        high = F.interpolate(
+            self.aspp(high), size=low.shape[-2:], mode="bilinear", align_corners=False
+        )
+        return self.decoder(torch.cat([high, self.reduce(low)], dim=1))
+
+    def project(self, images_BCHW: Tensor) -> Tensor:
+        """Projected features (B, D, H', W'), not normalised: the contrastive loss does that."""
+        return self.projector(self.features(images_BCHW))
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """Class logits (B, K, H, W) at the resolution of the images, RGB in 0..1."""
+        logits = self.classifier(self.features(images_BCHW))
+        return F.interpolate(
+            logits, size=images_BCHW.shape[-2:], mode="bilinear", align_corners=False
+        )
+
+
+def build_segmenter(settings: ModelSettings, classes: int, init: str) -> Segmenter:
+    """Build the network for `classes` classes, its encoder `init` "random" or "imagenet".
+
+    Random numbers come from torch's global generator: seed it before.
+
+    Raises:
+        ConfigError: an unknown init, encoder or head.
+        TrainingError: ImageNet weights that cannot be had.
+    """
+    if init not in ("random", "imagenet"):
+        raise ConfigError(f"an arm's init is {init!r}; use random or imagenet")
+    shape = (settings.encoder, settings.output_stride, settings.low_stride, settings.blocks)
+    if init == "imagenet":
+        encoder = imagenet_encoder(*shape, settings.weights_file, settings.weights_sha256)
+    else:
+        encoder = build_encoder(*shape)
+    return Segmenter(encoder, settings, classes)
+
+
+def build_projector(head: str, channels: int, projected: int) -> nn.Sequential:
+    """The projection head: "paper" (arXiv 2012.06985 as restated) or "released" (their code)."""
+    if head == "paper":
+        return nn.Sequential(
+            nn.Conv2d(channels, projected, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(projected, projected, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(projected, projected, 1),
+        )
+    if head == "released":
+        return nn.Sequential(
+            nn.Conv2d(channels, projected, 1, bias=False),
+            nn.BatchNorm2d(projected),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(projected, projected, 1),
+        )
+    raise ConfigError(f"model.head is {head!r}; use paper or released")
+
+
+def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )

@@ -1,0 +1,52 @@
+"""What a training stage leaves behind: weights, curve and cost."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from cseg.files import atomic, write_json
+from cseg.training import checkpoint
+from cseg.training.device import device_name, peak_memory
+from cseg.training.loop import Curve, LoopSettings
+
+
+def write_training(
+    kind: str,
+    network: nn.Module,
+    curve: Curve,
+    loop: LoopSettings,
+    device: torch.device,
+    weights: Path,
+    curve_csv: Path,
+    cost_json: Path,
+    **facts: object,
+) -> None:
+    """Write a trained network, its curve and its cost, each atomically.
+
+    Args:
+        kind: kind of the checkpoint, and name of the stage.
+        network: its state is saved from the CPU, in contiguous layout.
+        curve: from `train`.
+        loop: how it was trained.
+        device: where.
+        weights, curve_csv, cost_json: written.
+        **facts: plain values saved beside the weights.
+    """
+    state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    checkpoint.save(weights, kind, {"network": state, **facts})
+    write_table(curve_csv, pd.DataFrame(curve.rows, columns=["step", "loss", "lr"]))
+    cost = {
+        "seconds": round(curve.seconds, 2),
+        "images_per_second": round(loop.steps * loop.batch / max(curve.seconds, 1e-9), 2),
+        "peak_memory_mib": round(peak_memory(device), 1),
+        "device": device_name(device),
+    }
+    write_json(cost_json, cost)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV atomically; floats keep full precision."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")

@@ -1,0 +1,124 @@
+"""Stage `pretrain`: the network's features from the pixel contrastive loss on the labelled subset.
+
+Source: Zhao et al. 2021 (arXiv 2012.06985), first stage. Shapes: B batch, D channels, H, W.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cseg.distortion import distort
+from cseg.losses import PixelContrastLoss
+from cseg.model.network import build_segmenter
+from cseg.outputs import write_training
+from cseg.runs import RunSettings, labelled_pairs, read_dataset, run_key, run_settings, stream_seed
+from cseg.settings import from_mapping
+from cseg.training.device import open_device
+from cseg.training.loop import LoopSettings, train
+from cseg.training.sampling import StepBatches
+
+
+@dataclass(frozen=True)
+class ContrastSettings:
+    """The contrastive loss and what feeds it.
+
+    Attributes:
+        scope: where candidates come from: within, cross or batch.
+        denominator: all (the paper's) or negatives (the authors' release's).
+        temperature: tau.
+        grid: height and width that features and labels are resized to before the loss.
+        distortion: strength of the other view's colour distortion; 1 is SimCLR's.
+        backend: engine of the loss: auto, dense, tiled or triton.
+    """
+
+    scope: str
+    denominator: str
+    temperature: float
+    grid: tuple[int, int]
+    distortion: float
+    backend: str
+
+
+def split_settings(values: Mapping[str, Any]) -> tuple[ContrastSettings, LoopSettings]:
+    """The two halves of the config's `pretrain` block, with the run's seed."""
+    names = ContrastSettings.__dataclass_fields__
+    contrast = {key: value for key, value in values["pretrain"].items() if key in names}
+    loop = {key: value for key, value in values["pretrain"].items() if key not in names}
+    loop |= {"seed": stream_seed(values["seed"], "pretrain"), "precision": values["precision"]}
+    return (
+        from_mapping(ContrastSettings, contrast, "pretrain"),
+        from_mapping(LoopSettings, loop, "pretrain"),
+    )
+
+
+def pretrain(
+    index_csv: Path,
+    dataset_json: Path,
+    subset_csv: Path,
+    settings: Mapping[str, Any],
+    threads: int,
+    title: str,
+    weights: Path,
+    curve_csv: Path,
+    cost_json: Path,
+) -> None:
+    """Pretrain one arm and write its weights, curve and cost.
+
+    Args:
+        index_csv: images and labels, from `index`.
+        dataset_json: classes, from `index`.
+        subset_csv: the labelled ids, from `subset`.
+        settings: the arm's resolved config (`cseg.config.arm_settings`).
+        threads: CPU threads.
+        title: names the run in progress lines and messages.
+        weights: written; the whole network, projection head included.
+        curve_csv: written; step, loss, lr.
+        cost_json: written; seconds, images_per_second, peak_memory_mib, device.
+
+    Raises:
+        CsegError: see the parts; each message is one sentence.
+    """
+    run = run_settings(settings, threads)
+    contrast, loop = split_settings(settings)
+    device = open_device(run.compute)
+    info, _ = read_dataset(dataset_json)
+    pairs, subset = labelled_pairs(index_csv, subset_csv)
+    torch.manual_seed(run.seed)
+    network = build_segmenter(run.model, info.num_classes, run.init).to(
+        device, memory_format=torch.channels_last
+    )
+    network.classifier.requires_grad_(False)
+    pairing = torch.Generator()
+    criterion = PixelContrastLoss(
+        scope=contrast.scope,
+        denominator=contrast.denominator,
+        temperature=contrast.temperature,
+        grid=contrast.grid,
+        backend=contrast.backend,
+        normalize=True,
+        generator=pairing,
+    )
+
+    def step_loss(net: nn.Module, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+        other = distort(images, contrast.distortion, rng)
+        feats = net.project(torch.cat([images, other])).float()
+        pairing.manual_seed(int(rng.integers(2**63)))
+        plain_BDHW, other_BDHW = feats.chunk(2)
+        return criterion(plain_BDHW, labels, other_BDHW)
+
+    def batches(first: int) -> StepBatches:
+        return StepBatches(
+            pairs, dict(info.label_map), run.image, loop.batch, loop.seed, first, loop.steps,
+            loop.cache_mib,
+        )  # fmt: skip
+
+    key = run_key("pretrain", run, loop, contrast, subset)
+    state = weights.with_suffix(".state")
+    curve = train(network, step_loss, batches, loop, device, state, key, title)
+    write_training("pretrain", network, curve, loop, device, weights, curve_csv, cost_json)
+    state.unlink(missing_ok=True)

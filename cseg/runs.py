@@ -1,0 +1,103 @@
+"""One run of the experiment: its settings, and the labelled images it may see."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cseg.datasets.samples import DatasetInfo, load_info
+from cseg.errors import DataError
+from cseg.files import fingerprint, read_json
+from cseg.model.network import ModelSettings
+from cseg.records import source_fingerprint
+from cseg.settings import from_mapping
+from cseg.training.device import DeviceSettings
+from cseg.training.loop import LoopSettings
+from cseg.training.sampling import Pair
+from cseg.transforms import ImageSettings
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What pretraining and fine-tuning of one arm share.
+
+    Attributes:
+        init: start of the encoder: random or imagenet.
+        seed: of the run; subset, initial weights, order, geometry and distortion follow from it.
+        image: see `ImageSettings`.
+        model: see `ModelSettings`.
+        compute: see `DeviceSettings`.
+    """
+
+    init: str
+    seed: int
+    image: ImageSettings
+    model: ModelSettings
+    compute: DeviceSettings
+
+
+def run_settings(values: Mapping[str, Any], threads: int) -> RunSettings:
+    """Typed settings from an arm's resolved config (`cseg.config.arm_settings`)."""
+    return RunSettings(
+        init=values["init"],
+        seed=values["seed"],
+        image=from_mapping(ImageSettings, values["image"], "image"),
+        model=from_mapping(ModelSettings, values["model"], "model"),
+        compute=DeviceSettings(values["device"], threads),
+    )
+
+
+def labelled_pairs(index_csv: str | Path, subset_csv: str | Path) -> tuple[list[Pair], str]:
+    """The labelled pairs of a subset, in its order, and the subset's fingerprint.
+
+    Raises:
+        DataError: an empty subset, or an id that the index does not hold.
+    """
+    subset = pd.read_csv(subset_csv, dtype={"id": str, "fingerprint": str})
+    if subset.empty:
+        raise DataError(f"subset {subset_csv} is empty; choose label_counts of at least 1")
+    index = read_index(index_csv)
+    rows = index[index["split"] == "train"].set_index("id")
+    unknown = [name for name in subset["id"] if name not in rows.index]
+    if unknown:
+        raise DataError(
+            f"subset {subset_csv} names {unknown[0]}, which {index_csv} does not hold; "
+            "delete the subset and run again"
+        )
+    return pairs_of(rows.loc[subset["id"]].reset_index()), str(subset["fingerprint"].iloc[0])
+
+
+def validation_pairs(index_csv: str | Path) -> list[Pair]:
+    """The validation pairs, in the order of the index."""
+    index = read_index(index_csv)
+    return pairs_of(index[index["split"] == "val"])
+
+
+def read_index(index_csv: str | Path) -> pd.DataFrame:
+    """The index of a dataset; ids stay text."""
+    return pd.read_csv(index_csv, dtype={"id": str, "image": str, "label": str})
+
+
+def pairs_of(rows: pd.DataFrame) -> list[Pair]:
+    """Rows of an index as pairs."""
+    return [
+        Pair(name, Path(image), Path(label))
+        for name, image, label in zip(rows["id"], rows["image"], rows["label"], strict=True)
+    ]
+
+
+def read_dataset(dataset_json: str | Path) -> tuple[DatasetInfo, dict[str, Any]]:
+    """What a dataset is, and the other facts of `dataset.json` (sizes, index fingerprint)."""
+    return load_info(dataset_json), read_json(dataset_json)
+
+
+def run_key(stage: str, run: RunSettings, loop: LoopSettings, *more: object) -> str:
+    """Fingerprint of all that shapes a stage's result; a saved state of another key is refused."""
+    return fingerprint([stage, asdict(run), asdict(loop), source_fingerprint(), *map(str, more)])
+
+
+def stream_seed(seed: int, stage: str) -> int:
+    """The seed of a stage's random numbers, different for each stage of a run."""
+    return 2 * seed + ("pretrain", "finetune").index(stage)

@@ -1,0 +1,51 @@
+"""The one place that chooses where to compute."""
+
+import platform
+from dataclasses import dataclass
+
+import torch
+
+from cseg.errors import ConfigError
+from cseg.records import peak_memory_mib
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    """Where to compute.
+
+    Attributes:
+        device: auto (a GPU where there is one), cpu or cuda.
+        threads: CPU threads of torch in this process.
+    """
+
+    device: str
+    threads: int
+
+
+def open_device(settings: DeviceSettings) -> torch.device:
+    """Choose the device and set the thread count of this process.
+
+    Raises:
+        ConfigError: cuda asked for where there is none, or an unknown name.
+    """
+    torch.set_num_threads(settings.threads)
+    if settings.device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"config key device is {settings.device!r}; use auto, cpu or cuda")
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("config key device is cuda but torch sees no GPU here; use auto or cpu")
+    use_gpu = settings.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if use_gpu else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is called: the GPU's name, or the processor's architecture."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu {platform.machine()}"
+
+
+def peak_memory(device: torch.device) -> float:
+    """Peak memory in MiB: of the GPU's allocator, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return peak_memory_mib()

@@ -1,0 +1,118 @@
+"""Batches as a function of (seed, step): what a killed and a resumed run both see.
+
+Every random number is drawn from a generator keyed by what it is for, never from a running
+stream, so that batches do not depend on worker counts, earlier steps or restarts.
+Shapes: B batch, H and W height and width of the crop.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from cseg.datasets.samples import read_image, read_label
+from cseg.transforms import ImageSettings, random_crop, resize_label, resize_short_side
+
+ORDER, GEOMETRY = 1, 2  # first words of the keys, one for each purpose
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One labelled image: its id, its files and how raw label values map to classes."""
+
+    id: str
+    image: Path
+    label: Path
+
+
+def load_pair(
+    pair: Pair, label_map: dict[int, int], short_side: int | None
+) -> tuple[Tensor, Tensor]:
+    """Read an image, uint8 (3, H, W), and its labels, uint8 (H, W), resized to `short_side`."""
+    image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
+    image = resize_short_side(image, short_side)
+    label = torch.from_numpy(read_label(pair.label, label_map))
+    return image, resize_label(label, tuple(image.shape[-2:]))
+
+
+def draw_order(seed: int, count: int, first: int, size: int) -> list[int]:
+    """Items number `first` to `first + size` of an endless pass over `count` items.
+
+    Each pass is a fresh permutation keyed by (seed, pass).
+    """
+    return [int(_permutation(seed, count, k // count)[k % count]) for k in range(first, first + size)]
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, count: int, turn: int) -> np.ndarray:
+    return np.random.default_rng([ORDER, seed, turn]).permutation(count)
+
+
+class StepBatches(Dataset):
+    """The batch of each training step; item k is the batch of step `first_step + k`."""
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        label_map: dict[int, int],
+        settings: ImageSettings,
+        batch: int,
+        seed: int,
+        first_step: int,
+        last_step: int,
+        cache_mib: int,
+    ) -> None:
+        self.pairs, self.label_map, self.settings = list(pairs), label_map, settings
+        self.batch, self.seed = batch, seed
+        self.first_step, self.last_step = first_step, last_step
+        self.cache: dict[int, tuple[Tensor, Tensor]] = {}
+        self.room = cache_mib * 2**20
+
+    def __len__(self) -> int:
+        return self.last_step - self.first_step
+
+    def ids(self, step: int) -> list[str]:
+        """Ids of the images of a step's batch."""
+        first = step * self.batch
+        order = draw_order(self.seed, len(self.pairs), first, self.batch)
+        return [self.pairs[i].id for i in order]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Images uint8 (B, 3, H, W) and labels uint8 (B, H, W) of one step."""
+        step = self.first_step + index
+        order = draw_order(self.seed, len(self.pairs), step * self.batch, self.batch)
+        crops = []
+        for slot, item in enumerate(order):
+            rng = np.random.default_rng([GEOMETRY, self.seed, step, slot])
+            crops.append(random_crop(*self._load(item), self.settings, rng))
+        images, labels = zip(*crops, strict=True)
+        return torch.stack(images), torch.stack(labels)
+
+    def _load(self, item: int) -> tuple[Tensor, Tensor]:
+        if item not in self.cache:
+            pair = load_pair(self.pairs[item], self.label_map, self.settings.short_side)
+            size = sum(tensor.numel() for tensor in pair)
+            if size > self.room:
+                return pair
+            self.room -= size
+            self.cache[item] = pair
+        return self.cache[item]
+
+
+def iterate(batches: StepBatches, workers: int, pin: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Iterate over the batches in step order, loading ahead in `workers` processes."""
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        shuffle=False,
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=4 if workers else None,
+        persistent_workers=False,
+    )
+    yield from loader

@@ -1,0 +1,66 @@
+import sys
+
+sys.path.insert(0, workflow.basedir)
+
+from snakemake.exceptions import WorkflowError
+
+from cseg import config as experiment
+from cseg.adapter import share_library
+from cseg.errors import CsegError
+from cseg.subset import count_token, parse_token
+
+share_library()
+try:
+    experiment.check(config)
+except CsegError as error:
+    raise WorkflowError(str(error))
+
+
+DATASET = config["dataset"]
+RESULTS = f"{config['results_dir']}/{DATASET}"
+RUN = f"{RESULTS}/{{arm}}/n{{n}}/seed{{seed}}"
+RUNS = expand(
+    RUN,
+    arm=config["run_arms"],
+    n=[count_token(n) for n in config["label_counts"]],
+    seed=config["seeds"],
+)
+
+
+wildcard_constraints:
+    arm="[a-z][a-z0-9_]*",
+    n=r"\d+|all|\d+of\d+|0?\.\d+",
+    seed=r"\d+",
+
+
+def label_count(wildcards):
+    """The label count of a run, as the config writes it."""
+    return parse_token(wildcards.n)
+
+
+def arm_settings(wildcards):
+    """The resolved settings of a run."""
+    return experiment.arm_settings(config, wildcards.arm, int(wildcards.seed))
+
+
+def title(wildcards):
+    """What a run is called in progress lines and job names."""
+    return f"{DATASET}/{wildcards.arm}/n{wildcards.n}/seed{wildcards.seed}"
+
+
+def has_pretraining(wildcards):
+    """Whether the arm pretrains."""
+    return config["arms"][wildcards.arm]["scope"] != "none"
+
+
+def pretrained(wildcards):
+    """Weights that fine-tuning starts from, where the arm pretrains."""
+    return (
+        f"{RUN}/pretrain.pt".format(**wildcards) if has_pretraining(wildcards) else []
+    )
+
+
+def costs(wildcards):
+    """Cost files of the stages of a run."""
+    stages = ["pretrain", "finetune"] if has_pretraining(wildcards) else ["finetune"]
+    return [f"{RUN}/{stage}_cost.json".format(**wildcards) for stage in stages]

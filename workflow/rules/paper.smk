@@ -1,0 +1,177 @@
+TABLES = ["main", "label_saving", "per_class", "cost", "published"]
+FIGURES = [
+    "label_efficiency",
+    "qualitative",
+    "per_class",
+    "slopes",
+    "confusion",
+    "confusion_difference",
+    "training_curves",
+    "largest_gain",
+    "largest_loss",
+]
+
+
+localrules:
+    summary,
+    tables,
+    figures,
+
+
+rule summary:
+    input:
+        metrics=expand("{run}/metrics.csv", run=RUNS),
+    output:
+        summary=f"{RESULTS}/summary.csv",
+        per_class=f"{RESULTS}/per_class.csv",
+        per_image=f"{RESULTS}/per_image.csv",
+        confusion=f"{RESULTS}/confusion.csv",
+        curves=f"{RESULTS}/curves.csv",
+        cost=f"{RESULTS}/cost.csv",
+    log:
+        f"{RESULTS}/logs/summary.log",
+    conda:
+        "../../envs/paper.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    script:
+        "../scripts/summary.py"
+
+
+rule tables:
+    input:
+        summary=rules.summary.output,
+        dataset=rules.index.output.dataset,
+        published="workflow/resources/published.csv",
+    output:
+        report(
+            f"{RESULTS}/tables/main.html",
+            caption="../report/main.rst",
+            category="2 Tables",
+            labels={"table": "main"},
+        ),
+        report(
+            f"{RESULTS}/tables/label_saving.html",
+            caption="../report/label_saving.rst",
+            category="2 Tables",
+            labels={"table": "label saving"},
+        ),
+        report(
+            f"{RESULTS}/tables/per_class.html",
+            caption="../report/per_class_table.rst",
+            category="2 Tables",
+            labels={"table": "per class"},
+        ),
+        report(
+            f"{RESULTS}/tables/cost.html",
+            caption="../report/cost.rst",
+            category="2 Tables",
+            labels={"table": "cost"},
+        ),
+        report(
+            f"{RESULTS}/tables/published.html",
+            caption="../report/published.rst",
+            category="2 Tables",
+            labels={"table": "published values"},
+        ),
+        expand(
+            "{results}/tables/{table}.{kind}",
+            results=RESULTS,
+            table=TABLES,
+            kind=["csv", "md", "tex"],
+        ),
+    log:
+        f"{RESULTS}/logs/tables.log",
+    conda:
+        "../../envs/paper.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    script:
+        "../scripts/tables.py"
+
+
+rule figures:
+    input:
+        summary=rules.summary.output,
+        dataset=rules.index.output.dataset,
+        index=rules.index.output.index,
+        predictions=expand("{run}/predictions.zip", run=RUNS),
+    output:
+        report(
+            f"{RESULTS}/summary.html",
+            caption="../report/summary.rst",
+            category="1 Summary",
+            labels={"page": "summary"},
+        ),
+        report(
+            f"{RESULTS}/figures/label_efficiency.png",
+            caption="../report/label_efficiency.rst",
+            category="3 Figures",
+            labels={"figure": "label efficiency"},
+        ),
+        report(
+            f"{RESULTS}/figures/qualitative.png",
+            caption="../report/qualitative.rst",
+            category="3 Figures",
+            labels={"figure": "qualitative panel"},
+        ),
+        report(
+            f"{RESULTS}/figures/per_class.png",
+            caption="../report/per_class.rst",
+            category="3 Figures",
+            labels={"figure": "IoU per class"},
+        ),
+        report(
+            f"{RESULTS}/figures/slopes.png",
+            caption="../report/slopes.rst",
+            category="3 Figures",
+            labels={"figure": "per-class slopes"},
+        ),
+        report(
+            f"{RESULTS}/figures/confusion.png",
+            caption="../report/confusion.rst",
+            category="3 Figures",
+            labels={"figure": "confusion matrices"},
+        ),
+        report(
+            f"{RESULTS}/figures/confusion_difference.png",
+            caption="../report/confusion_difference.rst",
+            category="3 Figures",
+            labels={"figure": "confusion difference"},
+        ),
+        report(
+            f"{RESULTS}/figures/training_curves.png",
+            caption="../report/training_curves.rst",
+            category="3 Figures",
+            labels={"figure": "training curves"},
+        ),
+        report(
+            f"{RESULTS}/figures/largest_gain.png",
+            caption="../report/largest_gain.rst",
+            category="3 Figures",
+            labels={"figure": "largest gain"},
+        ),
+        report(
+            f"{RESULTS}/figures/largest_loss.png",
+            caption="../report/largest_loss.rst",
+            category="3 Figures",
+            labels={"figure": "largest loss"},
+        ),
+        expand("{results}/figures/{figure}.pdf", results=RESULTS, figure=FIGURES),
+    log:
+        f"{RESULTS}/logs/figures.log",
+    conda:
+        "../../envs/paper.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    script:
+        "../scripts/figures.py"

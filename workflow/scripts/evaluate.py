@@ -1,0 +1,18 @@
+from pathlib import Path
+
+from cseg.adapter import stage
+
+with stage(snakemake.log[0]):
+    from cseg.evaluate import EvaluateOutputs, evaluate
+
+    evaluate(
+        Path(snakemake.input.index),
+        Path(snakemake.input.dataset),
+        Path(snakemake.input.subset),
+        Path(snakemake.input.weights),
+        [Path(cost) for cost in snakemake.input.costs],
+        {"arm": snakemake.wildcards.arm, "seed": int(snakemake.wildcards.seed)},
+        snakemake.params.settings,
+        snakemake.threads,
+        EvaluateOutputs(**{name: Path(path) for name, path in snakemake.output.items()}),
+    )

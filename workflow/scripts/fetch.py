@@ -1,0 +1,10 @@
+from cseg.adapter import stage
+from cseg.fetch import fetch
+
+with stage(snakemake.log[0]):
+    fetch(
+        snakemake.params.dataset,
+        snakemake.params.data_dir,
+        snakemake.params.options,
+        snakemake.output.fetched,
+    )

@@ -1,0 +1,12 @@
+from pathlib import Path
+
+from cseg.adapter import stage
+
+with stage(snakemake.log[0]):
+    from cseg.paper.figures import figures
+    from cseg.paper.page import summary_page
+
+    results = Path(snakemake.input.dataset).parent
+    figures(results, results / "figures")
+    curve = results / "figures" / "label_efficiency.png"
+    summary_page(results, results / "summary.html", curve_png=curve)

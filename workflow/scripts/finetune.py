@@ -1,0 +1,19 @@
+from pathlib import Path
+
+from cseg.adapter import stage
+
+with stage(snakemake.log[0]):
+    from cseg.finetune import finetune
+
+    finetune(
+        Path(snakemake.input.index),
+        Path(snakemake.input.dataset),
+        Path(snakemake.input.subset),
+        Path(snakemake.input.pretrained) if snakemake.input.pretrained else None,
+        snakemake.params.settings,
+        snakemake.threads,
+        snakemake.params.title,
+        Path(snakemake.output.weights),
+        Path(snakemake.output.curve),
+        Path(snakemake.output.cost),
+    )

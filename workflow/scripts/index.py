@@ -1,0 +1,10 @@
+from cseg.adapter import stage
+from cseg.index import index
+
+with stage(snakemake.log[0]):
+    index(
+        snakemake.input.fetched,
+        snakemake.output.index,
+        snakemake.output.dataset,
+        workers=snakemake.threads,
+    )

@@ -1,0 +1,18 @@
+from pathlib import Path
+
+from cseg.adapter import stage
+
+with stage(snakemake.log[0]):
+    from cseg.pretrain import pretrain
+
+    pretrain(
+        Path(snakemake.input.index),
+        Path(snakemake.input.dataset),
+        Path(snakemake.input.subset),
+        snakemake.params.settings,
+        snakemake.threads,
+        snakemake.params.title,
+        Path(snakemake.output.weights),
+        Path(snakemake.output.curve),
+        Path(snakemake.output.cost),
+    )

@@ -1,0 +1,11 @@
+from cseg.adapter import stage
+from cseg.subset import subset
+
+with stage(snakemake.log[0]):
+    subset(
+        snakemake.input.index,
+        snakemake.input.dataset,
+        snakemake.params.n,
+        int(snakemake.wildcards.seed),
+        snakemake.output.subset,
+    )

@@ -1,0 +1,9 @@
+from pathlib import Path
+
+from cseg.adapter import stage
+
+with stage(snakemake.log[0]):
+    from cseg.summary import summary
+
+    metrics = [Path(path) for path in snakemake.input.metrics]
+    summary(metrics, Path(snakemake.output.summary).parent)

@@ -1,0 +1,9 @@
+from pathlib import Path
+
+from cseg.adapter import stage
+
+with stage(snakemake.log[0]):
+    from cseg.paper.tables import tables
+
+    results = Path(snakemake.input.dataset).parent
+    tables(results, results / "tables", published=Path(snakemake.input.published))
