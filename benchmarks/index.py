@@ -1,0 +1,100 @@
+"""How long the index stage takes on pairs of VOC size.
+
+Generates JPEG images of 500x375 (about 100 kB each, as VOC's) and palette PNG labels, then times
+`cseg.index.index` with one worker and with as many as there are cores.
+
+    python benchmarks/index.py --pairs 10000 --out benchmarks/results/index.csv
+"""
+
+import argparse
+import csv
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from cseg.datasets.samples import default_colours, write_label
+from cseg.files import atomic, write_json
+from cseg.index import index
+
+SIZE = (500, 375)  # width, height
+BASES = 100  # files painted; the others are copies with a few bytes behind the end, which decoders
+# pass over: another content hash at the cost of a copy
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=1000)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/index.csv"))
+    chosen = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        size = make_pairs(Path(folder), chosen.pairs)
+        for workers in sorted({1, len(os.sched_getaffinity(0))}):
+            rows.append(measure(Path(folder), chosen.pairs, workers) | {"mebibytes": round(size)})
+            print(rows[-1], flush=True)
+    with atomic(chosen.out) as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def measure(folder: Path, pairs: int, workers: int) -> dict[str, object]:
+    start = time.perf_counter()
+    index(folder / "fetch.json", folder / "index.csv", folder / "dataset.json", workers)
+    seconds = time.perf_counter() - start
+    return {
+        "pairs": pairs,
+        "workers": workers,
+        "seconds": round(seconds, 1),
+        "pairs_per_second": round(pairs / seconds, 1),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def make_pairs(folder: Path, count: int) -> float:
+    """Write `count` pairs and their fetch.json; returns MiB written."""
+    bases = [paint(folder, i) for i in range(min(BASES, count))]
+    samples, size = [], 0
+    for i in range(count):
+        image, label = folder / f"{i:05d}.jpg", folder / f"{i:05d}.png"
+        for path, data in zip((image, label), bases[i % len(bases)]):
+            path.write_bytes(data + i.to_bytes(4, "big"))
+            size += len(data) + 4
+        split = "val" if i % 8 == 0 else "train"
+        samples.append({"id": f"{i:05d}", "split": split, "image": str(image), "label": str(label)})
+    info = {
+        "name": "generated",
+        "class_names": [str(c) for c in range(21)],
+        "palette": default_colours(21),
+        "label_map": {str(c): c for c in [*range(21), 255]},
+        "split_sizes": {},
+        "licence": "",
+        "citation": "",
+        "ignore_index": 255,
+    }
+    write_json(folder / "fetch.json", {"info": info, "samples": samples})
+    return size / 2**20
+
+
+def paint(folder: Path, seed: int) -> tuple[bytes, bytes]:
+    """Paint a JPEG like a photograph (clouds, noise) and a label of smooth outlines; as bytes."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    clouds = np.asarray(coarse.resize(SIZE, Image.Resampling.BICUBIC), dtype=np.float32)
+    noisy = clouds + rng.normal(0, 24, clouds.shape)
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / "base.jpg", quality=85)
+    height = np.asarray(coarse.convert("L").resize(SIZE, Image.Resampling.BICUBIC))
+    label = height // 32 * (height > 128) * (seed % 3)  # smooth outlines, 0..14
+    write_label(folder / "base.png", label, default_colours(21))
+    return (folder / "base.jpg").read_bytes(), (folder / "base.png").read_bytes()
+
+
+if __name__ == "__main__":
+    main()
