@@ -58,7 +58,7 @@ def feature_space(results: Results) -> Figure | None:
 def class_style(class_id: int) -> tuple[str, str]:
     """Colour and marker of a class: distinct pairs for up to ninety classes."""
     return ARM_COLOURS[class_id % len(ARM_COLOURS)], MARKERS[
-        (class_id + class_id // len(ARM_COLOURS)) % len(MARKERS)
+        (class_id % len(ARM_COLOURS) + class_id // len(ARM_COLOURS)) % len(MARKERS)
     ]
 
 

@@ -102,15 +102,18 @@ def latex(tables: Sequence[Table]) -> str:
 
 def _latex_table(table: Table) -> str:
     width = len(table.header)
+    # prose columns share what numbers leave
+    share = 0.66 / max(2, len(table.text_columns)) if table.text_columns else 0
+    prose = rf"p{{{share:.2f}\linewidth}}"
     columns = "".join(
-        "l" if i == 0 else (r"p{0.4\linewidth}" if i in table.text_columns else "r")
-        for i in range(width)
+        prose if i in table.text_columns else ("l" if i == 0 else "r") for i in range(width)
     )
     lines = [
         r"\begin{table}[htbp]",
         r"\centering",
         rf"\caption{{{latex_text(table.caption)}}}",
         rf"\label{{tab:{table.label}}}",
+        r"\vspace{4pt}",
         r"\footnotesize",
         r"\setlength{\tabcolsep}{4pt}",
         rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",

@@ -133,7 +133,7 @@ def panel(
     aspect = float(row["height"]) / float(row["width"])
     width = min(1.6, INCH_WIDTH * 1.5 / len(titles))
     figure, panels = subplots(
-        len(choice.ids), len(titles), squeeze=False,
+        len(choice.ids), len(titles), squeeze=False, layout="constrained",
         figsize=(width * len(titles), (0.96 * width * aspect + 0.03) * len(choice.ids) + 0.75),
     )  # fmt: skip
     figure.get_layout_engine().set(h_pad=0.015, w_pad=0.015, hspace=0, wspace=0)

@@ -15,21 +15,20 @@ def paper(results_root: Path, *, published: Path | None = None) -> list[Path]:
     are absent the older pictures stay.
 
     Args:
-        results_root: a folder of datasets' folders, or one dataset's folder with `summary.csv`.
+        results_root: every folder in it that holds a `summary.csv` is rendered, itself included.
         published: `published.csv`; None compares with nothing.
 
     Returns:
         The files written.
 
     Raises:
-        DataError: there is no `summary.csv` in the folder or one level below it.
+        DataError: there is no `summary.csv` in the folder or below it.
     """
     root = Path(results_root)
-    found = [root / "summary.csv", *sorted(root.glob("*/summary.csv"))]
-    folders = [path.parent for path in found if path.is_file()]
+    folders = sorted(path.parent for path in root.rglob("summary.csv"))
     if not folders:
         raise DataError(
-            f"no summary.csv in {root} or one folder below it; "
+            f"no summary.csv in {root} or below it; "
             "give the results folder, or run the workflow first"
         )
     written = []

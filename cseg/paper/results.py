@@ -125,7 +125,7 @@ def read_results(folder: Path) -> Results:
     summary = _read(folder / "summary.csv")
     missing = [c for c in ("dataset", "arm", "n", "seed", "miou") if c not in summary]
     if missing or summary.empty:
-        what = f"lacks {', '.join(missing)}" if missing else "is missing or has no rows"
+        what = "is missing or has no rows" if summary.empty else f"lacks {', '.join(missing)}"
         raise DataError(f"{folder / 'summary.csv'} {what}; run the stage `summary` to write it")
     tables = {name: _read(folder / f"{name}.csv") for name in (*OPTIONAL, *EXTRA)}
     info = read_json(folder / "dataset.json") if (folder / "dataset.json").is_file() else {}

@@ -92,6 +92,8 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     # no dates in the files: two renderings of the same CSVs are the same bytes
     metadata = {".png": {"Software": None}, ".pdf": {"CreationDate": None, "Producer": None}}
     paths = []
+    figure.draw_without_rendering()  # lays out once
+    figure.set_layout_engine("none")
     for suffix, fields in metadata.items():
         path = stem.with_name(stem.name + suffix)
         with atomic(path) as temporary:

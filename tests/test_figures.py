@@ -1,0 +1,190 @@
+"""Figures: what is drawn is read back from the drawing; files are there, embedded, repeatable."""
+
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_results import CLASSES, paint_extras, paint_results
+from golden import golden_results
+from PIL import Image
+
+from cseg.paper import figure_classes, figure_curves, figure_features
+from cseg.paper.figures import CORE, figures
+from cseg.paper.results import read_results
+from cseg.paper.style import SETTINGS, arm_styles, figure_style, save
+from cseg.summary import summary
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    root = tmp_path_factory.mktemp("full")
+    runs = paint_results(root, skip=[("imagenet", 16, s) for s in (0, 1, 2)])
+    summary(runs, root / "fake")
+    paint_extras(root / "fake")
+    figures(root / "fake", root / "fake/figures")
+    return root / "fake"
+
+
+def test_every_figure_as_png_and_pdf(full):
+    names = {*CORE, "feature_space", "separability"}
+    assert {path.name for path in (full / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("png", "pdf")
+    }
+    for path in (full / "figures").glob("*.png"):
+        pixels = np.array(Image.open(path).convert("L"))
+        assert (pixels < 250).mean() > 0.002, path.name  # something is drawn
+        # nothing is cut off: the outermost pixels are paper
+        edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        assert (edge > 250).all(), path.name
+
+
+def test_label_efficiency_draws_the_means_and_breaks_at_gaps(tmp_path):
+    folder = golden_results(tmp_path / "hand")
+    rows = pd.read_csv(folder / "summary.csv")
+    extra = rows[rows["n"] == 16].assign(n=64)
+    pd.concat([rows, extra[extra["arm"] != "cross"]]).to_csv(folder / "summary.csv", index=False)
+    with figure_style():
+        figure = figure_curves.label_efficiency(read_results(folder))
+    axes = figure.axes[0]
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    assert list(lines["scratch"].get_xdata()) == [4, 16, 64]
+    assert list(lines["scratch"].get_ydata()) == pytest.approx([22, 42, 42])
+    assert list(lines["cross"].get_ydata()) == pytest.approx([33, 42, np.nan], nan_ok=True)
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["4", "16", "64"]
+    assert axes.get_ylabel() == "validation mIoU (%)"
+    band = axes.collections[0].get_paths()[0].vertices  # scratch at 4: 22 ± 2
+    at_four = band[band[:, 0] == 4][:, 1]
+    assert (at_four.min(), at_four.max()) == (pytest.approx(20), pytest.approx(24))
+
+
+def test_a_single_label_count_is_a_dot_plot(tmp_path):
+    folder = golden_results(tmp_path / "hand")
+    rows = pd.read_csv(folder / "summary.csv")
+    rows[rows["n"] == 4].to_csv(folder / "summary.csv", index=False)
+    axes = figure_curves.label_efficiency(read_results(folder)).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "scratch",
+        "cross",
+        "imagenet",
+    ]
+    assert axes.get_xlabel() == "validation mIoU (%), n = 4"
+
+
+def test_confusion_rows_sum_to_one_and_equal_the_counts(full):
+    results = read_results(full)
+    matrix = figure_classes.confusion_matrices(results, "cross", 4)
+    assert matrix.sum(axis=1) == pytest.approx(np.ones(len(CLASSES)))
+    rows = pd.read_csv(full / "confusion.csv")
+    rows = rows[(rows["arm"] == "cross") & (rows["n"] == 4) & (rows["truth"] == 2)]
+    hit = rows[rows["predicted"] == 2]["pixels"].sum()
+    assert matrix[2, 2] == pytest.approx(hit / rows["pixels"].sum())
+    assert figure_classes.confusion_matrices(results, "imagenet", 16) is None
+
+
+def test_slopes_name_every_class_and_tell_gains_from_losses(tmp_path):
+    folder = golden_results(tmp_path / "hand")
+    rows = pd.read_csv(folder / "per_class.csv")
+    worse = (rows["arm"] == "cross") & (rows["class_name"] == "road")
+    rows.loc[worse, "iou"] = 0.01
+    rows.to_csv(folder / "per_class.csv", index=False)
+    axes = figure_classes.slopes(read_results(folder), "scratch", "cross").axes[0]
+    assert {text.get_text() for text in axes.texts} == {"sky", "road"}  # cat is in no truth
+    drawn = {tuple(line.get_ydata()): line.get_linestyle() for line in axes.get_lines()
+             if list(line.get_xdata()) == [0, 1]}  # fmt: skip
+    falls = [style for (y0, y1), style in drawn.items() if y1 < y0]
+    rises = [style for (y0, y1), style in drawn.items() if y1 > y0]
+    assert (falls, rises) == (["--"], ["-"])
+
+
+def test_labels_are_spread_without_changing_their_order():
+    values = np.array([1.0, 1.1, 5.0, 1.05])
+    placed = figure_classes._spread(values, 0.5)
+    assert (np.argsort(placed) == np.argsort(values)).all()
+    assert np.diff(np.sort(placed)).min() >= 0.5 - 1e-6
+    assert placed[2] == 5.0  # far ones stay
+
+
+def test_training_curves_have_a_panel_per_stage_and_label_count(full):
+    figure = figure_curves.training_curves(read_results(full))
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == [f"{s}, n = {n}" for s in ("pretrain", "finetune") for n in (4, 16, 64)]
+    scratch = next(line for line in figure.axes[3].get_lines() if line.get_label() == "scratch")
+    assert scratch.get_xdata().max() == 395  # no pretraining: all 400 steps are fine-tuning
+
+
+def test_feature_space_shows_both_methods_and_all_arms(full):
+    figure = figure_features.feature_space(read_results(full))
+    assert len(figure.axes) == 2 * 4
+    assert [axes.get_title() for axes in figure.axes[:4]] == [
+        "scratch", "within", "cross", "imagenet",
+    ]  # fmt: skip
+    pairs = {figure_features.class_style(c) for c in range(60)}
+    assert len(pairs) == 60  # colour and marker together tell many classes apart
+
+
+def test_arms_keep_their_look_and_pseudo_arms_take_their_partners():
+    arms = ("scratch", "within", "cross", "batch", "imagenet", "imagenet_cross", "cross_pseudo")
+    styles = arm_styles(arms)
+    assert len({(s.color, s.marker, s.linestyle) for s in styles.values()}) == len(arms)
+    assert styles["cross_pseudo"].color == styles["cross"].color
+    assert styles["cross_pseudo"].linestyle != styles["cross"].linestyle
+    lightness = {np.dot([int(s.color[i : i + 2], 16) for i in (1, 3, 5)], [0.3, 0.6, 0.1])
+                 for s in styles.values()}  # fmt: skip
+    assert max(lightness) < 200  # visible on paper
+
+
+def test_fonts_are_embedded_in_the_vector_files(full):
+    assert SETTINGS["pdf.fonttype"] == 42
+    data = (full / "figures/label_efficiency.pdf").read_bytes()
+    assert b"/FontFile2" in data  # the TrueType program itself
+    assert b"/Type3" not in data
+    if shutil.which("pdftotext"):
+        path = full / "figures/label_efficiency.pdf"
+        text = subprocess.run(["pdftotext", path, "-"], capture_output=True, text=True).stdout
+        assert "validation mIoU" in text
+
+
+def test_same_csvs_same_bytes(full, tmp_path):
+    with figure_style():
+        save(figure_curves.label_efficiency(read_results(full)), tmp_path / "label_efficiency")
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (full / "figures" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"arms": ("scratch",), "seeds": (0,), "label_counts": (16,)},
+        {"arms": ("cross",), "seeds": (0, 1), "label_counts": (4,)},
+        {
+            "arms": ("scratch", "cross"),
+            "absent": True,
+            "skip": [("scratch", 4, 0), ("cross", 16, 0)],
+            "seeds": (0,),
+            "label_counts": (4, 16),
+        },
+    ],
+    ids=["one run", "no scratch", "gaps and an absent class"],
+)
+def test_partial_results_still_give_every_core_figure(tmp_path, settings):
+    runs = paint_results(tmp_path, images=4, **settings)
+    summary(runs, tmp_path / "fake")
+    written = figures(tmp_path / "fake", tmp_path / "figures")
+    assert {path.stem for path in written} == set(CORE)
+
+
+def test_csvs_alone_keep_older_pictures(full, tmp_path, caplog):
+    for path in full.glob("*.csv"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "index.csv").unlink()
+    shutil.copytree(full / "figures", tmp_path / "figures")
+    before = (tmp_path / "figures/qualitative.png").read_bytes()
+    written = figures(tmp_path, tmp_path / "figures")
+    assert "qualitative" not in {path.stem for path in written}
+    assert "label_efficiency" in {path.stem for path in written}
+    assert (tmp_path / "figures/qualitative.png").read_bytes() == before
+    assert re.search("no figure qualitative for fake", caplog.text)
