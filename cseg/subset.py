@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import ConfigError, DataError
 from cseg.files import atomic, fingerprint, read_json
 
@@ -51,6 +52,35 @@ def subset(
     ids = order[: resolve_count(n, len(order))]
     mark = fingerprint([read_json(dataset_json)["index_fingerprint"], count_token(n), seed, ids])
     write_subset(ids, mark, out)
+
+
+def subset_from_list(
+    index_csv: str | Path, dataset_json: str | Path, list_path: str | Path, out: str | Path
+) -> list[str]:
+    """Write the labelled subset that a published list names, in the list's order.
+
+    Args:
+        index_csv: written by the index stage.
+        dataset_json: written by the index stage.
+        list_path: a list in one of the formats of `cseg.datasets.published_splits`.
+        out: CSV as `subset` writes; a line that repeats an id counts once.
+
+    Returns:
+        The lines that match no training image, for the caller to report.
+
+    Raises:
+        DataError: the list cannot be read, or none of its lines matches.
+    """
+    ids, lost = match_ids(read_published(list_path), read_presence(index_csv))
+    if not ids:
+        raise DataError(
+            f"no line of {list_path} names a training image of {index_csv}; "
+            "it may be a list for another dataset: correct its path in the config"
+        )
+    ids = list(dict.fromkeys(ids))
+    mark = fingerprint([read_json(dataset_json)["index_fingerprint"], "list", ids])
+    write_subset(ids, mark, out)
+    return lost
 
 
 def write_subset(ids: list[str], mark: str, out: str | Path) -> None:

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from made_trees import paint_image, paint_label, write_list
@@ -140,3 +143,18 @@ def test_a_wrong_description_is_one_sentence(root, text, message):
 def test_a_missing_description_names_the_key():
     with pytest.raises(CsegError, match=r"cannot read nowhere\.yaml .*folder: description"):
         folder.info({"description": "nowhere.yaml"})
+
+
+def test_the_worked_example_of_the_documentation_works(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    described = next(b for b in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "crop" in b)
+    for i, name in enumerate(("north/0001", "north/0002", "south/0001")):
+        paint_image(tmp_path / "images" / f"{name}.jpg", i)
+        paint_label(tmp_path / "labels" / f"{name}.png", [0, 1, 2, 7, 255])
+    write_list(tmp_path / "train.txt", ["north/0001.jpg", "north/0002"])
+    write_list(tmp_path / "val.txt", ["south/0001"])
+    fetch("folder", tmp_path, options(tmp_path, described), tmp_path / "fetch.json")
+    index(tmp_path / "fetch.json", tmp_path / "index.csv", tmp_path / "dataset.json", 1)
+    assert pd.read_csv(tmp_path / "index.csv")["id"].tolist() == [
+        "north/0001", "north/0002", "south/0001",
+    ]  # fmt: skip

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cseg.errors import ConfigError, DataError
-from cseg.subset import count_token, nested_order, parse_token, read_subset, resolve_count, subset
+from cseg.subset import (
+    count_token,
+    nested_order,
+    parse_token,
+    read_subset,
+    resolve_count,
+    subset,
+    subset_from_list,
+)
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 PRESENCE = st.dictionaries(
@@ -162,3 +170,24 @@ def test_a_training_set_without_images(tmp_path):
     with pytest.raises(DataError, match=r"has no training image"):
         subset(index_csv, dataset_json, 1, 0, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_published_list_becomes_a_subset_and_lost_lines_are_told(tmp_path):
+    index_csv, dataset_json = write_index(tmp_path, ROWS)
+    (tmp_path / "list.txt").write_bytes(b"img/012.jpg lab/012.png\r\n003\r\nnobody\r\nv\r\n003\r\n")
+    lost = subset_from_list(index_csv, dataset_json, tmp_path / "list.txt", tmp_path / "out.csv")
+    assert lost == ["nobody", "v"]  # a validation image is not trained on
+    assert read_subset(tmp_path / "out.csv") == ["012", "003"]
+    first = pd.read_csv(tmp_path / "out.csv")["fingerprint"][0]
+    (tmp_path / "list.txt").write_text("003\n012\n")
+    assert (
+        subset_from_list(index_csv, dataset_json, tmp_path / "list.txt", tmp_path / "2.csv") == []
+    )
+    assert pd.read_csv(tmp_path / "2.csv")["fingerprint"][0] != first
+
+
+def test_a_list_for_another_dataset_is_refused(tmp_path):
+    index_csv, dataset_json = write_index(tmp_path, ROWS)
+    (tmp_path / "list.txt").write_text("2007_000032\n")
+    with pytest.raises(DataError, match=r"no line of .*list\.txt names a training image"):
+        subset_from_list(index_csv, dataset_json, tmp_path / "list.txt", tmp_path / "out.csv")
