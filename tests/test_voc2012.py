@@ -1,6 +1,10 @@
 import hashlib
 import io
+import os
+import shutil
 import tarfile
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -123,3 +127,35 @@ def test_both_archives_are_fetched_checked_and_unpacked(tmp_path, monkeypatch):
         voc2012.fetch(tmp_path / "data", tmp_path / "work", options)
         assert (len(voc_server.requests), len(sbd_server.requests)) == (1, 2)
     assert len(voc2012.samples(tmp_path / "data", tmp_path / "work", AUG)) == 9
+
+
+@pytest.fixture
+def unprivileged():
+    """A new folder that any user can reach; afterwards root is root again, and it is removed."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    os.seteuid(os.getuid())
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_a_read_only_data_dir_is_left_alone(unprivileged):
+    data, out = unprivileged / "data", unprivileged / "out"
+    make_sbd(data, make_voc(data))
+    out.mkdir()
+    out.chmod(0o777)
+    for path in [data, *data.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = sorted(data.rglob("*"))
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    with pytest.raises(OSError, match="ermission"):
+        (data / "probe").touch()
+    fetch("voc2012", data, AUG, out / "fetch.json")
+    index(out / "fetch.json", out / "index.csv", out / "dataset.json", 1)
+    assert sorted(data.rglob("*")) == before
+    table = pd.read_csv(out / "index.csv", index_col="id")
+    assert table.loc[NAMES[7], "label"] == str(out / "prepared" / "sbd_labels" / f"{NAMES[7]}.png")
