@@ -145,6 +145,10 @@ def unprivileged():
 def test_a_read_only_data_dir_is_left_alone(unprivileged):
     data, out = unprivileged / "data", unprivileged / "out"
     make_sbd(data, make_voc(data))
+    warm = unprivileged / "warm"  # loads what is imported late, which another user may not read
+    make_sbd(warm, make_voc(warm))
+    fetch("voc2012", warm, AUG, warm / "fetch.json")
+    index(warm / "fetch.json", warm / "index.csv", warm / "dataset.json", 1)
     out.mkdir()
     out.chmod(0o777)
     for path in [data, *data.rglob("*")]:
