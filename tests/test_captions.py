@@ -9,11 +9,13 @@ from golden import golden_results
 
 from cseg.errors import DataError
 from cseg.paper import captions, wording
+from cseg.paper.figures import figures
 from cseg.paper.findings import findings
 from cseg.paper.page import summary_page
 from cseg.paper.render import paper
 from cseg.paper.results import read_results
 from cseg.paper.statistics import BOOTSTRAP, PAIRED_T, Comparison
+from cseg.paper.tables import tables
 from cseg.summary import summary
 
 
@@ -115,9 +117,10 @@ def test_distortion_alone_is_held_against_the_method(tmp_path):
 def test_the_page_stands_alone_and_holds_headline_verdicts_and_provenance(tmp_path):
     runs = paint_results(tmp_path, ("scratch", "cross"), (4, 16), (0, 1), images=4)
     summary(runs, tmp_path / "fake")
-    written = paper(tmp_path)
-    page = tmp_path / "fake/summary.html"
-    assert page in written
+    tables(tmp_path / "fake", tmp_path / "fake/tables")
+    figures(tmp_path / "fake", tmp_path / "fake/figures", only=("label_efficiency",))
+    curve = tmp_path / "fake/figures/label_efficiency.png"
+    page = summary_page(tmp_path / "fake", tmp_path / "fake/summary.html", curve_png=curve)
     text = page.read_text()
     assert list(re.findall(r"<h2>(.*?)</h2>", text)) == [
         "Setup", "Headline", "What held and what did not", "Provenance",
@@ -139,6 +142,15 @@ def test_the_page_renders_without_curve_seeds_or_dataset_json(tmp_path):
     page = summary_page(folder, tmp_path / "page.html").read_text()
     assert "30.0" in page
     assert "<img" not in page
+
+
+def test_every_dataset_below_a_folder_is_rendered(tmp_path):
+    folder = golden_results(tmp_path / "results/hand")
+    golden_results(tmp_path / "results/smoke/hand")
+    written = paper(tmp_path / "results")
+    assert {path.name for path in written} >= {"main.tex", "label_efficiency.pdf", "summary.html"}
+    assert (tmp_path / "results/smoke/hand/summary.html").is_file()
+    assert "<img" in (folder / "summary.html").read_text()
 
 
 def test_nothing_to_render_is_one_sentence(tmp_path):

@@ -7,7 +7,16 @@ from matplotlib.figure import Figure
 from matplotlib.pyplot import subplots
 
 from cseg.paper.results import Results
-from cseg.paper.style import BLUE, GREY, INCH_WIDTH, RED, arm_styles, grid_shape, legend_below
+from cseg.paper.style import (
+    BLUE,
+    GREY,
+    INCH_WIDTH,
+    RED,
+    arm_handles,
+    arm_styles,
+    grid_shape,
+    legend_below,
+)
 from cseg.paper.table_classes import class_means
 
 CONFUSION_NUMBERS = 12  # up to so many classes the cells carry their numbers
@@ -47,7 +56,7 @@ def per_class(results: Results, reference: str) -> Figure | None:
     for axes in panels.flat[: len(counts)][-columns:]:
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("IoU (%)")
-    legend_below(figure, panels.flat[0])
+    legend_below(figure, arm_handles(panels.flat[0]))
     return figure
 
 
@@ -78,7 +87,7 @@ def slopes(results: Results, reference: str, arm: str | None) -> Figure | None:
     axes = panels.flat[0]
     axes.plot([], [], color=BLUE, label="gains")
     axes.plot([], [], color=RED, linestyle="--", label="loses")
-    legend_below(figure, axes)
+    legend_below(figure, arm_handles(axes))
     return figure
 
 
@@ -129,8 +138,11 @@ def confusion_matrices(results: Results, arm: str, n: int) -> np.ndarray | None:
 
 def confusion(results: Results, n: int) -> Figure | None:
     """Confusion matrix of each arm at n, each row in percent of the true pixels."""
-    found = {arm: confusion_matrices(results, arm, n) for arm in results.arms}
-    found = {arm: matrix for arm, matrix in found.items() if matrix is not None}
+    found = {}
+    for arm in results.arms:
+        matrix = confusion_matrices(results, arm, n)
+        if matrix is not None:
+            found[arm] = matrix
     return _matrices(results, found, "Blues", (0, 100), f"n = {n}: share of true pixels (%)")
 
 

@@ -5,12 +5,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.pyplot import subplots
+from matplotlib.ticker import MaxNLocator
 
 from cseg.paper.results import Results
 from cseg.paper.statistics import mean_std
 from cseg.paper.style import (
     INCH_WIDTH,
     ArmStyle,
+    arm_handles,
     arm_styles,
     label_count_axis,
     legend_below,
@@ -38,7 +40,7 @@ def label_efficiency(results: Results) -> Figure:
         axes.fill_between(counts, mean - band, mean + band, color=style.color, alpha=0.18, lw=0)
     label_count_axis(axes, results.label_counts)
     axes.set_ylabel("validation mIoU (%)")
-    legend_below(figure, axes)
+    legend_below(figure, arm_handles(axes))
     return figure
 
 
@@ -83,12 +85,13 @@ def training_curves(results: Results) -> Figure | None:
             for arm, style in styles.items():
                 _curve(axes, here[here["arm"] == arm], style, arm)
             axes.set_title(f"{stage}, n = {n}")
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             if r == len(stages) - 1:
                 axes.set_xlabel("step")
         panels[r, 0].set_ylabel(
             "contrastive loss (nats)" if stage == "pretrain" else "cross-entropy (nats)"
         )
-    legend_below(figure, panels[-1, 0])
+    legend_below(figure, arm_handles(panels[-1, 0]))
     return figure
 
 

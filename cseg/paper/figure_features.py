@@ -7,7 +7,15 @@ from matplotlib.pyplot import subplots
 
 from cseg.paper.results import Results
 from cseg.paper.statistics import mean_std
-from cseg.paper.style import ARM_COLOURS, INCH_WIDTH, MARKERS, arm_styles, label_count_axis
+from cseg.paper.style import (
+    ARM_COLOURS,
+    INCH_WIDTH,
+    MARKERS,
+    arm_handles,
+    arm_styles,
+    label_count_axis,
+    legend_below,
+)
 
 METHODS = {"pca": "PCA", "tsne": "t-SNE"}
 
@@ -51,7 +59,7 @@ def feature_space(results: Results) -> Figure | None:
                label=names[c])
         for c in classes
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(classes), 7))
+    legend_below(figure, handles)
     return figure
 
 
@@ -78,5 +86,5 @@ def separability(results: Results) -> Figure | None:
                           label=arm)  # fmt: skip
     label_count_axis(axes, counts)
     axes.set_ylabel("inter-class / intra-class distance")
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    legend_below(figure, arm_handles(axes))
     return figure

@@ -1,7 +1,7 @@
 """Entry of the figures: from one dataset's CSVs (and predictions) to PNG and PDF files."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -29,6 +29,7 @@ def figures(
     reference: str = "scratch",
     ids: tuple[str, ...] = (),
     panel_n: int | None = None,
+    only: Collection[str] = (),
 ) -> list[Path]:
     """Write every figure that one dataset's results allow, as PNG and PDF.
 
@@ -45,6 +46,7 @@ def figures(
         ids: validation images of the qualitative panel; by default some evenly spaced ones.
         panel_n: label count of panels and confusion matrices; by default the smallest, where
             labels are scarcest.
+        only: names of figures to write; all where empty.
 
     Returns:
         The files written.
@@ -71,6 +73,8 @@ def figures(
     written = []
     with figure_style():
         for name, draw in drawings.items():
+            if only and name not in only:
+                continue
             figure, reason = _drawn(draw)
             stem = Path(out_dir) / name
             if figure is None:

@@ -40,7 +40,8 @@ td.text{text-align:left;white-space:normal}
 thead tr{border-top:2px solid #222;border-bottom:1px solid #222}
 tbody:last-child{border-bottom:2px solid #222}
 tr.section td{text-align:left;font-style:italic;border-top:1px solid #999;padding-top:.5em}
-caption,figcaption{text-align:left;color:#444;max-width:60em;margin-bottom:.5em}
+.caption,figcaption{color:#444;max-width:60em;margin:.5em 0}
+figure{margin:1em 0}
 img{max-width:100%}
 h1{font-size:1.6em}h2{font-size:1.2em;margin-top:1.6em}
 .scroll{overflow-x:auto}
@@ -142,7 +143,8 @@ def html_table(table: Table) -> str:
         kind = ' class="text"' if column in table.text_columns else ""
         return f"<td{kind}>{'<b>' + inner + '</b>' if bold else inner}</td>"
 
-    lines = ['<div class="scroll"><table>', f"<caption>{html.escape(table.caption)}</caption>"]
+    # a caption element would be no wider than its table
+    lines = [f'<p class="caption">{html.escape(table.caption)}</p>', '<div class="scroll"><table>']
     lines.append("<thead><tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in table.header))
     lines.append("</tr></thead>")
     for section in table.sections:

@@ -17,7 +17,7 @@ from cseg.datasets.samples import read_image, read_label
 from cseg.errors import DataError
 from cseg.paper import statistics
 from cseg.paper.results import Results, image_counts
-from cseg.paper.style import INCH_WIDTH
+from cseg.paper.style import INCH_WIDTH, legend_below
 from cseg.paper.wording import signed
 
 IGNORED_COLOUR = (224, 224, 192)  # as in the palette PNGs
@@ -109,11 +109,11 @@ def extreme_ids(
     ]
     change = np.asarray(per_image[0]) - np.asarray(per_image[1])
     order = np.argsort(-change if gain else change, kind="stable")
-    order = [i for i in order if np.isfinite(change[i]) and (change[i] > 0) == gain][:count]
-    if not order:
+    chosen = [i for i in order if np.isfinite(change[i]) and (change[i] > 0) == gain][:count]
+    if not chosen:
         return None
-    notes = tuple(f"{signed(change[i])} points" for i in order)
-    return Choice(tuple(first.ids[i] for i in order), notes)
+    notes = tuple(f"{signed(change[i])} points" for i in chosen)
+    return Choice(tuple(first.ids[i] for i in chosen), notes)
 
 
 def panel(
@@ -133,10 +133,10 @@ def panel(
     aspect = float(row["height"]) / float(row["width"])
     width = min(1.6, INCH_WIDTH * 1.5 / len(titles))
     figure, panels = subplots(
-        len(choice.ids), len(titles), squeeze=False, layout="constrained",
+        len(choice.ids), len(titles), squeeze=False,
         figsize=(width * len(titles), (0.96 * width * aspect + 0.03) * len(choice.ids) + 0.75),
     )  # fmt: skip
-    figure.get_layout_engine().set(h_pad=0.015, w_pad=0.015, hspace=0, wspace=0)
+    figure.set_layout_engine("constrained", h_pad=0.015, w_pad=0.015, hspace=0, wspace=0)
     figure.suptitle(f"n = {n}, seed {seed}", fontsize=8)
     classes: set[int] = set()
     for cells, image_id, note in zip(panels, choice.ids, choice.notes):
@@ -159,19 +159,24 @@ def panel(
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
-    _class_legend(figure, results, sorted(classes), len(titles))
+    _class_legend(figure, results, sorted(classes))
     return figure
 
 
-def _class_legend(figure: Figure, results: Results, classes: list[int], columns: int) -> None:
+def _class_legend(figure: Figure, results: Results, classes: list[int]) -> None:
     names, palette = results.class_names, results.info["palette"]
     handles = [
-        Patch(facecolor=np.array(palette[c]) / 255, edgecolor="#888888", lw=0.4, label=names[c])
+        Patch(facecolor=_unit(palette[c]), edgecolor="#888888", lw=0.4, label=names[c])
         for c in classes
         if c < len(names)
     ]
     if 255 in classes:
-        colour = np.array(IGNORED_COLOUR) / 255
-        handles.append(Patch(facecolor=colour, edgecolor="#888888", lw=0.4, label="ignored"))
-    figure.legend(handles=handles, loc="outside lower center", fontsize=7,
-                  ncols=min(len(handles), max(4, columns)), handlelength=1.2)  # fmt: skip
+        handles.append(
+            Patch(facecolor=_unit(IGNORED_COLOUR), edgecolor="#888888", lw=0.4, label="ignored")
+        )
+    legend_below(figure, handles)
+
+
+def _unit(colour: Sequence[int]) -> tuple[float, float, float]:
+    red, green, blue = (value / 255 for value in colour)
+    return red, green, blue

@@ -50,7 +50,7 @@ class Comparison:
         return bool(self.p < ALPHA)
 
 
-def mean_std(values: Sequence[float]) -> tuple[float, float]:
+def mean_std(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """Mean and sample standard deviation (n - 1) of the finite values.
 
     The deviation of one value, and both numbers of no value, are NaN.

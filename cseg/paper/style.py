@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import wrap
+from typing import Any, cast
 
 import matplotlib as mpl
 
 mpl.use("Agg")  # figures go to files; no display is needed
 
 import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -30,7 +33,7 @@ MARKERS = "osD^vP*Xph"
 REFERENCES = {"scratch": "#333333", "imagenet": GREY}  # what is compared with stays neutral
 SUFFIX = "_pseudo"
 INCH_WIDTH = 6.9  # two print columns
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "pdf.fonttype": 42,  # fonts embedded as TrueType, text stays text
     "ps.fonttype": 42,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
@@ -83,7 +86,7 @@ def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
 @contextmanager
 def figure_style() -> Iterator[None]:
     """Apply the look to figures made inside the block."""
-    with plt.rc_context(SETTINGS):
+    with plt.rc_context(cast(Any, SETTINGS)):
         yield
 
 
@@ -126,10 +129,16 @@ def grid_shape(panels: int, most_columns: int) -> tuple[int, int]:
     return -(-panels // columns), columns
 
 
-def legend_below(figure: Figure, axes: Axes, most_columns: int = 5) -> None:
-    """One legend for the figure, under its panels."""
-    handles, names = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(
-            handles, names, loc="outside lower center", ncols=min(len(names), most_columns)
-        )
+def legend_below(figure: Figure, handles: Sequence[Artist | Container]) -> None:
+    """Put one legend for the figure under its panels, in as many columns as its width holds."""
+    if not handles:
+        return
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    entry = 0.55 + 0.075 * longest  # inches of a key, its gaps and its text at 8 points
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / entry)))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
+
+
+def arm_handles(axes: Axes) -> list[Artist | Container]:
+    """Return the legend entries of the lines drawn in `axes`."""
+    return list(axes.get_legend_handles_labels()[0])
