@@ -1,6 +1,8 @@
 """Label-based contrast between the pixels of images: the public function and its nn.Module face."""
 
 import math
+import os
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
@@ -8,10 +10,12 @@ from torch import Tensor, nn
 
 from cseg.errors import CsegError
 from cseg.losses import bags as forms
+from cseg.losses import gather
 
 SCOPES = ("within", "cross", "batch")
 DENOMINATORS = ("all", "negatives")
 BACKENDS = ("auto", "dense", "tiled", "triton")
+TRITON_CHANNELS = 512  # a pixel's features must fit into a block of a kernel
 
 
 class LossInputError(CsegError, ValueError):
@@ -72,7 +76,8 @@ def pixel_contrast_loss(
             derangement from `generator`.
         generator: source of the derangement; None uses torch's global one.
         backend: "dense" (all pairs in memory, plain autograd), "tiled" (PyTorch, lean), "triton"
-            (fused CUDA kernels) or "auto".
+            (fused CUDA kernels, float32 or half types, up to 512 channels) or "auto": triton on
+            CUDA where it can, tiled elsewhere.
 
     Returns:
         Scalar tensor, float64 for float64 features and float32 otherwise.
@@ -99,14 +104,29 @@ def pixel_contrast_loss(
         partner = _checked_partner(partner, feats.shape[0], generator)
 
     kernels = _backend(backend, feats)
+    ranks = gather.world_size() if scope == "batch" else 1
+    if ranks > 1 and not gather.shapes_agree(*(t for t in (feats, other_feats) if t is not None)):
+        raise LossInputError(
+            "feats and other_feats must have one shape and dtype on all ranks under "
+            f"scope='batch', here {tuple(feats.shape)} {feats.dtype}; drop the last, smaller batch"
+        )
     with torch.autocast(feats.device.type, enabled=False):
         if denominator == "all":
             if other_feats is None:
                 other_feats, other_labels = feats, labels
+            if ranks > 1:  # each rank its own anchors against everybody's candidates
+                other_feats = gather.gather_feats(other_feats, add=True)
+                other_labels = gather.gather_plain(other_labels)
             bags = forms.candidate_bags(
                 feats, labels, other_feats, other_labels, scope, partner, ignore_index
             )
-            return kernels.candidate_loss(bags, temperature, ignore_index)
+            loss = kernels.candidate_loss(bags, temperature, ignore_index)
+            return gather.sum_values(loss / ranks) if ranks > 1 else loss
+        if ranks > 1:  # each rank the whole bag
+            feats, labels = gather.gather_feats(feats, add=False), gather.gather_plain(labels)
+            if other_feats is not None:
+                other_feats = gather.gather_feats(other_feats, add=False)
+                other_labels = gather.gather_plain(other_labels)
         groups = forms.pixel_bags(feats, labels, other_feats, other_labels, scope, partner)
         return sum(kernels.pixel_loss(group, temperature, ignore_index) for group in groups)
 
@@ -277,10 +297,23 @@ def _checked_partner(partner: Tensor | None, images: int, generator) -> Tensor:
 
 def _backend(name: str, feats: Tensor):
     """Choose the module that computes; triton is imported only where it is used."""
+    channels = feats.shape[2]
+    fits = feats.dtype != torch.float64 and channels <= TRITON_CHANNELS
+    if name == "auto":
+        name = "triton" if feats.is_cuda and fits and find_spec("triton") else "tiled"
     if name == "dense":
-        from cseg.losses import dense
-
-        return dense
-    from cseg.losses import tiled
-
-    return tiled
+        from cseg.losses import dense as chosen
+    elif name == "tiled":
+        from cseg.losses import tiled as chosen
+    else:
+        if not fits:
+            raise LossInputError(
+                f"backend='triton' takes up to {TRITON_CHANNELS} channels and no float64, "
+                f"not {channels} of {feats.dtype}; use backend='tiled'"
+            )
+        if not feats.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+            raise LossInputError(
+                f"backend='triton' needs CUDA tensors, not {feats.device}; use backend='tiled'"
+            )
+        from cseg.losses import triton_kernels as chosen
+    return chosen

@@ -1,0 +1,302 @@
+"""Time and memory of the pixel contrastive loss beside what people use instead.
+
+    python benchmarks/loss.py [--short] [--threads 1] [--pixels 4225] [--channels 256]
+
+Every row runs in a fresh process: one run to warm up, then runs for the median and the spread
+(forward + backward, one image), then one more whose peak resident memory above the inputs is
+taken. Writes benchmarks/results/loss.{csv,md,png} (loss_short.* with --short).
+"""
+
+import argparse
+import csv
+import ctypes
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+OURS = "ours (tiled), "
+ROWS = {  # name of the row: seconds one run may take at 4225 pixels, for choosing repeats
+    OURS + "released form, within": 0.2,
+    "eager released form, within": 2.0,
+    "torch.compile of the released form, within": 1.0,
+    OURS + "released form, cross": 0.5,
+    "eager released form, cross": 12.0,
+    OURS + "paper's form, within": 0.3,
+    "eager paper's form, within": 1.0,
+    "torch.compile of the paper's form, within": 0.5,
+    "SupConLoss (pytorch-metric-learning)": 2.0,
+}
+# (ours, rival, times faster, times less memory) as the project set out to reach
+TARGETS = [
+    ("released form, within", "eager released form, within", 8, 17),
+    ("released form, cross", "eager released form, cross", 20, 50),
+    ("released form, within", "torch.compile of the released form, within", 2.8, 2.3),
+    ("paper's form, within", "SupConLoss (pytorch-metric-learning)", 4, 40),
+    ("paper's form, within", "torch.compile of the paper's form, within", 1, 5),
+]
+FLOPS = {"released form, within": 3, "paper's form, within": 6}  # x pixels² x channels
+SCALING = (4225, 8450, 16900, 33800)
+
+
+def inputs(pixels: int, channels: int):
+    """Two views' unit features (a distortion apart) and labels of rectangles, 5 % ignored."""
+    import torch
+
+    gen = torch.Generator().manual_seed(0)
+    width = int(pixels**0.5)
+    labels = torch.zeros(pixels // width + 1, width, dtype=torch.int64)
+    for number in range(1, 14):
+        top = int(torch.randint(0, labels.shape[0], (), generator=gen))
+        left = int(torch.randint(0, width, (), generator=gen))
+        labels[top : top + width // 2, left : left + width // 3] = number % 8
+    labels = labels.flatten()[:pixels].clone()
+    labels[torch.rand(pixels, generator=gen) < 0.05] = 255
+    centres = torch.randn(256, channels, generator=gen)[labels]
+    views = [centres + 2 * torch.randn(pixels, channels, generator=gen) for _ in range(2)]
+    return *(torch.nn.functional.normalize(v, dim=1).requires_grad_() for v in views), labels
+
+
+def step_of(name: str, feats, other, labels):
+    """Return a function without arguments that computes the row's loss once."""
+    import rivals
+    import torch
+
+    from cseg.losses import pixel_contrast_loss
+
+    def ours(scope, denominator, second):
+        return pixel_contrast_loss(
+            feats[None],
+            labels[None],
+            None if second is None else second[None],
+            scope=scope,
+            denominator=denominator,
+            partner=torch.tensor([0]),
+            backend="tiled",
+        )
+
+    released = torch.compile(rivals.eager_released)
+    paper = torch.compile(rivals.eager_paper)
+    return {
+        OURS + "released form, within": lambda: ours("within", "negatives", None),
+        "eager released form, within": lambda: rivals.eager_released(feats, labels),
+        "torch.compile of the released form, within": lambda: released(feats, labels),
+        OURS + "released form, cross": lambda: ours("cross", "negatives", other),
+        "eager released form, cross": lambda: rivals.eager_released_cross(feats, labels, other),
+        OURS + "paper's form, within": lambda: ours("within", "all", other),
+        "eager paper's form, within": lambda: rivals.eager_paper(feats, labels, other),
+        "torch.compile of the paper's form, within": lambda: paper(feats, labels, other),
+        "SupConLoss (pytorch-metric-learning)": lambda: rivals.sup_con(feats, labels, other),
+    }[name]
+
+
+def resident_mib(field: str) -> float:
+    """VmRSS (now) or VmHWM (peak) of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise ValueError(field)
+
+
+def measure(name: str, pixels: int, channels: int, repeats: int, threads: int, warm: int) -> dict:
+    """Take times, peak memory, loss and gradient norm of one row, in a process of its own."""
+    import torch
+
+    torch.set_num_threads(threads)
+    feats, other, labels = inputs(pixels, channels)
+
+    def once(step) -> tuple[float, float, float]:
+        feats.grad = other.grad = None
+        start, busy = time.perf_counter(), time.process_time()
+        loss = step()
+        loss.backward()
+        return time.perf_counter() - start, time.process_time() - busy, loss.item()
+
+    if warm != pixels:  # large runs warm up on a smaller bag
+        small = inputs(warm, channels)
+        step_of(name, *small)().backward()
+        del small
+    step = step_of(name, feats, other, labels)
+    if warm == pixels:
+        once(step)
+    timed = [once(step) for _ in range(repeats)]
+    grad = feats.grad.norm().item()
+    feats.grad = other.grad = None
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    before = resident_mib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    once(step)
+    peak = resident_mib("VmHWM") - before
+    times = sorted(1000 * t for t, _, _ in timed)
+    return {
+        "row": name,
+        "pixels": pixels,
+        "channels": channels,
+        "threads": threads,
+        "repeats": repeats,
+        "median_ms": statistics.median(times),
+        "min_ms": times[0],
+        "max_ms": times[-1],
+        "cpu_ms": statistics.median(1000 * busy for _, busy, _ in timed),
+        "extra_mib": peak,
+        "loss": timed[-1][2],
+        "grad_norm": grad,
+    }
+
+
+def gemm_gflops(threads: int) -> float:
+    """Rate of 512 x 512 x 256 float32 products, tiles of two 4608-row matrices: the roof."""
+    import torch
+
+    torch.set_num_threads(threads)
+    a, b = torch.randn(9, 512, 256), torch.randn(9, 256, 512)
+    out = torch.empty(512, 512)
+    times = []
+    for _ in range(9):
+        start = time.perf_counter()
+        for i in range(9):
+            for j in range(9):
+                torch.mm(a[i], b[j], out=out)
+        times.append(time.perf_counter() - start)
+    return 81 * 2 * 512 * 512 * 256 / statistics.median(times) / 1e9
+
+
+def in_fresh_process(threads: int, *arguments: str):
+    """Run `--child arguments` and read its JSON."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    command = [sys.executable, str(HERE / "loss.py"), "--child", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report(rows: list[dict], gflops: float, pixels: int, channels: int, threads: int) -> str:
+    """Tables in Markdown: the rows, the ratios to the rivals, the share of the floor."""
+    base = {r["row"]: r for r in rows if r["pixels"] == pixels}
+    full = pixels == SCALING[0]  # the size the wanted ratios are meant for
+    lines = [
+        f"P = {pixels}, D = {channels}, one image, forward + backward, float32, "
+        f"{threads} thread(s) of {cpu_name()}; GEMM rate {gflops:.0f} GFLOP/s.",
+        "",
+        "`cpu ms` is the process's own time: equal to the wall time where nothing else runs.",
+        "",
+        "| row | pixels | median ms (min - max, runs) | cpu ms | extra MiB |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for r in rows:
+        spread = f"{r['min_ms']:.0f} - {r['max_ms']:.0f}, {r['repeats']}"
+        lines.append(
+            f"| {r['row']} | {r['pixels']} | {r['median_ms']:.0f} ({spread}) | {r['cpu_ms']:.0f} | "
+            f"{r['extra_mib']:.0f} |"
+        )
+    lines += ["", "| against | faster | wanted | less memory | wanted |", "| --- " * 5 + "|"]
+    for ours, rival, faster, leaner in TARGETS:
+        if rival not in base:
+            continue
+        a, b = base[OURS + ours], base[rival]
+        lines.append(
+            f"| {rival} | {b['median_ms'] / a['median_ms']:.1f}x | {f'>= {faster}x' if full else ''} "
+            f"| {b['extra_mib'] / a['extra_mib']:.1f}x | {f'>= {leaner}x' if full else ''} |"
+        )
+    for ours, products in FLOPS.items():
+        floor = products * pixels**2 * channels / gflops / 1e6
+        share = floor / base[OURS + ours]["median_ms"]
+        lines.append(
+            f"| floor of the GEMM rate, {ours}: {floor:.0f} ms | {share:.0%} of it | "
+            f"{'>= 70 %' if full else ''} | | |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return f"{line.split(':')[1].strip()} ({os.cpu_count()} cores)"
+    return "an unknown CPU"
+
+
+def plot(rows: list[dict], pixels: int, path: Path) -> None:
+    """Bars of time and memory per row; lines over pixels where several sizes were run."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    base = [r for r in rows if r["pixels"] == pixels]
+    figure, axes = pyplot.subplots(2, 2, figsize=(12, 8), layout="constrained")
+    for ax, key, title in [
+        (axes[0, 0], "median_ms", f"time at {pixels} pixels (ms)"),
+        (axes[0, 1], "extra_mib", f"memory above inputs at {pixels} pixels (MiB)"),
+    ]:
+        colors = ["tab:blue" if r["row"].startswith(OURS) else "tab:gray" for r in base]
+        ax.barh([r["row"] for r in base][::-1], [r[key] for r in base][::-1], color=colors[::-1])
+        ax.set(xscale="log", title=title)
+    for ax, key, label, power in [
+        (axes[1, 0], "median_ms", "ms", 2),
+        (axes[1, 1], "extra_mib", "MiB above inputs", 1),
+    ]:
+        for name in dict.fromkeys(r["row"] for r in rows if r["row"].startswith(OURS)):
+            line = [(r["pixels"], r[key]) for r in rows if r["row"] == name]
+            ax.plot(*zip(*line), marker="o", label=name)
+            if len(line) > 1:
+                x, y = zip(*line)
+                ax.plot(x, [y[-1] * (v / x[-1]) ** power for v in x], ":", color="gray")
+        word = {1: "linear", 2: "quadratic"}[power]
+        ax.set(xscale="log", yscale="log", xlabel="pixels", ylabel=label, title=f"dotted: {word}")
+    axes[1, 0].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="P = 1024, fewer runs, no scaling")
+    parser.add_argument("--pixels", type=int)
+    parser.add_argument("--channels", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        name, *numbers = args.child
+        run = gemm_gflops if name == "gemm" else lambda *n: measure(name, *n)
+        print(json.dumps(run(*map(int, numbers))))
+        return
+    pixels = args.pixels or (1024 if args.short else 4225)
+    threads = args.threads
+    gflops = in_fresh_process(threads, "gemm", str(threads))
+    rows = []
+
+    def add(name, size, repeats, warm):
+        numbers = (size, args.channels, repeats, threads, warm)
+        rows.append(in_fresh_process(threads, name, *map(str, numbers)))
+        r = rows[-1]
+        print(f"{name} P={size}: {r['median_ms']:.0f} ms, {r['extra_mib']:.0f} MiB", flush=True)
+
+    for name, seconds in ROWS.items():
+        add(name, pixels, 3 if args.short else max(3, min(9, int(10 / seconds))), pixels)
+    if not args.short:
+        for name in [n for n in ROWS if n.startswith(OURS)]:
+            for size in SCALING[1:]:
+                add(name, size, 1 if size > 10000 else 3, 1024)
+    out = HERE / "results" / ("loss_short" if args.short else "loss")
+    out.parent.mkdir(exist_ok=True)
+    with out.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["gemm_gflops", *rows[0]], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"gemm_gflops": round(gflops, 1), **round_row(r)} for r in rows)
+    text = report(rows, gflops, pixels, args.channels, threads)
+    out.with_suffix(".md").write_text(text)
+    plot(rows, pixels, out.with_suffix(".png"))
+    print(text)
+
+
+def round_row(row: dict) -> dict:
+    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Pixels of all ranks as one batch, for scope="batch" under torch.distributed."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def world_size() -> int:
+    """Count the ranks; 1 where torch.distributed is not running."""
+    running = dist.is_available() and dist.is_initialized()
+    return dist.get_world_size() if running else 1
+
+
+def shapes_agree(*tensors: Tensor) -> bool:
+    """Whether every rank holds tensors of these shapes and dtypes, which gathering needs."""
+    mine = [(tuple(t.shape), str(t.dtype)) for t in tensors]
+    everyone: list = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, mine)
+    return all(other == mine for other in everyone)
+
+
+class _Gather(torch.autograd.Function):
+    """Concatenation over ranks; its gradient is this rank's part, summed over ranks if `add`."""
+
+    @staticmethod
+    def forward(ctx, feats: Tensor, add: bool) -> Tensor:
+        ctx.add = add
+        return gather_plain(feats)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        if ctx.add:
+            grad = grad.contiguous()
+            dist.all_reduce(grad)
+        return grad.chunk(dist.get_world_size())[dist.get_rank()], None
+
+
+def gather_plain(values: Tensor) -> Tensor:
+    """Concatenate `values` of all ranks along the first axis, without gradient."""
+    parts = [
+        torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(world_size())
+    ]
+    dist.all_gather(parts, values.contiguous())
+    return torch.cat(parts)
+
+
+def gather_feats(feats: Tensor, add: bool) -> Tensor:
+    """Concatenate features of all ranks along the first axis.
+
+    Args:
+        feats: this rank's features.
+        add: ranks compute different parts of the loss from the result, whose gradients add up;
+            False where every rank computes the whole loss.
+    """
+    return _Gather.apply(feats, add)
+
+
+class _SumValues(torch.autograd.Function):
+    """Sum over ranks in value; the gradient goes to this rank's part unchanged."""
+
+    @staticmethod
+    def forward(ctx, part: Tensor) -> Tensor:
+        total = part.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return grad
+
+
+def sum_values(part: Tensor) -> Tensor:
+    """Add up a scalar over ranks; differentiating it differentiates this rank's part."""
+    return _SumValues.apply(part)
