@@ -173,7 +173,7 @@ def findings(rows: Sequence[Row]) -> list[str]:
             )
         if row.same_as and row.same_as < row.list:
             said.append(f"{row.list} has the same images as {row.same_as}.")
-        if row.classes is not None and row.classes < row.classes_of:
+        if row.classes is not None and row.classes_of is not None and row.classes < row.classes_of:
             said.append(f"{row.list} shows {row.classes} of {row.classes_of} classes.")
     return said or [f"{len(rows)} lists, nothing found."]
 
@@ -246,7 +246,9 @@ def _draw(rows: Sequence[Row], sets: Mapping[str, set[str]], path: Path) -> None
     axes = figure.subplots(1, 2, width_ratios=[side, 5]) if judged else [figure.subplots()]
     image = axes[0].imshow(shares, cmap="viridis", vmin=0, vmax=1)
     axes[0].set_yticks(range(len(names)), labels, fontsize=6)
-    axes[0].set_xticks(range(len(names)), range(1, len(names) + 1), fontsize=5, rotation=90)
+    axes[0].set_xticks(
+        range(len(names)), [str(i + 1) for i in range(len(names))], fontsize=5, rotation=90
+    )
     axes[0].set_title("Share of the row's images that the column's list holds", fontsize=9)
     figure.colorbar(image, ax=axes[0], shrink=0.6)
     if judged:
@@ -257,11 +259,11 @@ def _draw(rows: Sequence[Row], sets: Mapping[str, set[str]], path: Path) -> None
 
 def _draw_distances(axis, judged: Sequence[Row]) -> None:
     for i, name in enumerate(sorted({row.family for row in judged})):
-        members = sorted((r for r in judged if r.family == name), key=lambda r: r.matched)
+        members = sorted((r for r in judged if r.family == name), key=lambda r: r.matched or 0)
         style = {"color": f"C{i % 10}", "marker": "osD^v"[i // 10 % 5], "markersize": 4}
         distances = [r.class_distance for r in members]
         axis.plot([r.matched for r in members], distances, linewidth=1, label=name, **style)
-    by_size = sorted(judged, key=lambda r: r.matched)
+    by_size = sorted(judged, key=lambda r: r.matched or 0)
     expected = [r.class_distance_random for r in by_size]
     axis.plot([r.matched for r in by_size], expected, "k--", label="random, mean of 20")
     axis.set_xscale("log")

@@ -130,5 +130,5 @@ def plan(table: pd.DataFrame, shorter_side: int) -> list[_Place]:
     return places
 
 
-def _new_array(path: Path, length: int) -> np.ndarray:
+def _new_array(path: Path, length: int) -> np.memmap:
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(length,))

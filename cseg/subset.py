@@ -133,7 +133,8 @@ def nested_order(presence: Mapping[str, frozenset[int]], seed: int) -> list[str]
     for classes in presence.values():
         for c in classes:
             frequency[c] = frequency.get(c, 0) + 1
-    first, covered = [], set()
+    first: list[str] = []
+    covered: set[int] = set()
     for wanted in sorted(frequency, key=lambda c: (frequency[c], c)):
         if wanted not in covered:
             chosen = next(name for name in shuffled if wanted in presence[name])

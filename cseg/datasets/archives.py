@@ -7,13 +7,14 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from cseg.errors import DataError
 
+OpenMember = Callable[[Any], IO[bytes]]
 DAMAGE = (  # what the standard library raises on damaged, encrypted or unwritable archives
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
     RuntimeError,
@@ -104,7 +105,7 @@ def _check_members(archive: Path, inside: str, members: list[Member], folder: Pa
         )
 
 
-def _write(member: Member, path: Path, open_member) -> None:
+def _write(member: Member, path: Path, open_member: OpenMember) -> None:
     if member.is_folder:
         path.mkdir(parents=True, exist_ok=True)
         return
@@ -114,34 +115,27 @@ def _write(member: Member, path: Path, open_member) -> None:
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator[tuple[list[Member], object]]:
+def _opened(archive: Path) -> Iterator[tuple[list[Member], OpenMember]]:
     """Yield the members and a function opening one for reading."""
     if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as opened:
-            yield [_zip_member(entry) for entry in opened.infolist()], opened.open
+        with zipfile.ZipFile(archive) as packed:
+            yield [_zip_member(entry) for entry in packed.infolist()], packed.open
         return
-    with tarfile.open(archive) as opened:
+    with tarfile.open(archive) as tar:
 
         def open_member(entry: tarfile.TarInfo) -> IO[bytes]:
-            stream = opened.extractfile(entry)
+            stream = tar.extractfile(entry)
             assert stream is not None  # only folders and links have none
             return stream
 
-        yield (
-            [
-                Member(entry.name, entry.isdir(), entry.isreg(), entry.size, entry)
-                for entry in opened.getmembers()
-            ],
-            open_member,
-        )
+        yield [_tar_member(entry) for entry in tar.getmembers()], open_member
+
+
+def _tar_member(entry: tarfile.TarInfo) -> Member:
+    return Member(entry.name, entry.isdir(), entry.isreg(), entry.size, entry)
 
 
 def _zip_member(entry: zipfile.ZipInfo) -> Member:
     kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archiver stored no Unix mode
-    return Member(
-        entry.filename,
-        entry.is_dir(),
-        not entry.is_dir() and kind in (0, stat.S_IFREG),
-        entry.file_size,
-        entry,
-    )
+    is_file = not entry.is_dir() and kind in (0, stat.S_IFREG)
+    return Member(entry.filename, entry.is_dir(), is_file, entry.file_size, entry)

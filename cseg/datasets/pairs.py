@@ -59,7 +59,7 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[str]:
     unknown = {value: count for value, count in counts.items() if value not in info.label_map}
     if unknown:
         problems.append(unknown_values_message(sample.label, unknown))
-    if problems:
+    if problems or size is None:
         return problems
     pixels = dict.fromkeys([*range(info.num_classes), IGNORE], 0)
     for value, count in counts.items():

@@ -239,10 +239,11 @@ def default_colours(count: int) -> tuple[tuple[int, int, int], ...]:
 
     Bit 3k + j of the id (j = 0, 1, 2 for red, green, blue) is bit 7 - k of channel j.
     """
-    return tuple(
-        tuple(sum((c >> (3 * k + j) & 1) << (7 - k) for k in range(8)) for j in range(3))
-        for c in range(count)
-    )
+
+    def channel(c: int, j: int) -> int:
+        return sum((c >> (3 * k + j) & 1) << (7 - k) for k in range(8))
+
+    return tuple((channel(c, 0), channel(c, 1), channel(c, 2)) for c in range(count))
 
 
 def require_folder(root: Path) -> None:
