@@ -67,6 +67,7 @@ def test_a_share_divides_the_same_way_everywhere(root):
     assert sorted(s.id for s in found) == sorted(NAMES)
     assert [s.id for s in found if s.split == "val"] == ["c", "d.e"]
     (root / "images" / "notes.txt").write_text("no image")
+    (root / "images" / "._a.jpg").write_text("what some systems leave beside a copied file")
     assert folder.samples(root, root, options(root, SHARE)) == found
     other = folder.samples(root, root, options(root, SHARE.replace("split_seed: 3", "")))
     assert {s.id for s in other if s.split == "val"} != {"c", "d.e"}

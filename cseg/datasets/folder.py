@@ -97,7 +97,7 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
     files = [
         file.relative_to(images)
         for file in sorted(images.rglob("*"))
-        if file.suffix.lower() in SUFFIXES
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
     ]
     if "val_share" in described:
         ids = {_id(file) for file in files}
