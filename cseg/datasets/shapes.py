@@ -1,7 +1,7 @@
 """The embedded default: painted scenes whose objects are told apart by outline or texture.
 
-Seven object classes on a background. Three are plain and known by their outline (disc, triangle,
-star); four are known by what they are made of (stripes, checks, dots, rings) and wear any outline.
+Six object classes on a background. Two are plain and known by their outline (disc, star); four are
+known by what they are made of (stripes, checks, dots, rings) and wear any outline.
 Colour, size, rotation, position, light and noise vary from scene to scene and say nothing about
 the class. Every scene is a function of (seed, split, index) alone.
 """
@@ -16,13 +16,12 @@ from PIL import Image
 from cseg.datasets.samples import DatasetInfo, Sample, check_options, write_label
 from cseg.files import atomic
 
-CLASS_NAMES = ("background", "disc", "triangle", "star", "stripes", "checks", "dots", "rings")
+CLASS_NAMES = ("background", "disc", "star", "stripes", "checks", "dots", "rings")
 PALETTE = (
     (40, 40, 40),
     (230, 159, 0),
     (86, 180, 233),
     (0, 158, 115),
-    (240, 228, 66),
     (0, 114, 178),
     (213, 94, 0),
     (204, 121, 167),
@@ -102,7 +101,7 @@ def paint(size: int, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     image *= _light(rng, y, x)
     image = image.reshape(size, SUPERSAMPLE, size, SUPERSAMPLE, 3).mean(axis=(1, 3))
     noise = rng.random((4, size, size, 3)).sum(axis=0) - 2.0  # near normal, std 0.577
-    image += noise * rng.uniform(0.01, 0.07)
+    image += noise * rng.uniform(0.01, 0.05)
     middle = slice(SUPERSAMPLE // 2, None, SUPERSAMPLE)
     return np.clip(image * 255.0 + 0.5, 0, 255).astype(np.uint8), label[middle, middle]
 
@@ -127,7 +126,7 @@ def _object(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The mask (H, W) and the colour (H, W, 3) of one object of class `kind`."""
     centre = rng.uniform(0.12, 0.88, 2)
-    radius = rng.uniform(0.16, 0.34)
+    radius = rng.uniform(0.2, 0.36)
     angle = rng.uniform(0, 2 * np.pi)
     dx, dy = x - centre[0], y - centre[1]
     u = dx * np.cos(angle) + dy * np.sin(angle)
@@ -136,10 +135,10 @@ def _object(
     second = _distinct(rng, first)
     colour = np.broadcast_to(first, (*x.shape, 3)).copy()
     name = CLASS_NAMES[kind]
-    if name in ("disc", "triangle", "star"):
+    if name in ("disc", "star"):
         return _outline(name, u, v, radius), colour
     outline = ("disc", "triangle", "star", "square")[int(rng.integers(0, 4))]
-    period = rng.uniform(4.0, 7.0) * pixel
+    period = rng.uniform(6.0, 9.0) * pixel
     colour[_texture(name, u, v, period)] = second
     return _outline(outline, u, v, radius), colour
 
@@ -174,5 +173,5 @@ def _texture(name: str, u: np.ndarray, v: np.ndarray, period: float) -> np.ndarr
     if name == "checks":
         return (np.mod(u / period, 1.0) < 0.5) ^ (np.mod(v / period, 1.0) < 0.5)
     if name == "dots":
-        return np.hypot(np.mod(u / period, 1.0) - 0.5, np.mod(v / period, 1.0) - 0.5) < 0.33
+        return np.hypot(np.mod(u / period, 1.0) - 0.5, np.mod(v / period, 1.0) - 0.5) < 0.28
     return np.mod(np.hypot(u, v) / period, 1.0) < 0.5

@@ -1,0 +1,49 @@
+# Everything runs in a virtual environment of its own; the only needs are make and Python >= 3.11.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test slow lint bench venv clean help
+
+help:
+	@echo "make demo   install, then run the default experiment: results/shapes/summary.html"
+	@echo "make test   install, then run the tests"
+	@echo "make slow   the tests of minutes"
+	@echo "make lint   ruff, snakefmt, snakemake --lint, mypy"
+	@echo "make bench  speed and memory of the loss, short form"
+	@echo "make clean  remove results of the default experiment and caches"
+
+demo: $(STAMP)
+	$(BIN)/snakemake --cores all --quiet rules
+	@echo "Results: results/shapes/tables/main.md, results/shapes/figures/, results/shapes/summary.html"
+	@cat results/shapes/tables/main.md
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -n 2
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/loss.py --short
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "cseg needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev,cityscapes,slurm,bench]'
+	@touch $@
+
+clean:
+	rm -rf results/shapes results/smoke .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis

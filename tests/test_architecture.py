@@ -1,0 +1,96 @@
+"""Three floors, arrows only downwards, no circles; light stages stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_runs import ROOT
+
+PACKAGE = ROOT / "cseg"
+STAGES = {"fetch", "index", "subset", "audit", "pretrain", "finetune", "evaluate", "summary",
+          "pseudolabel", "paper"}  # fmt: skip
+FRONT = {"adapter", "cli", "config", "__main__", "plan"}  # above the stages: what people and rules call
+
+
+def floor(module: str) -> int:
+    part = module.split(".")[1] if "." in module else ""
+    return 3 if part in FRONT else 2 if part in STAGES else 1
+
+
+def imports() -> dict[str, set[str]]:
+    """Modules of the package, and which of the package's modules each imports, at any place."""
+    graph = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        graph[name] = found
+    return {name: {m for m in found if m in graph and m != name} for name, found in graph.items()}
+
+
+def test_imports_never_point_upwards():
+    wrong = [
+        f"{name} imports {other}"
+        for name, found in imports().items()
+        for other in found
+        if floor(other) > floor(name) and name != "cseg"
+    ]
+    assert not wrong
+
+
+def test_there_is_no_circle():
+    graph = {name: {m for m in found if m != "cseg"} for name, found in imports().items()}
+    # a package's __init__ gathers its own modules: that is no circle
+    graph = {
+        name: {m for m in found if not name.startswith(f"{m}.")} for name, found in graph.items()
+    }
+    done: set[str] = set()
+    while len(done) < len(graph):
+        free = {name for name, found in graph.items() if name not in done and found <= done}
+        assert free, f"circle among {sorted(set(graph) - done)}"
+        done |= free
+
+
+def test_a_rule_its_adapter_and_its_stage_carry_one_name():
+    scripts = {path.stem for path in (ROOT / "workflow" / "scripts").glob("*.py")}
+    rules = {
+        line.split()[1].rstrip(":")
+        for path in (ROOT / "workflow" / "rules").glob("*.smk")
+        for line in path.read_text().splitlines()
+        if line.startswith("rule ")
+    }
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    modules |= {path.stem for path in (PACKAGE / "paper").glob("*.py")}
+    assert rules == scripts
+    assert rules <= modules
+
+
+def test_adapters_are_short():
+    for path in (ROOT / "workflow" / "scripts").glob("*.py"):
+        assert len(path.read_text().splitlines()) < 40, path.name
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["cseg.config", "cseg.adapter", "cseg.fetch", "cseg.index", "cseg.subset", "cseg.summary",
+     "cseg.paper.tables", "cseg.paper.figures"],
+)  # fmt: skip
+def test_light_stages_do_not_import_torch(module):
+    check = f"import sys, {module}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
+
+
+def test_the_loss_needs_neither_torchvision_nor_triton():
+    check = "import sys, cseg.losses; assert not {'torchvision', 'triton'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
+
+
+def test_no_file_is_long():
+    for path in [*PACKAGE.rglob("*.py"), *Path(ROOT / "benchmarks").glob("*.py")]:
+        assert len(path.read_text().splitlines()) <= 320, path

@@ -1,0 +1,97 @@
+"""Evaluation: its rows agree with each other and with a prediction made by hand."""
+
+import io
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from small_runs import small_data, small_settings
+
+from cseg.datasets.samples import read_image, read_label
+from cseg.evaluate import EvaluateOutputs, evaluate
+from cseg.finetune import finetune
+from cseg.metrics import confusion_matrix, mean_iou
+from cseg.model.load import load_segmenter
+from cseg.predict import ProtocolSettings, predict
+from cseg.runs import read_dataset, validation_pairs
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    data = small_data(folder)
+    settings = small_settings("scratch", finetune={"steps": 20})
+    weights = folder / "finetune.pt"
+    cost = folder / "finetune_cost.json"
+    finetune(*data, None, settings, 1, "test", weights, folder / "finetune.csv", cost)
+    names = ("metrics.csv", "per_class.csv", "per_image.csv", "confusion.csv", "predictions.zip")
+    out = EvaluateOutputs(*(folder / name for name in names))
+    evaluate(*data, weights, [cost], {"arm": "scratch", "seed": 0}, settings, 1, out)
+    return data, weights, out
+
+
+def test_the_row_follows_from_the_confusion_matrix(run):
+    _, _, out = run
+    row = pd.read_csv(out.metrics).iloc[0]
+    matrix = pd.read_csv(out.confusion).pivot(index="truth", columns="predicted", values="pixels")
+    assert row["miou"] == pytest.approx(mean_iou(matrix.to_numpy()), abs=1e-12)
+    assert list(pd.read_csv(out.metrics).columns[:5]) == ["dataset", "arm", "n", "seed", "miou"]
+    assert (row["dataset"], row["arm"], row["n"], row["seed"]) == ("shapes", "scratch", 4, 0)
+    assert row["total_steps"] == row["finetune_steps"] == 20 and row["pretrain_steps"] == 0
+
+
+def test_images_add_up_to_the_whole(run):
+    _, _, out = run
+    images, classes = pd.read_csv(out.per_image), pd.read_csv(out.per_class)
+    for c in classes["class_id"]:
+        assert images[f"truth_{c}"].sum() == classes["pixels"][c]
+        union = images[f"truth_{c}"] + images[f"predicted_{c}"] - images[f"intersection_{c}"]
+        if classes["pixels"][c]:
+            expected = images[f"intersection_{c}"].sum() / union.sum()
+            assert classes["iou"][c] == pytest.approx(expected)
+
+
+def test_predictions_are_the_networks_and_give_the_same_miou(run):
+    (index_csv, dataset_json, _), weights, out = run
+    loaded, (info, _) = load_segmenter(weights), read_dataset(dataset_json)
+    total = np.zeros((info.num_classes,) * 2, np.int64)
+    with zipfile.ZipFile(out.predictions) as archive:
+        for pair in validation_pairs(index_csv):
+            saved = np.array(Image.open(io.BytesIO(archive.read(f"{pair.id}.png"))))
+            image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
+            truth = read_label(pair.label, info.label_map)
+            with torch.inference_mode():
+                logits = loaded.network(image[None].float() / 255)
+            assert (saved == logits[0].argmax(0).numpy()).mean() > 0.999
+            total += confusion_matrix(truth, saved, info.num_classes)
+    assert pd.read_csv(out.metrics)["miou"][0] == pytest.approx(mean_iou(total), abs=1e-12)
+
+
+def test_every_row_carries_its_provenance(run):
+    row = pd.read_csv(run[2].metrics).iloc[0]
+    for column in ("git_revision", "source_fingerprint", "subset_fingerprint", "protocol", "device",
+                   "index_fingerprint", "settings_fingerprint", "torch_version", "budget"):  # fmt: skip
+        assert isinstance(row[column], str) and row[column]
+
+
+def test_a_sliding_window_over_the_whole_image_is_the_whole_image(run):
+    (index_csv, _, _), weights, _ = run
+    loaded = load_segmenter(weights)
+    image = torch.from_numpy(read_image(validation_pairs(index_csv)[0].image)).permute(2, 0, 1)
+    size, device = (32, 32), torch.device("cpu")
+    whole = predict(loaded.network, image, size, ProtocolSettings(None, None), device)
+    one = predict(loaded.network, image, size, ProtocolSettings(None, (32, 32)), device)
+    many = predict(loaded.network, image, size, ProtocolSettings(None, (16, 16)), device)
+    assert torch.equal(whole, one) and tuple(many.shape) == size
+
+
+def test_answers_come_at_the_asked_resolution(run):
+    loaded = load_segmenter(run[1])
+    image = torch.zeros(3, 50, 70, dtype=torch.uint8)
+    out = predict(
+        loaded.network, image, (101, 141), ProtocolSettings(32, None), torch.device("cpu")
+    )
+    assert tuple(out.shape) == (101, 141) and out.dtype == torch.uint8

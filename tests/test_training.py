@@ -1,0 +1,205 @@
+"""Training: learns, resumes to the same bytes, refuses what is foreign, stops with a sentence."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from small_runs import ROOT, small_data, small_settings
+
+from cseg.errors import ConfigError, TrainingError
+from cseg.finetune import cross_entropy, finetune
+from cseg.pretrain import pretrain
+from cseg.training import checkpoint
+from cseg.training.loop import LoopSettings, learning_rate
+
+NAMES = ("weights.pt", "curve.csv", "cost.json")
+
+
+def outputs(folder: Path) -> tuple[Path, Path, Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return tuple(folder / name for name in NAMES)
+
+
+def loop(**changes) -> LoopSettings:
+    values = {
+        "steps": 100, "batch": 4, "lr": 0.2, "momentum": 0.9, "weight_decay": 0.0,
+        "warmup_steps": 10, "log_every": 5, "checkpoint_minutes": 1.0, "workers": 0,
+        "cache_mib": 8, "precision": "fp32", "seed": 0,
+    }  # fmt: skip
+    return LoopSettings(**(values | changes))
+
+
+def test_rate_rises_linearly_then_follows_half_a_cosine():
+    rates = [learning_rate(step, loop()) for step in range(100)]
+    assert rates[0] == pytest.approx(0.02) and rates[9] == pytest.approx(0.2)
+    assert rates[10] == pytest.approx(0.2) and rates[55] == pytest.approx(0.1)
+    assert rates[99] < 0.001 and all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+
+
+def test_cross_entropy_is_the_mean_over_labelled_pixels():
+    logits = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    labels = torch.randint(0, 3, (2, 4, 5))
+    labels[0, :2] = 255
+    expected = [
+        -logits[b, :, i, j].log_softmax(0)[labels[b, i, j]]
+        for b in range(2) for i in range(4) for j in range(5)
+        if labels[b, i, j] != 255
+    ]  # fmt: skip
+    mean = torch.stack(expected).mean().item()
+    assert cross_entropy(logits, labels).item() == pytest.approx(mean, rel=1e-6)
+    assert cross_entropy(logits, torch.full_like(labels, 255)).item() == 0.0
+
+
+@pytest.mark.parametrize("arm", ["within", "cross", "batch"])
+def test_contrastive_loss_falls_in_pretraining(tmp_path, arm):
+    data = small_data(tmp_path)
+    settings = small_settings(arm, pretrain={"steps": 60, "lr": 0.3, "log_every": 15})
+    paths = outputs(tmp_path / arm)
+    pretrain(*data, settings, 1, "test", *paths)
+    losses = pd.read_csv(paths[1])["loss"]
+    assert losses.iloc[-1] < losses.iloc[0] - 0.05
+    assert list(pd.read_csv(paths[1])["step"]) == [15, 30, 45, 60]
+
+
+def test_finetuning_starts_from_the_pretrained_features(tmp_path):
+    data = small_data(tmp_path)
+    settings = small_settings()
+    pretrain(*data, settings, 1, "test", *outputs(tmp_path / "a"))
+    frozen = small_settings(finetune={"lr": 1e-12, "warmup_steps": 0, "weight_decay": 0.0})
+    finetune(*data, tmp_path / "a" / NAMES[0], frozen, 1, "test", *outputs(tmp_path / "b"))
+    before = checkpoint.load(tmp_path / "a" / NAMES[0], "pretrain")["network"]
+    after = checkpoint.load(tmp_path / "b" / NAMES[0], "finetune")["network"]
+    assert not any(key.startswith("projector") for key in after)
+    key = "encoder.stages.0.0.weight"
+    assert torch.allclose(before[key], after[key], atol=1e-8)
+
+
+def test_same_settings_same_bytes_whatever_the_workers(tmp_path):
+    data = small_data(tmp_path)
+    for name, workers in (("a", 0), ("b", 2)):
+        settings = small_settings("scratch", finetune={"workers": workers})
+        finetune(*data, None, settings, 1, "test", *outputs(tmp_path / name))
+    first = checkpoint.load(tmp_path / "a" / NAMES[0], "finetune")["network"]
+    second = checkpoint.load(tmp_path / "b" / NAMES[0], "finetune")["network"]
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert (tmp_path / "a" / NAMES[1]).read_bytes() == (tmp_path / "b" / NAMES[1]).read_bytes()
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from cseg.finetune import finetune
+from cseg.pretrain import pretrain
+stage, data, settings, out = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4]
+paths = [Path(out) / name for name in ("weights.pt", "curve.csv", "cost.json")]
+data = [Path(path) for path in data]
+if stage == "pretrain":
+    pretrain(*data, settings, 1, "test", *paths)
+else:
+    finetune(*data, None, settings, 1, "test", *paths)
+"""
+
+
+def start(stage, data, settings, out) -> subprocess.Popen:
+    import json
+
+    command = [sys.executable, "-c", SCRIPT, stage, json.dumps([str(p) for p in data])]
+    command += [json.dumps(settings), str(out)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert path.exists(), "the run ended before it saved a state"
+
+
+@pytest.mark.parametrize(
+    ("stage", "number"), [("pretrain", signal.SIGKILL), ("finetune", signal.SIGTERM)]
+)
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, stage, number):
+    data = small_data(tmp_path)
+    arm = "cross" if stage == "pretrain" else "scratch"
+    block = {"steps": 300, "log_every": 7, "checkpoint_minutes": 0.002}
+    settings = small_settings(arm, **{stage: block})
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    outputs(whole), outputs(broken)
+    assert start(stage, data, settings, whole).wait(120) == 0
+    state = broken / "weights.state"
+    process = start(stage, data, settings, broken)
+    wait_for(state, process)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert state.exists() and not (broken / NAMES[0]).exists()
+    step = checkpoint.load(state, "training_state")["step"]
+    assert 0 < step < 300
+    again = start(stage, data, settings, broken)
+    said = again.communicate(timeout=120)[1]
+    assert again.returncode == 0, said
+    assert f"resumes after step {step}" in said
+    for name in NAMES[:2]:
+        assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
+    assert not state.exists()
+
+
+def save_state(tmp_path, settings, data, out):
+    """Run until a state was saved, then kill."""
+    process = start("finetune", data, settings, out)
+    wait_for(out / "weights.state", process)
+    process.kill()
+    process.communicate()
+
+
+def test_a_state_of_other_settings_is_refused(tmp_path):
+    data = small_data(tmp_path)
+    block = {"steps": 400, "checkpoint_minutes": 0.001}
+    outputs(tmp_path / "run")
+    save_state(tmp_path, small_settings("scratch", finetune=block), data, tmp_path / "run")
+    other = small_settings("scratch", finetune={**block, "lr": 0.03})
+    with pytest.raises(TrainingError, match="weights.state was saved by a run with other settings"):
+        finetune(*data, None, other, 1, "test", *outputs(tmp_path / "run"))
+    (tmp_path / "run" / "weights.state").write_bytes(b"PK damaged")
+    with pytest.raises(TrainingError, match="damaged"):
+        finetune(*data, None, other, 1, "test", *outputs(tmp_path / "run"))
+
+
+def test_a_loss_that_is_not_finite_names_step_rate_and_images(tmp_path):
+    data = small_data(tmp_path)
+    settings = small_settings("scratch", finetune={"lr": 1e30, "warmup_steps": 0, "steps": 8})
+    with pytest.raises(TrainingError, match=r"at step \d+, learning rate .*images train_0"):
+        finetune(*data, None, settings, 1, "test", *outputs(tmp_path / "run"))
+    assert not (tmp_path / "run" / NAMES[0]).exists()
+
+
+def test_foreign_checkpoints_are_refused_by_name(tmp_path):
+    class Danger:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "executed"),))
+
+    torch.save({"cseg_format": 1, "kind": "pretrain", "network": Danger()}, tmp_path / "evil.pt")
+    with pytest.raises(TrainingError, match=r"evil\.pt is damaged or not a checkpoint"):
+        checkpoint.load(tmp_path / "evil.pt", "pretrain")
+    assert not (tmp_path / "executed").exists()
+    checkpoint.save(tmp_path / "a.pt", "pretrain", {"network": {}})
+    with pytest.raises(TrainingError, match=r"a\.pt holds a pretrain, not a finetune"):
+        checkpoint.load(tmp_path / "a.pt", "finetune")
+    with pytest.raises(TrainingError, match="does not exist"):
+        checkpoint.load(tmp_path / "absent.pt", "finetune")
+
+
+def test_cuda_asked_for_and_not_there_is_a_sentence(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    data = small_data(tmp_path)
+    settings = {**small_settings("scratch"), "device": "cuda"}
+    with pytest.raises(ConfigError, match="device is cuda"):
+        finetune(*data, None, settings, 1, "test", *outputs(tmp_path / "run"))

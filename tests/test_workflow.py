@@ -1,0 +1,158 @@
+"""The workflow as its users run it: dry runs, a whole small run, and what goes wrong."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from shared_data import shared_data
+from small_runs import ROOT, SMOKE
+
+CONFIGS = sorted((ROOT / "workflow" / "configs").glob("*.yaml"))
+
+
+def snakemake(folder: Path, *arguments: str, timeout: int = 300) -> subprocess.CompletedProcess:
+    """Run the checkout's Snakefile in `folder`."""
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory",
+               str(folder), "--cores", "2", *arguments]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=ROOT
+    )
+
+
+def overlay(folder: Path, text: str) -> str:
+    path = folder / "overlay.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_gives_a_plan(tmp_path, config):
+    done = snakemake(tmp_path, "-n", "--quiet", "all", "--configfile", str(config))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("target", ["all", "paper_tables", "smoke"])
+def test_targets_exist(tmp_path, target):
+    done = snakemake(tmp_path, target, "-n", "--quiet", "all", "--configfile", str(SMOKE))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """One whole run of the smoke config."""
+    folder = tmp_path_factory.mktemp("smoke")
+    done = snakemake(folder, "smoke", "--configfile", str(SMOKE))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_whole_run_writes_every_promised_file(smoke):
+    results = smoke / "results" / "smoke" / "shapes"
+    summary = pd.read_csv(results / "summary.csv")
+    assert list(summary.columns[:5]) == ["dataset", "arm", "n", "seed", "miou"]
+    assert set(summary["arm"]) == {"scratch", "cross"} and summary["miou"].between(0, 1).all()
+    for name in ("tables/main.csv", "tables/main.md", "tables/main.tex", "summary.html",
+                 "figures/label_efficiency.png", "figures/qualitative.png", "index.csv",
+                 "subsets/n4_seed0.csv", "cross/n4/seed0/per_class.csv"):  # fmt: skip
+        assert (results / name).stat().st_size > 0, name
+    assert not list(results.rglob("*.tmp*")) and not list(results.rglob("*.state"))
+
+
+def test_a_second_run_has_nothing_to_do(smoke):
+    done = snakemake(smoke, "smoke", "--configfile", str(SMOKE))
+    assert done.returncode == 0 and "Nothing to be done" in done.stderr
+
+
+def test_a_changed_setting_reruns_what_depends_on_it_and_no_more(smoke):
+    path = smoke / "lr.yaml"
+    path.write_text("pretrain: {lr: 0.05}\n")
+    done = snakemake(smoke, "-n", "--configfile", str(SMOKE), str(path))
+    jobs = {line.split()[0]: int(line.split()[1]) for line in done.stdout.splitlines()
+            if line.split()[:1] and line.split()[0] in
+            {"pretrain", "finetune", "evaluate", "index", "subset"}
+            and len(line.split()) == 2 and line.split()[1].isdigit()}  # fmt: skip
+    # scratch and cross both see the block in their settings; only cross pretrains
+    assert jobs["pretrain"] == 1 and "index" not in jobs and "subset" not in jobs
+
+
+def test_two_runs_agree_to_the_byte_but_for_time(smoke, tmp_path):
+    done = snakemake(tmp_path, "smoke", "--configfile", str(SMOKE))
+    assert done.returncode == 0, done.stderr
+    first, second = (
+        pd.read_csv(folder / "results" / "smoke" / "shapes" / "summary.csv", dtype=str)
+        for folder in (smoke, tmp_path)
+    )
+    time = [column for column in first.columns if column.endswith("_seconds")]
+    assert len(time) == 3
+    assert first.drop(columns=time).equals(second.drop(columns=time))
+
+
+def test_the_report_holds_tables_and_figures(smoke):
+    done = snakemake(
+        smoke, "smoke", "--configfile", str(SMOKE), "--report", str(smoke / "report.html")
+    )
+    assert done.returncode == 0, done.stderr
+    page = (smoke / "report.html").read_text()
+    for word in ("label_efficiency.png", "main.html", "2 Tables", "3 Figures", "summary.html"):
+        assert word in page, word
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("finetune: {learning_rate: 1}", "finetune.learning_rate is unknown"),
+        ("label_counts: [25]", "25 is more than the 24 training images"),
+        ("run_arms: [sideways]", "run_arms names 'sideways'"),
+        ("dataset: mnist", "dataset is 'mnist'"),
+        ("model: {encoder: vgg}", "model.encoder is 'vgg'"),
+        ("seeds: zero", "seeds is wrong"),
+    ],
+)
+def test_a_wrong_config_stops_before_any_job(tmp_path, text, said):
+    done = snakemake(tmp_path, "--configfile", str(SMOKE), overlay(tmp_path, text))
+    assert done.returncode != 0
+    assert said in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_missing_data_dir_is_one_sentence(tmp_path):
+    text = "dataset: camvid\ndata_dir: nowhere\nlabel_counts: [4]\n"
+    done = snakemake(tmp_path, "--configfile", str(SMOKE), overlay(tmp_path, text))
+    assert done.returncode != 0 and "error: data_dir nowhere does not exist" in done.stderr
+    assert not list((tmp_path / "results").rglob("fetch.json"))
+
+
+def test_a_damaged_image_is_named(tmp_path):
+    data = snakemake(
+        tmp_path, "results/smoke/shapes/fetch.json", "--configfile", str(SMOKE)
+    )
+    assert data.returncode == 0, data.stderr
+    victim = next((tmp_path / "data").rglob("train_00003.png"))
+    victim.write_bytes(victim.read_bytes()[:40])
+    done = snakemake(tmp_path, "--configfile", str(SMOKE))
+    assert done.returncode != 0 and "train_00003.png" in done.stderr
+    assert not (tmp_path / "results" / "smoke" / "shapes" / "index.csv").exists()
+
+
+def test_damaged_weights_stop_the_evaluation_by_name(smoke, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(smoke, copy)
+    weights = copy / "results/smoke/shapes/cross/n4/seed0/finetune.pt"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    done = snakemake(copy, "--configfile", str(SMOKE))
+    assert done.returncode != 0 and "finetune.pt is damaged" in done.stderr
+
+
+@pytest.mark.slow
+def test_real_street_scenes_run_through_the_same_dag(tmp_path):
+    data = shared_data("camvid")
+    text = f"dataset: camvid\ndata_dir: {data}\nimage: {{short_side: 36, crop: [32, 32]}}\n"
+    done = snakemake(tmp_path, "--configfile", str(SMOKE), overlay(tmp_path, text))
+    assert done.returncode == 0, done.stderr
+    row = pd.read_csv(tmp_path / "results/smoke/camvid/summary.csv").iloc[0]
+    assert row["n_train"] == 367 and 0 <= row["miou"] <= 1
