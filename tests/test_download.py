@@ -50,6 +50,13 @@ def test_what_has_arrived_is_kept_over_cuts_and_failing_servers(tmp_path, first)
     assert (tmp_path / "f").read_bytes() == CONTENT
 
 
+def test_a_server_that_falls_silent_is_left_and_asked_again(tmp_path):
+    with serving(CONTENT, ("stall", 400_000)) as server:
+        get(server, tmp_path / "f", timeout=0.2)
+        assert server.requests == [None, "bytes=400000-"]
+    assert (tmp_path / "f").read_bytes() == CONTENT
+
+
 def test_attempts_count_only_while_nothing_arrives(tmp_path):
     cuts = [("cut", 90_000)] * 10
     with serving(CONTENT, *cuts) as server:

@@ -73,6 +73,9 @@ def test_label_values_are_mapped_and_others_refused(tmp_path):
 def test_labels_of_sixteen_bits_and_of_one_bit(tmp_path):
     Image.fromarray(np.array([[0, 300]], dtype=np.uint16)).save(tmp_path / "deep.png")
     assert read_label(tmp_path / "deep.png", {0: 0, 300: 1}).tolist() == [[0, 1]]
+    Image.fromarray(np.array([[-5, 70000, 65535]], dtype=np.int32)).save(tmp_path / "wild.tif")
+    with pytest.raises(DataError, match=r"no class: -5 \(1 pixels\), 70000 \(1 pixels\);"):
+        read_label(tmp_path / "wild.tif", {0: 0, 65535: 1})
     Image.fromarray(np.array([[False, True]])).save(tmp_path / "bit.png")
     assert read_raw_label(tmp_path / "bit.png").tolist() == [[0, 1]]
 

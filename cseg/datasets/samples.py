@@ -16,6 +16,7 @@ from cseg.errors import ConfigError, DataError
 from cseg.files import atomic, read_json
 
 IGNORE = 255
+UNKNOWN = 254  # stands for values that are no class, until they are reported
 SPLITS = ("train", "val")
 UNREADABLE = (  # what Pillow raises on damaged files
     UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError,
@@ -160,14 +161,18 @@ def read_label(path: str | Path, label_map: Mapping[int, int]) -> np.ndarray:
         DataError: unreadable, or with a value that `label_map` does not know; names file and value.
     """
     raw = read_raw_label(path)
-    counts = count_values(raw)
-    unknown = sorted(set(counts) - set(label_map))
-    if unknown:
-        raise DataError(unknown_values_message(path, {v: counts[v] for v in unknown}))
-    table = np.full(int(raw.max(initial=0)) + 1, IGNORE, dtype=np.uint8)
-    for value in counts:
-        table[value] = label_map[value]
-    return table[raw]
+    deep = raw.dtype != np.uint8
+    table = np.full((1 << 16 if deep else 256) + 1, UNKNOWN, dtype=np.uint8)
+    for value, c in label_map.items():
+        if value < len(table) - 1:
+            table[value] = c
+    label = table[raw.clip(-1, 1 << 16) if deep else raw]  # beyond 0..65535 is the last entry
+    if (label == UNKNOWN).any():
+        counts = count_values(raw)
+        raise DataError(
+            unknown_values_message(path, {v: counts[v] for v in counts if v not in label_map})
+        )
+    return label
 
 
 def write_label(
