@@ -45,7 +45,7 @@ rule tables:
     input:
         summary=rules.summary.output,
         dataset=rules.index.output.dataset,
-        published="workflow/resources/published.csv",
+        published=f"{workflow.basedir}/workflow/resources/published.csv",
     output:
         report(
             f"{RESULTS}/tables/main.html",
