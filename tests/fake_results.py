@@ -118,7 +118,9 @@ def _paint_run(
             picture.save(stream, format="PNG")
             archive.writestr(f"{name}.png", stream.getvalue())
             kept = label != 255
-            pairs = np.bincount(label[kept] * classes + guess[kept], minlength=classes**2)
+            pairs = np.bincount(
+                label[kept].astype(int) * classes + guess[kept], minlength=classes**2
+            )
             matrix = pairs.reshape(classes, classes)
             confusion += matrix
             counts = {"intersection": np.diag(matrix), "truth": matrix.sum(1),

@@ -104,6 +104,11 @@ def test_slopes_name_every_class_and_tell_gains_from_losses(tmp_path):
     assert (falls, rises) == (["--"], ["-"])
 
 
+def test_of_many_label_counts_three_are_shown():
+    assert figure_classes.shown_counts((4, 8, 16)) == [4, 8, 16]
+    assert figure_classes.shown_counts((1, 2, 4, 8, 16, 32)) == [1, 8, 32]
+
+
 def test_labels_are_spread_without_changing_their_order():
     values = np.array([1.0, 1.1, 5.0, 1.05])
     placed = figure_classes._spread(values, 0.5)

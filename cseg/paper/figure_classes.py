@@ -1,5 +1,7 @@
 """Figures per class: IoU by arm, slopes from one arm to another, confusion matrices."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,19 +22,29 @@ from cseg.paper.style import (
 from cseg.paper.table_classes import class_means
 
 CONFUSION_NUMBERS = 12  # up to so many classes the cells carry their numbers
+MARKER_ROOM = 0.035  # inches of a class's row for each arm
+
+
+def shown_counts(counts: Sequence[int]) -> list[int]:
+    """Choose the label counts that fit beside each other: smallest, middle, largest."""
+    if len(counts) <= 3:
+        return list(counts)
+    return [counts[0], counts[len(counts) // 2], counts[-1]]
 
 
 def per_class(results: Results, reference: str) -> Figure | None:
-    """Dot plot of IoU per class: a panel per label count, a marker per arm, bars of ± std."""
+    """Dot plot of IoU per class: a panel per label count, a marker per arm, bars of ± std.
+
+    Of more than three label counts the smallest, the middle and the largest; the table has all.
+    """
     if results.tables["per_class"].empty:
         return None
     means = class_means(results, reference)
-    names, counts = results.class_names, results.label_counts
-    rows, columns = grid_shape(len(counts), 3)
+    names, counts = results.class_names, shown_counts(results.label_counts)
+    row = 0.1 + MARKER_ROOM * len(results.arms)
     figure, panels = subplots(
-        rows, columns,
-        figsize=(INCH_WIDTH if columns > 1 else INCH_WIDTH * 0.7,
-                 rows * (0.7 + 0.05 * len(names) * (2.5 + len(results.arms))) + 0.3),
+        1, len(counts), figsize=(INCH_WIDTH if len(counts) > 1 else INCH_WIDTH * 0.7,
+                                 1.0 + row * len(names)),
         sharex=True, sharey=True, squeeze=False,
     )  # fmt: skip
     styles = arm_styles(results.arms)
@@ -52,16 +64,16 @@ def per_class(results: Results, reference: str) -> Figure | None:
         axes.grid(axis="y", visible=False)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-    _hide_rest(panels, len(counts))
-    for axes in panels.flat[: len(counts)][-columns:]:
-        axes.tick_params(labelbottom=True)
         axes.set_xlabel("IoU (%)")
     legend_below(figure, arm_handles(panels.flat[0]))
     return figure
 
 
 def slopes(results: Results, reference: str, arm: str | None) -> Figure | None:
-    """Lines from each class's IoU under `reference` to that under `arm`, one panel per n."""
+    """Lines from each class's IoU under `reference` to that under `arm`, one panel per n.
+
+    Of more than three label counts the smallest, the middle and the largest.
+    """
     if results.tables["per_class"].empty or arm is None or reference not in results.arms:
         return None
     means = class_means(results, reference)
@@ -69,22 +81,21 @@ def slopes(results: Results, reference: str, arm: str | None) -> Figure | None:
     if arm not in wide or reference not in wide:
         return None
     wide = 100 * wide[[reference, arm]].dropna()
-    counts = [n for n in results.label_counts if n in wide.index.get_level_values("n")]
+    both = wide.index.get_level_values("n")
+    counts = shown_counts([n for n in results.label_counts if n in both])
     if not counts:
         return None
-    rows, columns = grid_shape(len(counts), 3)
     height = max(2.4, 0.14 * len(results.class_names) + 1.2)
-    figure, panels = subplots(rows, columns, figsize=(2.3 * columns + 0.4, rows * height),
+    figure, panels = subplots(1, len(counts), figsize=(2.3 * len(counts) + 0.4, height),
                               sharey=True, squeeze=False)  # fmt: skip
     span = max(float(wide.to_numpy().max() - wide.to_numpy().min()), 1.0)
     for axes, n in zip(panels.flat, counts):
         _slope_panel(axes, wide.loc[n], 0.115 / height * span * 1.35)
         axes.set_xticks([0, 1], [reference, arm])
         axes.set_title(f"n = {n}")
-    _hide_rest(panels, len(counts))
-    for axes in panels[:, 0]:
-        axes.set_ylabel("IoU (%)")
-    axes = panels.flat[0]
+    axes = panels[0, 0]
+    axes.set_ylabel("IoU (%)")
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 100])  # names need room
     axes.plot([], [], color=BLUE, label="gains")
     axes.plot([], [], color=RED, linestyle="--", label="loses")
     legend_below(figure, arm_handles(axes))
@@ -172,7 +183,8 @@ def _matrices(
     if not found:
         return None
     names = results.class_names
-    rows, columns = grid_shape(len(found), 2 if len(names) > CONFUSION_NUMBERS else 3)
+    rows, columns = grid_shape(len(found), 3)
+    size = 7.5 if len(names) <= CONFUSION_NUMBERS else 5.5
     side = INCH_WIDTH * 1.35 / columns if columns > 1 else INCH_WIDTH * 0.7
     figure, panels = subplots(rows, columns, figsize=(side * columns, (side * 0.92) * rows),
                               squeeze=False, sharex=True, sharey=True)  # fmt: skip
@@ -180,12 +192,13 @@ def _matrices(
         values = 100 * matrix
         image = axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1])
         axes.set_title(title)
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+        axes.set_yticks(range(len(names)), names, fontsize=size)
         axes.grid(visible=False)
         if len(names) <= CONFUSION_NUMBERS:
             _numbers(axes, values, max(map(abs, limits)), 7 if len(names) <= 7 else 5)
-    _hide_rest(panels, len(found))
+    for axes in panels.flat[len(found) :]:
+        axes.set_visible(False)
     for axes in panels[:, 0]:
         axes.set_ylabel("truth")
     for axes in panels.flat[: len(found)][-columns:]:
@@ -202,8 +215,3 @@ def _numbers(axes: Axes, values: np.ndarray, most: float, size: float) -> None:
             text = f"{value:.0f}".replace("-", "−")
             axes.text(column, row, "0" if text == "−0" else text, ha="center", va="center",
                       color=ink, fontsize=size)  # fmt: skip
-
-
-def _hide_rest(panels: np.ndarray, used: int) -> None:
-    for axes in panels.flat[used:]:
-        axes.set_visible(False)

@@ -61,9 +61,7 @@ def mean_std(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     return mean, float(kept.std(ddof=1)) if len(kept) > 1 else np.nan
 
 
-def miou(
-    intersection_C: np.ndarray, truth_C: np.ndarray, predicted_C: np.ndarray
-) -> np.ndarray | float:
+def miou(intersection_C: np.ndarray, truth_C: np.ndarray, predicted_C: np.ndarray) -> np.ndarray:
     """Mean over the classes present in the truth of intersection / union.
 
     Args:
