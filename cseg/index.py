@@ -28,7 +28,7 @@ def index(
         dataset_json: the `DatasetInfo`, index_fingerprint (of contents and classes, not of
             paths), train_size, val_size.
         workers: how many pairs are decoded at a time. Threads, not processes: decoders and
-            hashes run outside Python's lock, and threads start at once under any caller.
+            hashes run outside Python's lock, and threads need no importable main module.
 
     Raises:
         DataError: lists every problem at once, by file, with its remedy.
