@@ -1,6 +1,8 @@
 """Captions, wording, findings and the summary page say what the data say."""
 
 import re
+import shutil
+import subprocess
 
 import pandas as pd
 import pytest
@@ -131,6 +133,27 @@ def test_the_page_stands_alone_and_holds_headline_verdicts_and_provenance(tmp_pa
     assert f"<td>{scratch}</td>" in text
     assert "12e5" in text  # the revision, not a number
     assert "CC0 &amp; more_than 100%" in text
+
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+PROBE = """<script>addEventListener("load", () => {
+  const shown = [...document.images].map(i => `${i.naturalWidth > 0 && i.width > 100}`);
+  const rows = [...document.querySelectorAll("table")].map(t => t.offsetHeight > 40);
+  document.body.innerHTML = `<p id="probe">images ${shown} tables ${rows}</p>`;
+})</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_a_browser_shows_the_curve_and_the_tables(tmp_path):
+    folder = tmp_path / "fake"
+    summary(paint_results(tmp_path, ("scratch", "cross"), (4, 16), (0, 1), images=2), folder)
+    figures(folder, tmp_path, only=("label_efficiency",))
+    page = summary_page(folder, tmp_path / "page.html", curve_png=tmp_path / "label_efficiency.png")
+    page.write_text(page.read_text().replace("</head>", PROBE + "</head>"))
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+               f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]  # fmt: skip
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    assert "images true tables true,true,true" in shown
 
 
 def test_the_page_renders_without_curve_seeds_or_dataset_json(tmp_path):
