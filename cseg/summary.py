@@ -5,7 +5,7 @@ run it is; every other row collected from the folder carries the same four colum
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -23,7 +23,12 @@ PER_RUN_CSVS = ("per_class", "per_image", "confusion")
 OPTIONAL_CSVS = ("pseudo", "features", "separability")
 
 
-def summary(run_dirs: Sequence[Path], out_dir: Path) -> list[Path]:
+def summary(
+    run_dirs: Sequence[Path],
+    out_dir: Path,
+    *,
+    ablations: Mapping[str, Mapping[str, str]] | None = None,
+) -> list[Path]:
     """Collect runs into `summary.csv` and its companions under `out_dir`.
 
     Args:
@@ -32,6 +37,8 @@ def summary(run_dirs: Sequence[Path], out_dir: Path) -> list[Path]:
             log and its rows are absent.
         out_dir: receives summary.csv, per_class.csv, per_image.csv, confusion.csv, curves.csv and
             cost.csv, and pseudo.csv, features.csv, separability.csv where a run has such a file.
+        ablations: what the ablation table compares: group -> setting -> arm, the first setting of
+            a group being what the others are compared with; written to ablations.csv.
 
     Returns:
         The files written.
@@ -64,6 +71,10 @@ def summary(run_dirs: Sequence[Path], out_dir: Path) -> list[Path]:
         if parts or name in PER_RUN_CSVS:
             table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=KEY)
             written.append(_write(table, out_dir / f"{name}.csv"))
+    if ablations:
+        plan = [(g, s, arm) for g, settings in ablations.items() for s, arm in settings.items()]
+        table = pd.DataFrame(plan, columns=["group", "setting", "arm"], dtype=str)
+        written.append(_write(table, out_dir / "ablations.csv"))
     written.append(_write(_curves(finished, keys), out_dir / "curves.csv"))
     written.append(_write(_cost(finished, keys, metrics), out_dir / "cost.csv"))
     return written

@@ -98,6 +98,17 @@ def test_optional_files_are_collected_where_a_run_has_them(runs, tmp_path):
     assert list(rows.iloc[0][KEY[1:]]) == ["scratch", "64", "1"]
 
 
+def test_the_plan_of_ablations_is_kept_for_the_table(runs, tmp_path):
+    plan = {"temperature": {"0.07": "cross", "0.1": "cross_warm"}, "scope": {"none": "scratch"}}
+    summary(runs, tmp_path / "out", ablations=plan)
+    rows = read(tmp_path / "out/ablations.csv")
+    assert list(rows.itertuples(index=False, name=None)) == [
+        ("temperature", "0.07", "cross"),
+        ("temperature", "0.1", "cross_warm"),
+        ("scope", "none", "scratch"),
+    ]
+
+
 def test_bad_runs_are_refused_in_one_sentence_and_nothing_is_written(runs, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(DataError, match=r"none of the 1 run folders .* finish at least one"):
