@@ -196,6 +196,16 @@ def test_partial_results_still_give_every_core_figure(tmp_path, settings):
     assert {path.stem for path in written} == set(CORE)
 
 
+def test_a_picture_that_cannot_be_made_says_why(tmp_path, caplog):
+    runs = paint_results(tmp_path, ("scratch", "cross"), (4,), (0,), images=2)
+    summary(runs, tmp_path / "fake")
+    (tmp_path / "fake/dataset.json").unlink()
+    names = ("qualitative", "largest_gain")
+    written = figures(tmp_path / "fake", tmp_path / "figures", only=names)
+    assert {path.stem for path in written} == set(names)  # pictures of the reason
+    assert "dataset.json or index.csv is not in" in caplog.text
+
+
 def test_csvs_alone_keep_older_pictures(full, tmp_path, caplog):
     for path in full.glob("*.csv"):
         shutil.copy(path, tmp_path)

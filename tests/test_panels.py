@@ -134,3 +134,9 @@ def test_panel_shows_what_the_files_hold(results):
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend[-1] == "ignored"
     assert set(legend[:-1]) <= {"background", "stripes", "dots", "rings", "checks"}
+
+
+def test_an_unknown_id_is_named(results):
+    folders = panels.run_folders(results)
+    with pytest.raises(DataError, match=r"index\.csv has no image nowhere"):
+        panels.panel(results, folders, panels.Choice(("nowhere",), ("",)), ("cross",), 4, 0)

@@ -94,10 +94,18 @@ def _drawn(draw: Callable[[], Figure | None]) -> tuple[Figure | None, str]:
         return None, str(error)
 
 
-def _qualitative(results: Results, n: int, ids: tuple[str, ...]) -> Figure | None:
+def _predicted(results: Results) -> dict[tuple[str, int, int], Path]:
+    """Folders of the runs whose predictions can be painted; DataError says what is missing."""
+    if not results.info or not (results.folder / "index.csv").is_file():
+        raise DataError(f"dataset.json or index.csv is not in {results.folder}")
     folders = panels.run_folders(results)
-    if not folders or not results.info or not (results.folder / "index.csv").is_file():
-        return None
+    if not folders:
+        raise DataError(f"no run below {results.folder} holds predictions.zip")
+    return folders
+
+
+def _qualitative(results: Results, n: int, ids: tuple[str, ...]) -> Figure:
+    folders = _predicted(results)
     seed = panels.common_seed(folders, results.arms, n)
     choice = panels.Choice(ids, ("",) * len(ids)) if ids else None
     if choice is None:
@@ -105,12 +113,10 @@ def _qualitative(results: Results, n: int, ids: tuple[str, ...]) -> Figure | Non
     return panels.panel(results, folders, choice, results.arms, n, seed)
 
 
-def _extreme(
-    results: Results, arm: str | None, reference: str, n: int, gain: bool
-) -> Figure | None:
-    folders = panels.run_folders(results)
-    if arm is None or not folders or not (results.folder / "index.csv").is_file():
-        return None
+def _extreme(results: Results, arm: str | None, reference: str, n: int, gain: bool) -> Figure:
+    folders = _predicted(results)
+    if arm is None:
+        raise DataError(f"no contrastive arm has run at n = {n}")
     seed = panels.common_seed(folders, (reference, arm), n)
     choice = panels.extreme_ids(results, arm, reference, n, seed, EXTREME_ROWS, gain)
     if choice is None:

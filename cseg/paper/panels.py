@@ -124,8 +124,15 @@ def panel(
     n: int,
     seed: int,
 ) -> Figure:
-    """Rows: the chosen images. Columns: image, truth, one per arm (grey where it has no run)."""
+    """Rows: the chosen images. Columns: image, truth, one per arm (grey where it has no run).
+
+    Raises:
+        DataError: an id is unknown, or an image, label or prediction cannot be read.
+    """
     index = pd.read_csv(results.folder / "index.csv", dtype={"id": str}).set_index("id")
+    unknown = [image_id for image_id in choice.ids if image_id not in index.index]
+    if unknown:
+        raise DataError(f"{results.folder / 'index.csv'} has no image {unknown[0]}; correct the id")
     label_map = {int(raw): int(c) for raw, c in results.info["label_map"].items()}
     palette = results.info["palette"]
     titles = ["image", "truth", *arms]
