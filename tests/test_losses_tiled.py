@@ -19,7 +19,8 @@ def route(request, monkeypatch):
     monkeypatch.setattr(tiled, "SMALL_PAIRS", 10**9 if request.param == "batched" else 0)
     for module in (triangle, row_blocks):
         monkeypatch.setattr(module, "SMALL", 6)
-    monkeypatch.setattr(triangle, "TILE", 7)
+    monkeypatch.setattr(triangle, "ROWS", 5)
+    monkeypatch.setattr(triangle, "COLS", 7)
     monkeypatch.setattr(row_blocks, "ROWS", 5)
     monkeypatch.setattr(row_blocks, "COLS", 7)
     if request.param == "tiles-recomputed":

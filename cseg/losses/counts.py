@@ -52,5 +52,5 @@ def class_groups(counts: list[int], limit: int) -> list[Group]:
 
 def spans(total: int, size: int) -> list[tuple[int, int]]:
     """Cut range(total) into equal pieces of at most `size`, as (start, stop)."""
-    pieces = max(1, -(-total // size))
-    return [(total * i // pieces, total * (i + 1) // pieces) for i in range(pieces) if total]
+    pieces = -(-total // size) if total else 0
+    return [(total * i // pieces, total * (i + 1) // pieces) for i in range(pieces)]

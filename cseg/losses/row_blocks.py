@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cseg.losses.counts import class_groups, spans
 
-ROWS = 192  # anchors of a block; its exponentials are kept until their sum is known
+ROWS = 112  # anchors of a block; its exponentials are kept until their sum is known
 COLS = 512  # candidates of a tile; wider products run no faster
 SMALL = 256  # classes below this share a block
 

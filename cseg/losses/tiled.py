@@ -14,7 +14,7 @@ from cseg.losses.counts import positive_counts
 from cseg.losses.single_pass import single_pass
 
 SMALL_PAIRS = 264 * 264  # bags of fewer pairs are batched; above, tiles win (measured on a CPU)
-SINGLE_BOUND = 40.0  # |s| up to which float32 is precise enough, and exp(s) / exp(-s) in range
+SINGLE_BOUND = 36.0  # |s| up to which float32 is precise enough, and exp(2 |s|) in range
 DOUBLE_BOUND = 300.0  # the same range for float64
 
 
@@ -59,19 +59,24 @@ def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor
         if labels.shape[1] ** 2 < SMALL_PAIRS or bound > DOUBLE_BOUND:
             loss, grads = masked.pixel_loss(bags, temperature, ignore_index, dtype, needs)
             return loss.to(_result_dtype(feats_GND)), grads
-        grads = _zeros((feats_GND,), needs, dtype)
-        loss = torch.zeros((), dtype=torch.float64, device=labels.device)
+        loss, grad = torch.zeros((), dtype=torch.float64, device=labels.device), None
         for g in range(len(labels)):
-            loss += triangle.pixel_loss(
+            part, part_grad = triangle.pixel_loss(
                 feats_GND[g].to(dtype),
                 labels[g],
                 bags.split,
                 1 / bags.total_images,
                 temperature,
                 ignore_index,
-                None if grads[0] is None else grads[0][g],
+                needs[0],
             )
-        return loss.to(_result_dtype(feats_GND)), grads
+            loss += part
+            if len(labels) == 1:
+                grad = part_grad[None] if needs[0] else None
+            elif needs[0]:  # allocated only now, when the tiles of the first bag are gone
+                grad = part_grad.new_empty(feats_GND.shape) if grad is None else grad
+                grad[g] = part_grad
+        return loss.to(_result_dtype(feats_GND)), [grad]
 
     return single_pass(compute, bags.feats_GND)
 

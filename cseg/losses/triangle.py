@@ -1,8 +1,9 @@
 """The released form of one large bag: every pair of pixels visited once, in class-pure tiles.
 
-Anchors equal candidates, so similarities and their gradient are symmetric and tiles i <= j suffice.
-With pixels ordered by class a tile holds positives only or negatives only; small classes share
-tiles, which then need a mask. Exponentials are taken unshifted: the caller sees to their range.
+Anchors equal candidates, so similarities and their gradient are symmetric: half of them suffice.
+With pixels ordered by side and class, a block's later negatives are one range of columns and its
+later positives another. Small classes share a block, whose tiles then need a mask. Exponentials
+are taken unshifted: the caller sees to their range.
 
 Per anchor p, with e = exp(s), z_p = sum of e over negatives, w_p its weight per positive:
     sigma_pq = z_p / (z_p + e_pq), loss_p = w_p Σ_q log(1 + z_p / e_pq),
@@ -11,6 +12,7 @@ Per anchor p, with e = exp(s), z_p = sum of e over negatives, w_p its weight per
 3·P²·D flops where the tiles of negatives are kept between the passes, 4·P²·D where they are not.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,17 +20,38 @@ from torch import Tensor
 
 from cseg.losses.counts import class_groups, spans
 
-TILE = 512  # pixels along a tile's edge; wider products run no faster
-SMALL = 256  # classes below this share a tile
-KEEP_BYTES = 48 << 20  # negatives' tiles kept between the passes; the rest is computed twice
+ROWS = 384  # pixels of a block
+COLS = 1024  # columns of a tile: with ROWS it stays in the cache
+SMALL = 256  # classes below this share a block
+KEEP_BYTES = 28 << 20  # negatives' tiles kept between the passes; the rest is computed twice
 
 
 @dataclass(frozen=True)
-class _Chunk:
-    rows: slice
-    group: int
+class _Block:
+    """Rows of one group (one class, or several small ones) on one side, and where pairs lie.
+
+    Attributes:
+        rows: (start, stop) of the block.
+        positives: ranges of pixels of its group that come later, on either side.
+        negatives: range of pixels of other groups that come later on its side.
+        mixed: whether its group holds several classes; a mixed group is one block a side.
+    """
+
+    rows: tuple[int, int]
+    positives: list[tuple[int, int]]
+    negatives: tuple[int, int]
     mixed: bool
-    side: int
+
+
+@dataclass(frozen=True)
+class _Tile:
+    rows: slice
+    cols: slice
+    masked: bool
+
+    @property
+    def diagonal(self) -> bool:
+        return self.rows == self.cols
 
 
 def pixel_loss(
@@ -38,9 +61,9 @@ def pixel_loss(
     weight: float,
     temperature: float,
     ignore_index: int,
-    grad_ND: Tensor | None,
-) -> Tensor:
-    """Compute weight x the released loss of one bag, and write its gradient into grad_ND.
+    need: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Compute weight x the released loss of one bag (float64) and its gradient (N,D) or None.
 
     Args:
         feats_ND: features of the bag's pixels, in the dtype to compute in.
@@ -49,119 +72,125 @@ def pixel_loss(
         weight: of the bag's mean over anchors.
         temperature: divides the similarities.
         ignore_index: label that takes part in nothing.
-        grad_ND: zeros to be filled, or None.
+        need: whether the gradient is wanted.
     """
     kept = (labels_N != ignore_index).nonzero()[:, 0]
     if len(kept) == 0:
-        return feats_ND.new_zeros((), dtype=torch.float64)
+        return feats_ND.new_zeros((), dtype=torch.float64), torch.zeros_like(feats_ND)
     _, ids, counts = torch.unique(labels_N[kept], return_inverse=True, return_counts=True)
-    order, chunks = _chunks(ids, counts.tolist(), kept >= split)
-    ids = ids[order]
-    kept = kept[order]
+    order, blocks = _blocks(ids, counts.tolist(), kept >= split)
+    ids, kept = ids[order], kept[order]
     root = temperature**-0.5
-    x = feats_ND[kept] * root
+    x = feats_ND[kept].mul_(root)
     w = weight / (len(kept) * counts[ids]).to(x.dtype)
 
-    z, tiles = _negatives(x, ids, chunks)
+    z, tiles = _negatives(x, ids, blocks)
     t, per_anchor = torch.zeros_like(w), torch.zeros_like(w)
-    grad = None if grad_ND is None else torch.zeros_like(x)
-    _positives(x, ids, chunks, z, w, t, per_anchor, grad)
-    if grad is not None:
-        u = torch.where(z > 0, w * t / z, 0)
-        _push_negatives(x, ids, chunks, u, tiles, grad)
-        grad_ND[kept] = grad.mul_(root)
-    return torch.dot(w.double(), per_anchor.double())
+    grad = torch.zeros_like(x) if need else None
+    _positives(x, ids, blocks, z, w, t, per_anchor, grad)
+    loss = torch.dot(w.double(), per_anchor.double())
+    if grad is None:
+        return loss, None
+    u = torch.where(z > 0, w * t / z, 0)
+    _push_negatives(x, ids, blocks, u, tiles, grad)
+    return loss, feats_ND.new_zeros(feats_ND.shape).index_copy_(0, kept, grad.mul_(root))
 
 
-def _chunks(ids: Tensor, counts: list[int], second: Tensor) -> tuple[Tensor, list[_Chunk]]:
-    """Order the pixels by (group, side), and cut that order into the pieces tiles are made of."""
+def _blocks(ids: Tensor, counts: list[int], second: Tensor) -> tuple[Tensor, list[_Block]]:
+    """Order the pixels by (side, group), and cut that order into blocks of at most ROWS."""
     groups = class_groups(counts, SMALL)
     group_of = torch.empty(len(counts), dtype=torch.int64)
     for number, group in enumerate(groups):
         group_of[list(group.classes)] = number
-    keys = group_of.to(ids.device)[ids] * 2 + second
+    keys = group_of.to(ids.device)[ids] + second * len(groups)
     order = keys.argsort(stable=True)
-    chunks, start = [], 0
-    for key, count in enumerate(torch.bincount(keys, minlength=2 * len(groups)).tolist()):
-        for a, b in spans(count, TILE):
-            rows = slice(start + a, start + b)
-            chunks.append(_Chunk(rows, key // 2, groups[key // 2].mixed, key % 2))
-        start += count
-    return order, chunks
+    ends = torch.bincount(keys, minlength=2 * len(groups)).cumsum(0).tolist()
+    starts = [0, *ends[:-1]]
+    blocks = []
+    for key, (first, last) in enumerate(zip(starts, ends)):
+        on_first_side = key < len(groups)
+        side_end = ends[len(groups) - 1] if on_first_side else ends[-1]
+        opposite = key + len(groups)
+        across = [(starts[opposite], ends[opposite])] if on_first_side else []
+        mixed = groups[key % len(groups)].mixed
+        for a, b in spans(last - first, last - first if mixed else ROWS):
+            later = (first + b, last)
+            rows = (first + a, first + b)
+            blocks.append(_Block(rows, [later, *across], (last, side_end), mixed))
+    return order, blocks
 
 
-def _pairs(chunks: list[_Chunk], positives: bool):
-    """Tiles (a, b), a before or equal to b, that hold pairs of the wanted kind."""
-    for i, a in enumerate(chunks):
-        for b in chunks[i:]:
-            together = a.group == b.group
-            if together if positives else (a.side == b.side and (not together or a.mixed)):
-                yield a, b
+def _tiles(blocks: list[_Block], positives: bool) -> Iterator[_Tile]:
+    """Tiles on and right of the diagonal that hold pairs of the wanted kind."""
+    for block in blocks:
+        rows = slice(*block.rows)
+        if positives or block.mixed:
+            yield _Tile(rows, rows, block.mixed)
+        for start, stop in block.positives if positives else [block.negatives]:
+            for a, b in spans(stop - start, COLS):
+                yield _Tile(rows, slice(start + a, start + b), positives and block.mixed)
 
 
-def _exp_tile(x: Tensor, a: _Chunk, b: _Chunk) -> Tensor:
-    return (x[a.rows] @ x[b.rows].T).exp_()
+def _exp_tile(x: Tensor, ids: Tensor, tile: _Tile, negatives: bool) -> Tensor:
+    """Exponentials of a tile's similarities, 0 at positives where `negatives` are wanted."""
+    e = (x[tile.rows] @ x[tile.cols].T).exp_()
+    return e.masked_fill_(_same_class(ids, tile), 0) if negatives and tile.masked else e
 
 
-def _same_class(ids: Tensor, a: _Chunk, b: _Chunk) -> Tensor:
-    return ids[a.rows, None] == ids[None, b.rows]
+def _same_class(ids: Tensor, tile: _Tile) -> Tensor:
+    return ids[tile.rows, None] == ids[None, tile.cols]
 
 
-def _negative_tile(x: Tensor, ids: Tensor, a: _Chunk, b: _Chunk) -> Tensor:
-    tile = _exp_tile(x, a, b)
-    return tile.masked_fill_(_same_class(ids, a, b), 0) if a.group == b.group else tile
-
-
-def _negatives(x: Tensor, ids: Tensor, chunks: list[_Chunk]) -> tuple[Tensor, list[Tensor]]:
+def _negatives(x: Tensor, ids: Tensor, blocks: list[_Block]) -> tuple[Tensor, list[Tensor]]:
     """Sum up z, and keep the first tiles of negatives, as many as KEEP_BYTES holds."""
     z = x.new_zeros(len(x))
-    ones = x.new_ones(TILE)
-    tiles, room = [], KEEP_BYTES
-    for a, b in _pairs(chunks, positives=False):
-        tile = _negative_tile(x, ids, a, b)
-        z[a.rows] += tile @ ones[: tile.shape[1]]
-        if a is not b:
-            z[b.rows] += tile.T @ ones[: tile.shape[0]]
-        room -= tile.nbytes
+    ones = x.new_ones(len(x))
+    kept, room = [], KEEP_BYTES
+    for tile in _tiles(blocks, positives=False):
+        e = _exp_tile(x, ids, tile, negatives=True)
+        z[tile.rows] += e @ ones[tile.cols]
+        if not tile.diagonal:
+            z[tile.cols] += e.T @ ones[tile.rows]
+        room -= e.nbytes
         if room >= 0:
-            tiles.append(tile)
-    return z, tiles
+            kept.append(e)
+    return z, kept
 
 
-def _positives(x, ids, chunks, z, w, t, per_anchor, grad) -> None:
+def _positives(x, ids, blocks, z, w, t, per_anchor, grad) -> None:
     """Add up sigma into t, the loss into per_anchor, and the pull of positives into grad."""
-    for a, b in _pairs(chunks, positives=True):
-        tile = _exp_tile(x, a, b)
-        mask = _same_class(ids, a, b) if a.mixed else None
-        for p, dim in [(a, 1)] if a is b else [(a, 1), (b, 0)]:
-            z_p = z[p.rows].unsqueeze(dim)
-            cost = (z_p / tile).log1p_()
-            if mask is not None:
-                cost.mul_(mask)
-            per_anchor[p.rows] += cost.sum(dim)
-        if grad is None:
-            continue
+    for tile in _tiles(blocks, positives=True):
+        e = _exp_tile(x, ids, tile, negatives=False)
+        mask = _same_class(ids, tile) if tile.masked else None
         pull = None
-        for p, dim in [(a, 1), (b, 0)]:
-            z_p = z[p.rows].unsqueeze(dim)
-            sigma = z_p / (tile + z_p)
+        for p, dim in [(tile.rows, 1)] if tile.diagonal else [(tile.rows, 1), (tile.cols, 0)]:
+            z_p = z[p].unsqueeze(dim)
+            cost = (z_p / e).log1p_()
+            per_anchor[p] += (cost if mask is None else cost.mul_(mask)).sum(dim)
+            if grad is None:
+                continue
+            sigma = torch.add(e, z_p, out=cost).reciprocal_().mul_(z_p)
             if mask is not None:
                 sigma.mul_(mask)
-            if dim == 1 or a is not b:
-                t[p.rows] += sigma.sum(dim)
-            sigma.mul_(w[p.rows].unsqueeze(dim))
+            t[p] += sigma.sum(dim)
+            sigma.mul_(w[p].unsqueeze(dim))
             pull = sigma if pull is None else pull.add_(sigma)
-        grad[a.rows].addmm_(pull, x[b.rows], alpha=-1)
-        if a is not b:
-            grad[b.rows].addmm_(pull.T, x[a.rows], alpha=-1)
+        if grad is None:
+            continue
+        if tile.diagonal:
+            pull = pull + pull.T
+            grad[tile.rows].addmm_(pull, x[tile.rows], alpha=-1)
+        else:
+            grad[tile.rows].addmm_(pull, x[tile.cols], alpha=-1)
+            grad[tile.cols].addmm_(pull.T, x[tile.rows], alpha=-1)
 
 
-def _push_negatives(x, ids, chunks, u, tiles, grad) -> None:
+def _push_negatives(x, ids, blocks, u, kept, grad) -> None:
     """Add the push of negatives to grad, recomputing the tiles that were not kept."""
-    tiles.reverse()
-    for a, b in _pairs(chunks, positives=False):
-        tile = tiles.pop() if tiles else _negative_tile(x, ids, a, b)
-        tile.mul_(u[a.rows, None] + u[None, b.rows])
-        grad[a.rows].addmm_(tile, x[b.rows])
-        if a is not b:
-            grad[b.rows].addmm_(tile.T, x[a.rows])
+    kept.reverse()
+    for tile in _tiles(blocks, positives=False):
+        e = kept.pop() if kept else _exp_tile(x, ids, tile, negatives=True)
+        e.mul_(u[tile.rows, None] + u[None, tile.cols])
+        grad[tile.rows].addmm_(e, x[tile.cols])
+        if not tile.diagonal:
+            grad[tile.cols].addmm_(e.T, x[tile.rows])
