@@ -7,7 +7,7 @@ import io
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -99,9 +99,7 @@ def evaluate(
     loaded.network.to(device, memory_format=torch.channels_last)
     pairs, subset = labelled_pairs(index_csv, subset_csv)
     train = _measure(loaded, pairs[: chosen.train_images], info, protocol, device, None)
-    val = _measure(
-        loaded, validation_pairs(index_csv), info, protocol, device, outputs.predictions
-    )
+    val = _measure(loaded, validation_pairs(index_csv), info, protocol, device, outputs.predictions)
     confusion = sum(val.values(), np.zeros((info.num_classes,) * 2, np.int64))
     key = {"dataset": info.name, **identity, "n": len(pairs)}
     key = {name: key[name] for name in IDENTITY}

@@ -20,6 +20,7 @@ from cseg.distortion import distort
 from cseg.files import sha256_file
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.outputs import write_training
+from cseg.records import provenance
 from cseg.runs import RunSettings, labelled_pairs, read_dataset, run_key, run_settings, stream_seed
 from cseg.settings import from_mapping
 from cseg.training import checkpoint
@@ -102,7 +103,9 @@ def finetune(
     network = start_network(run, info.num_classes, pretrained)
     network.to(device, memory_format=torch.channels_last)
 
-    def step_loss(net: nn.Module, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+    def step_loss(
+        net: nn.Module, images: Tensor, labels: Tensor, rng: np.random.Generator
+    ) -> Tensor:
         if extra.distortion > 0:
             chosen = torch.from_numpy(rng.random(len(images)) < extra.distortion_share)
             distorted = distort(images, extra.distortion, rng)
@@ -119,7 +122,14 @@ def finetune(
     key = run_key("finetune", run, loop, extra, subset, start)
     state = weights.with_suffix(".state")
     curve = train(network, step_loss, batches, loop, device, state, key, title)
-    facts = {"settings": dict(settings), "dataset": info_to_json(info), "title": title}
+    facts = {
+        "settings": dict(settings),
+        "dataset": info_to_json(info),
+        "title": title,
+        "n": len(pairs),
+        "subset_fingerprint": subset,
+        "provenance": provenance(),
+    }
     write_training("finetune", network, curve, loop, device, weights, curve_csv, cost_json, **facts)
     state.unlink(missing_ok=True)
 

@@ -31,7 +31,9 @@ def write_training(
         curve: from `train`.
         loop: how it was trained.
         device: where.
-        weights, curve_csv, cost_json: written.
+        weights: written; tensors by name.
+        curve_csv: written; step, loss, lr.
+        cost_json: written; seconds, images_per_second, peak_memory_mib, device.
         **facts: plain values saved beside the weights.
     """
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}

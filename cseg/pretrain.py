@@ -16,7 +16,7 @@ from cseg.distortion import distort
 from cseg.losses import PixelContrastLoss
 from cseg.model.network import build_segmenter
 from cseg.outputs import write_training
-from cseg.runs import RunSettings, labelled_pairs, read_dataset, run_key, run_settings, stream_seed
+from cseg.runs import labelled_pairs, read_dataset, run_key, run_settings, stream_seed
 from cseg.settings import from_mapping
 from cseg.training.device import open_device
 from cseg.training.loop import LoopSettings, train
@@ -104,7 +104,9 @@ def pretrain(
         generator=pairing,
     )
 
-    def step_loss(net: nn.Module, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+    def step_loss(
+        net: nn.Module, images: Tensor, labels: Tensor, rng: np.random.Generator
+    ) -> Tensor:
         other = distort(images, contrast.distortion, rng)
         feats = net.project(torch.cat([images, other])).float()
         pairing.manual_seed(int(rng.integers(2**63)))

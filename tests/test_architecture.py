@@ -11,7 +11,13 @@ from small_runs import ROOT
 PACKAGE = ROOT / "cseg"
 STAGES = {"fetch", "index", "subset", "audit", "pretrain", "finetune", "evaluate", "summary",
           "pseudolabel", "paper"}  # fmt: skip
-FRONT = {"adapter", "cli", "config", "__main__", "plan"}  # above the stages: what people and rules call
+FRONT = {
+    "adapter",
+    "cli",
+    "config",
+    "__main__",
+    "plan",
+}  # above the stages: what people and rules call
 
 
 def floor(module: str) -> int:

@@ -72,8 +72,11 @@ def test_predictions_are_the_networks_and_give_the_same_miou(run):
 
 def test_every_row_carries_its_provenance(run):
     row = pd.read_csv(run[2].metrics).iloc[0]
-    for column in ("git_revision", "source_fingerprint", "subset_fingerprint", "protocol", "device",
-                   "index_fingerprint", "settings_fingerprint", "torch_version", "budget"):  # fmt: skip
+    columns = (
+        "git_revision", "source_fingerprint", "subset_fingerprint", "index_fingerprint",
+        "settings_fingerprint", "torch_version", "protocol", "device", "budget",
+    )  # fmt: skip
+    for column in columns:
         assert isinstance(row[column], str) and row[column]
 
 

@@ -60,7 +60,8 @@ def test_dilated_resnet50_is_torchvisions():
 
 
 @pytest.mark.parametrize(
-    ("name", "millions"), [("resnet18", 11.689512), ("resnet50", 25.557032), ("resnet101", 44.549160)]
+    ("name", "millions"),
+    [("resnet18", 11.689512), ("resnet50", 25.557032), ("resnet101", 44.549160)],
 )
 def test_resnets_have_the_published_parameter_counts(name, millions):
     """torchvision's model table, less the ImageNet classifier that segmentation drops."""

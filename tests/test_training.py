@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -39,7 +40,7 @@ def test_rate_rises_linearly_then_follows_half_a_cosine():
     rates = [learning_rate(step, loop()) for step in range(100)]
     assert rates[0] == pytest.approx(0.02) and rates[9] == pytest.approx(0.2)
     assert rates[10] == pytest.approx(0.2) and rates[55] == pytest.approx(0.1)
-    assert rates[99] < 0.001 and all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[99] < 0.001 and all(a >= b for a, b in pairwise(rates[10:]))
 
 
 def test_cross_entropy_is_the_mean_over_labelled_pixels():
@@ -96,7 +97,8 @@ import json, sys
 from pathlib import Path
 from cseg.finetune import finetune
 from cseg.pretrain import pretrain
-stage, data, settings, out = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4]
+stage, out = sys.argv[1], sys.argv[4]
+data, settings = json.loads(sys.argv[2]), json.loads(sys.argv[3])
 paths = [Path(out) / name for name in ("weights.pt", "curve.csv", "cost.json")]
 data = [Path(path) for path in data]
 if stage == "pretrain":
@@ -165,7 +167,9 @@ def test_a_state_of_other_settings_is_refused(tmp_path):
     outputs(tmp_path / "run")
     save_state(tmp_path, small_settings("scratch", finetune=block), data, tmp_path / "run")
     other = small_settings("scratch", finetune={**block, "lr": 0.03})
-    with pytest.raises(TrainingError, match="weights.state was saved by a run with other settings"):
+    with pytest.raises(
+        TrainingError, match=r"weights\.state was saved by a run with other settings"
+    ):
         finetune(*data, None, other, 1, "test", *outputs(tmp_path / "run"))
     (tmp_path / "run" / "weights.state").write_bytes(b"PK damaged")
     with pytest.raises(TrainingError, match="damaged"):

@@ -87,9 +87,9 @@ def test_two_runs_agree_to_the_byte_but_for_time(smoke, tmp_path):
         pd.read_csv(folder / "results" / "smoke" / "shapes" / "summary.csv", dtype=str)
         for folder in (smoke, tmp_path)
     )
-    time = [column for column in first.columns if column.endswith("_seconds")]
-    assert len(time) == 3
-    assert first.drop(columns=time).equals(second.drop(columns=time))
+    time = {column for column in first.columns if column.endswith("_seconds")}
+    differing = {column for column in first.columns if not first[column].equals(second[column])}
+    assert len(time) == 3 and differing <= time
 
 
 def test_the_report_holds_tables_and_figures(smoke):
@@ -128,9 +128,7 @@ def test_a_missing_data_dir_is_one_sentence(tmp_path):
 
 
 def test_a_damaged_image_is_named(tmp_path):
-    data = snakemake(
-        tmp_path, "results/smoke/shapes/fetch.json", "--configfile", str(SMOKE)
-    )
+    data = snakemake(tmp_path, "results/smoke/shapes/fetch.json", "--configfile", str(SMOKE))
     assert data.returncode == 0, data.stderr
     victim = next((tmp_path / "data").rglob("train_00003.png"))
     victim.write_bytes(victim.read_bytes()[:40])

@@ -6,6 +6,7 @@ Shapes: B batch, C channels, H and W height and width.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +111,7 @@ def _lite0(name: str, output_stride: int, low_stride: int, blocks: int | None) -
     stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6())
     kept = list(net._blocks)[:depth]
     edges = [0, *(edge for edge in LITE0_STAGES if edge < depth), depth]
-    groups = [nn.Sequential(*kept[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    groups = [nn.Sequential(*kept[a:b]) for a, b in pairwise(edges)]
     for module in [*stem.modules(), *(m for group in groups for m in group.modules())]:
         _pad_for_any_size(module)
         if isinstance(module, nn.BatchNorm2d):

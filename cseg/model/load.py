@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from torch import nn
 
 from cseg.datasets.samples import DatasetInfo, info_from_json
@@ -42,3 +43,29 @@ def load_segmenter(path: str | Path) -> LoadedSegmenter:
     network.projector = nn.Identity()
     network.load_state_dict(content["network"])
     return LoadedSegmenter(network.eval(), info, content["settings"], content["title"])
+
+
+def describe(path: str | Path) -> dict[str, str]:
+    """Facts of a fine-tuned checkpoint, by name, for people.
+
+    mIoU stands in the `metrics.csv` beside the checkpoint, where evaluation has written it.
+
+    Raises:
+        TrainingError: the file is missing, damaged or no fine-tuned checkpoint.
+    """
+    content = checkpoint.load(path, "finetune")
+    info, settings = info_from_json(content["dataset"]), content["settings"]
+    metrics = Path(path).with_name("metrics.csv")
+    measured = f"{pd.read_csv(metrics)['miou'][0]:.4f}" if metrics.exists() else "not evaluated yet"
+    return {
+        "run": content["title"],
+        "dataset": info.name,
+        "classes": ", ".join(info.class_names),
+        "labelled images": str(content["n"]),
+        "init": settings["init"],
+        "pretraining": settings["scope"],
+        "encoder": settings["model"]["encoder"],
+        "validation mIoU": measured,
+        "subset fingerprint": content["subset_fingerprint"],
+        **{key.replace("_", " "): value for key, value in content["provenance"].items()},
+    }

@@ -176,15 +176,13 @@ def _step(
     return loss.detach()
 
 
-def _finite_mean(
-    losses: Tensor, first: int, rate: float, source: StepBatches, title: str
-) -> float:
+def _finite_mean(losses: Tensor, first: int, rate: float, source: StepBatches, title: str) -> float:
     values = losses.tolist()
     for step, value in enumerate(values, first):
         if not math.isfinite(value):
             raise TrainingError(
-                f"{title}: the loss is {value} at step {step + 1}, learning rate {rate:.3g}, images "
-                f"{', '.join(source.ids(step))}; lower the learning rate or look at these images"
+                f"{title}: the loss is {value} at step {step + 1}, learning rate {rate:.3g}, "
+                f"images {', '.join(source.ids(step))}; lower the rate or look at these images"
             )
     return sum(values) / len(values)
 

@@ -45,7 +45,9 @@ def draw_order(seed: int, count: int, first: int, size: int) -> list[int]:
 
     Each pass is a fresh permutation keyed by (seed, pass).
     """
-    return [int(_permutation(seed, count, k // count)[k % count]) for k in range(first, first + size)]
+    return [
+        int(_permutation(seed, count, k // count)[k % count]) for k in range(first, first + size)
+    ]
 
 
 @lru_cache(maxsize=4)

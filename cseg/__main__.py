@@ -1,0 +1,7 @@
+"""`python -m cseg`."""
+
+import sys
+
+from cseg.cli import main
+
+sys.exit(main())

@@ -1,0 +1,78 @@
+"""The command line: render tables from CSVs, say what a checkpoint is, predict masks."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cseg
+from cseg.errors import CsegError
+
+PUBLISHED = Path(__file__).parent.parent / "workflow" / "resources" / "published.csv"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0; 1 after a failure, which is one sentence on stderr; 2 for a wrong command line.
+    """
+    chosen = _parser().parse_args(arguments)
+    try:
+        return chosen.run(chosen)
+    except CsegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cseg", description=cseg.__doc__)
+    parser.add_argument("--version", action="version", version=cseg.__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    paper = commands.add_parser("paper", help="render tables and figures again from CSVs")
+    paper.add_argument("results", type=Path, help="results folder, or one dataset's folder in it")
+    paper.set_defaults(run=_paper)
+
+    info = commands.add_parser("info", help="say what a checkpoint is")
+    info.add_argument("checkpoint", type=Path, help="finetune.pt of a run")
+    info.set_defaults(run=_info)
+
+    predict = commands.add_parser("predict", help="masks, overlays and class shares of images")
+    predict.add_argument("images", type=Path, nargs="+", help="image files or folders of them")
+    predict.add_argument("--checkpoint", type=Path, required=True, help="finetune.pt of a run")
+    predict.add_argument("--out", type=Path, required=True, help="folder for the results")
+    predict.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    predict.add_argument("--threads", type=int, default=1, help="CPU threads")
+    predict.add_argument(
+        "--window", type=int, nargs=2, metavar=("H", "W"), help="sliding window, for large images"
+    )
+    predict.set_defaults(run=_predict)
+    return parser
+
+
+def _paper(chosen: argparse.Namespace) -> int:
+    from cseg.paper.render import paper
+
+    published = PUBLISHED if PUBLISHED.exists() else None
+    for path in paper(chosen.results, published=published):
+        print(path)
+    return 0
+
+
+def _info(chosen: argparse.Namespace) -> int:
+    from cseg.model.load import describe
+
+    for name, value in describe(chosen.checkpoint).items():
+        print(f"{name}: {value}")
+    return 0
+
+
+def _predict(chosen: argparse.Namespace) -> int:
+    from cseg.masks import write_masks
+    from cseg.training.device import DeviceSettings
+
+    compute = DeviceSettings(chosen.device, chosen.threads)
+    window = tuple(chosen.window) if chosen.window else None
+    skipped = write_masks(chosen.checkpoint, chosen.images, chosen.out, compute, window)
+    return 1 if skipped else 0
