@@ -1,6 +1,5 @@
 """The frame in which an adapter script of the workflow runs its stage."""
 
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -8,14 +7,6 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from cseg.errors import CsegError
-
-
-def share_library() -> None:
-    """Let every job import the library of this checkout, also in conda and on a cluster."""
-    checkout = str(Path(__file__).parent.parent)
-    known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    paths = [checkout, *(path for path in known if path not in ("", checkout))]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import shlex
 import sys
 
 sys.path.insert(0, workflow.basedir)
@@ -5,11 +6,14 @@ sys.path.insert(0, workflow.basedir)
 from snakemake.exceptions import WorkflowError
 
 from cseg import config as experiment
-from cseg.adapter import share_library
 from cseg.errors import CsegError
 from cseg.subset import count_token, parse_token
 
-share_library()
+# Jobs import the library of this checkout, also in conda environments (which Snakemake starts
+# without PYTHONPATH) and on a cluster.
+shell.prefix(
+    f"export PYTHONPATH={shlex.quote(workflow.basedir)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
+)
 try:
     experiment.check(config)
 except CsegError as error:
