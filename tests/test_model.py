@@ -157,3 +157,13 @@ def test_images_are_preprocessed_as_the_weights_expect():
     network(torch.full((1, 3, 16, 16), 127 / 255))
     network(torch.full((1, 3, 16, 16), 1.0))
     assert seen[0].abs().max() < 1e-6 and seen[1].mean() == pytest.approx(1.0)
+
+
+def test_weights_that_cannot_be_had_are_an_error_not_a_random_start(tmp_path, monkeypatch):
+    """No cache, and a proxy where nothing listens: torchvision's download must fail."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(TrainingError, match=r"resnet18 could not be downloaded.*weights_file"):
+        build_segmenter(settings(encoder="resnet18", blocks=None), 3, "imagenet")
