@@ -36,7 +36,7 @@ padding:0 1em}
 table{border-collapse:collapse;margin:1em 0;font-variant-numeric:tabular-nums}
 th,td{padding:.25em .8em;text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
-td.text{text-align:left;white-space:normal}
+.text{text-align:left!important;white-space:normal}
 thead tr{border-top:2px solid #222;border-bottom:1px solid #222}
 tbody:last-child{border-bottom:2px solid #222}
 tr.section td{text-align:left;font-style:italic;border-top:1px solid #999;padding-top:.5em}
@@ -138,14 +138,21 @@ def _latex_table(table: Table) -> str:
 def html_table(table: Table) -> str:
     """Render the table alone, as an HTML fragment."""
 
+    text_class = ' class="text"'
+
     def cell(text: str, column: int, bold: bool) -> str:
         inner = html.escape(text)
-        kind = ' class="text"' if column in table.text_columns else ""
+        kind = text_class if column in table.text_columns else ""
         return f"<td{kind}>{'<b>' + inner + '</b>' if bold else inner}</td>"
 
     # a caption element would be no wider than its table
     lines = [f'<p class="caption">{html.escape(table.caption)}</p>', '<div class="scroll"><table>']
-    lines.append("<thead><tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in table.header))
+    names = enumerate(table.header)
+    heads = [
+        f"<th{text_class if i in table.text_columns else ''}>{html.escape(h)}</th>"
+        for i, h in names
+    ]
+    lines.append("<thead><tr>" + "".join(heads))
     lines.append("</tr></thead>")
     for section in table.sections:
         lines.append("<tbody>")

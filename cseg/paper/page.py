@@ -109,8 +109,9 @@ def _picture(results: Results, curve_png: Path | None) -> str:
 def _verdicts(results: Results, found: list[Finding]) -> Table:
     rows = tuple((each.expectation, each.verdict, each.evidence) for each in found)
     caption = (
-        "“Held”: the numbers say so, with p < 0.05 where a test is named; “open”: they point that "
-        "way, but the test does not exclude chance, or the other way round."
+        "A gain is “held” at p < 0.05, “open” where it may be chance, and “did not hold” where "
+        "there is none. A match is “held” where the mean is not lower, and “open” where it is "
+        "lower but may be so by chance. Rows without a test go by the sign."
     )
     header = ("expectation", "verdict", "evidence")
     table_label = f"{results.dataset}-findings"
