@@ -137,7 +137,6 @@ def _latex_table(table: Table) -> str:
 
 def html_table(table: Table) -> str:
     """Render the table alone, as an HTML fragment."""
-
     text_class = ' class="text"'
 
     def cell(text: str, column: int, bold: bool) -> str:
