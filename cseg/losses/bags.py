@@ -5,6 +5,7 @@ G bags, N anchors of a bag, M candidates of a bag, D channels.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,7 +58,9 @@ class PixelBags:
     total_images: int
 
 
-def anchor_weights(valid_GN: Tensor, images_per_bag: int, total_images: int, dtype) -> Tensor:
+def anchor_weights(
+    valid_GN: Tensor, images_per_bag: int, total_images: int, dtype: torch.dtype
+) -> Tensor:
     """Weight of each anchor (G,N): 1 / valid anchors of its image / images; 0 where not valid."""
     per_image = valid_GN.view(valid_GN.shape[0], images_per_bag, -1)
     count = per_image.sum(-1, keepdim=True).clamp_(min=1)
@@ -78,12 +81,12 @@ class _TakeImages(torch.autograd.Function):
     """feats[partner], whose gradient adds up in a fixed order on every device."""
 
     @staticmethod
-    def forward(ctx, feats_BPD: Tensor, partner: tuple[int, ...]) -> Tensor:
+    def forward(ctx: Any, feats_BPD: Tensor, partner: tuple[int, ...]) -> Tensor:
         ctx.partner = partner
         return feats_BPD[list(partner)]
 
     @staticmethod
-    def backward(ctx, grad_BPD: Tensor):
+    def backward(ctx: Any, grad_BPD: Tensor) -> tuple[Tensor, None]:
         out = torch.zeros_like(grad_BPD)
         for i, j in enumerate(ctx.partner):
             out[j] += grad_BPD[i]
@@ -96,10 +99,13 @@ def candidate_bags(
     other_BPD: Tensor,
     other_labels_BP: Tensor,
     scope: str,
-    partner: Tensor | None,
+    partner: Tensor,
     ignore_index: int,
 ) -> CandidateBags:
-    """Bags of the paper's form: one per image, or one of all images under "batch"."""
+    """Bags of the paper's form: one per image, or one of all images under "batch".
+
+    `partner` is read under "cross" only, as in `pixel_bags`.
+    """
     images = feats_BPD.shape[0]
     shared = other_BPD.shape[1]
     if scope == "within":
@@ -107,7 +113,7 @@ def candidate_bags(
     elif scope == "cross":
         # An image paired with itself has no second image: its labels there are ignored.
         partner_labels = other_labels_BP[partner].clone()
-        alone = partner == torch.arange(images)
+        alone = partner.eq(torch.arange(images))
         partner_labels[alone.to(partner_labels.device)] = ignore_index
         taken = _TakeImages.apply(other_BPD, tuple(partner.tolist()))
         cands = torch.cat([other_BPD, taken], 1)
@@ -130,9 +136,9 @@ def pixel_bags(
     feats_BPD: Tensor,
     labels_BP: Tensor,
     other_BPD: Tensor | None,
-    other_labels_BP: Tensor | None,
+    other_labels_BP: Tensor,
     scope: str,
-    partner: Tensor | None,
+    partner: Tensor,
 ) -> list[PixelBags]:
     """Bags of the released form, as lists of equal-sized bags whose losses add up."""
     images, pixels, _ = feats_BPD.shape

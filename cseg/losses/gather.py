@@ -1,5 +1,7 @@
 """Pixels of all ranks as one batch, for scope="batch" under torch.distributed."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -24,13 +26,13 @@ class _Gather(torch.autograd.Function):
     """Concatenation over ranks; its gradient is this rank's part, summed over ranks if `add`."""
 
     @staticmethod
-    def forward(ctx, feats: Tensor, add: bool) -> Tensor:
+    def forward(ctx: Any, feats: Tensor, add: bool) -> Tensor:
         ctx.add = add
         return gather_plain(feats)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         if ctx.add:
             grad = grad.contiguous()
             dist.all_reduce(grad)
@@ -61,13 +63,13 @@ class _SumValues(torch.autograd.Function):
     """Sum over ranks in value; the gradient goes to this rank's part unchanged."""
 
     @staticmethod
-    def forward(ctx, part: Tensor) -> Tensor:
+    def forward(ctx: Any, part: Tensor) -> Tensor:
         total = part.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad
 
 

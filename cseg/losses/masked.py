@@ -9,12 +9,13 @@ from torch import Tensor
 
 from cseg.losses.bags import CandidateBags, PixelBags, anchor_weights
 from cseg.losses.counts import positive_counts
+from cseg.losses.single_pass import Needs
 
 BLOCK_ELEMENTS = 1 << 19  # pairs held at a time: a few such arrays stay in the cache
 
 
 def candidate_loss(
-    bags: CandidateBags, temperature: float, ignore_index: int, dtype: torch.dtype, needs
+    bags: CandidateBags, temperature: float, ignore_index: int, dtype: torch.dtype, needs: Needs
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Compute the paper's loss and its gradients by anchors and candidates, in `dtype`."""
     anchors, cands = bags.anchors_GND.to(dtype), bags.cands_GMD.to(dtype)
@@ -26,7 +27,7 @@ def candidate_loss(
     grad_a = torch.empty_like(anchors, memory_format=torch.contiguous_format) if needs[0] else None
     grad_c = torch.zeros_like(cands, memory_format=torch.contiguous_format) if needs[1] else None
     loss = torch.zeros((), dtype=torch.float64, device=anchors.device)
-    for g, rows in _blocks(*labels.shape, cand_labels.shape[1]):
+    for g, rows in _blocks(len(labels), labels.shape[1], cand_labels.shape[1]):
         x = anchors[g, rows] / temperature
         sim = x @ cands[g].mT
         positive = (labels[g, rows, None] == cand_labels[g, None, :]) & real_cand[g, None, :]
@@ -47,15 +48,15 @@ def candidate_loss(
             continue
         push *= weight / total
         grad_sim = push.sub_(pull)
-        if needs[0]:
+        if grad_a is not None:
             grad_a[g, rows] = (grad_sim @ cands[g]).div_(temperature)
-        if needs[1]:
+        if grad_c is not None:
             grad_c[g].baddbmm_(grad_sim.mT, x)
     return loss.to(dtype), [grad_a, grad_c]
 
 
 def pixel_loss(
-    bags: PixelBags, temperature: float, ignore_index: int, dtype: torch.dtype, needs
+    bags: PixelBags, temperature: float, ignore_index: int, dtype: torch.dtype, needs: Needs
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Compute the released loss and its gradient by the features, in `dtype`."""
     feats, labels = bags.feats_GND.to(dtype), bags.labels_GN
@@ -67,7 +68,7 @@ def pixel_loss(
     grad = torch.zeros_like(feats, memory_format=torch.contiguous_format) if needs[0] else None
     loss = torch.zeros((), dtype=torch.float64, device=feats.device)
     lowest = torch.finfo(dtype).min / 4  # stands for log 0, and subtracts without NaN
-    for g, rows in _blocks(*labels.shape, labels.shape[1]):
+    for g, rows in _blocks(len(labels), labels.shape[1], labels.shape[1]):
         x = feats[g, rows] / temperature
         sim = x @ feats[g].mT
         same = labels[g, rows, None] == labels[g, None, :]
@@ -78,7 +79,7 @@ def pixel_loss(
         gap = sim.sub_(log_negatives.clamp_(min=lowest))
         weight = positive.to(dtype).mul_(share[g, rows, None])
         loss -= torch.dot(torch.nn.functional.logsigmoid(gap).flatten(), weight.flatten())
-        if not needs[0]:
+        if grad is None:
             continue
         pull = torch.sigmoid(-gap).mul_(weight)
         push = gap.exp_().masked_fill_(~negative, 0).mul_(pull.sum(2, keepdim=True))

@@ -2,7 +2,9 @@
 
 import math
 import os
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -100,7 +102,9 @@ def pixel_contrast_loss(
             "other_feats", other_feats, "other_labels", other_labels
         )
         _check_views(feats, other_feats)
-    if scope == "cross":
+    if scope != "cross":
+        partner = torch.arange(feats.shape[0])
+    else:
         partner = _checked_partner(partner, feats.shape[0], generator)
 
     kernels = _backend(backend, feats)
@@ -162,7 +166,7 @@ class PixelContrastLoss(nn.Module):
         _check_choice("scope", scope, SCOPES)
         _check_choice("denominator", denominator, DENOMINATORS)
         _check_choice("backend", backend, BACKENDS)
-        self.grid = grid
+        self.grid = None if grid is None else (grid[0], grid[1])
         self.normalize = normalize
         self.scope = scope
         self.denominator = denominator
@@ -206,6 +210,8 @@ class PixelContrastLoss(nn.Module):
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names.split())
 
     def _prepared(self, name: str, feats: Tensor) -> Tensor:
+        if not feats.is_floating_point():
+            raise LossInputError(f"{name} must be of a float dtype, not {feats.dtype}")
         with torch.autocast(feats.device.type, enabled=False):
             if feats.dtype in (torch.float16, torch.bfloat16):
                 feats = feats.float()  # resizing and norms in half precision would cost digits
@@ -282,7 +288,9 @@ def _check_views(feats: Tensor, other: Tensor) -> None:
         )
 
 
-def _checked_partner(partner: Tensor | None, images: int, generator) -> Tensor:
+def _checked_partner(
+    partner: Tensor | None, images: int, generator: torch.Generator | None
+) -> Tensor:
     if partner is None:
         return forms.random_derangement(images, generator)
     if partner.shape != (images,) or partner.is_floating_point() or partner.dtype == torch.bool:
@@ -295,25 +303,19 @@ def _checked_partner(partner: Tensor | None, images: int, generator) -> Tensor:
     return partner
 
 
-def _backend(name: str, feats: Tensor):
+def _backend(name: str, feats: Tensor) -> ModuleType:
     """Choose the module that computes; triton is imported only where it is used."""
     channels = feats.shape[2]
     fits = feats.dtype != torch.float64 and channels <= TRITON_CHANNELS
     if name == "auto":
         name = "triton" if feats.is_cuda and fits and find_spec("triton") else "tiled"
-    if name == "dense":
-        from cseg.losses import dense as chosen
-    elif name == "tiled":
-        from cseg.losses import tiled as chosen
-    else:
-        if not fits:
-            raise LossInputError(
-                f"backend='triton' takes up to {TRITON_CHANNELS} channels and no float64, "
-                f"not {channels} of {feats.dtype}; use backend='tiled'"
-            )
-        if not feats.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-            raise LossInputError(
-                f"backend='triton' needs CUDA tensors, not {feats.device}; use backend='tiled'"
-            )
-        from cseg.losses import triton_kernels as chosen
-    return chosen
+    if name == "triton" and not fits:
+        raise LossInputError(
+            f"backend='triton' takes up to {TRITON_CHANNELS} channels and no float64, "
+            f"not {channels} of {feats.dtype}; use backend='tiled'"
+        )
+    if name == "triton" and not feats.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
+        raise LossInputError(
+            f"backend='triton' needs CUDA tensors, not {feats.device}; use backend='tiled'"
+        )
+    return import_module({"triton": "cseg.losses.triton_kernels"}.get(name, f"cseg.losses.{name}"))

@@ -8,6 +8,8 @@ pair beside the products: 6·N·M·D flops, in one pass. Exponentials are taken 
 sees to their range.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -69,16 +71,16 @@ def candidate_loss(
         for tile, mask in zip(tiles, keep):
             e = (x @ cands_MD[tile].T).exp_()
             exps.append(e if mask is None else e.mul_(mask))
-        y = None
+        ys = [cands_MD[tile] for tile in tiles]
         if extra is not None:
-            y = cands_MD[extra]
-            e = (x @ y.T).exp_()
+            ys.append(cands_MD[extra])
+            e = (x @ ys[-1].T).exp_()
             exps.append(e.mul_(ids[rows, None] == cand_ids[extra]))
-        z = sum(e.sum(1, keepdim=True) for e in exps)
+        z = torch.cat([e.sum(1, keepdim=True) for e in exps], 1).sum(1, keepdim=True)
         z.masked_fill_(a[rows] == 0, 1)  # may have no candidate at all
         loss += torch.dot(z.log()[:, 0].double(), a[rows, 0].double())
         if grad_a_ND is not None:
-            grad = sum_products(exps, [cands_MD[tile] for tile in tiles] + [y])
+            grad = _sum_products(exps, ys)
             grad.mul_(a[rows] / z).addcmul_(a[rows], mean[ids[rows]], value=-1)
             grad_a_ND[rows] = grad.div_(temperature)
         if grad_c_MD is not None:
@@ -90,8 +92,8 @@ def candidate_loss(
     return loss
 
 
-def sum_products(lefts: list[Tensor], rights: list[Tensor]) -> Tensor:
-    """Σ left @ right over the lists' common length."""
+def _sum_products(lefts: list[Tensor], rights: list[Tensor]) -> Tensor:
+    """Σ left @ right over the lists."""
     out = lefts[0] @ rights[0]
     for left, right in zip(lefts[1:], rights[1:]):
         out.addmm_(left, right)
@@ -102,7 +104,9 @@ def _sum_by_class(feats_ND: Tensor, ids: Tensor, classes: int) -> Tensor:
     return feats_ND.new_zeros(classes, feats_ND.shape[1]).index_add_(0, ids, feats_ND)
 
 
-def _anchor_blocks(ids, cand_ids, valid, real, shared, classes):
+def _anchor_blocks(
+    ids: Tensor, cand_ids: Tensor, valid: Tensor, real: Tensor, shared: int, classes: int
+) -> Iterator[tuple[slice | Tensor, Tensor | None]]:
     """(anchors, candidates of their classes beyond `shared` or None), at most ROWS anchors each."""
     if shared == len(cand_ids):
         for span in spans(len(ids), ROWS):

@@ -1,31 +1,39 @@
 """Autograd face of losses that know their gradient as soon as they know their value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+# (features ..., which gradients are wanted) -> loss and those gradients
+Compute = Callable[..., tuple[Tensor, list[Tensor | None]]]
+Needs = Sequence[bool]
+
 
 class _SinglePass(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, compute, *feats: Tensor) -> Tensor:
-        loss, grads = compute(*feats, ctx.needs_input_grad[1:])
-        ctx.grads = grads  # kept in accumulation precision: half types could underflow unscaled
-        ctx.dtypes = [f.dtype for f in feats]
+    def forward(ctx: Any, compute: Compute, *feats: Tensor) -> Tensor:
+        ctx.save_for_backward(*feats)
+        ctx.compute = compute
+        # Kept in accumulation precision: half types could underflow before the loss scale comes.
+        loss, ctx.grads = compute(*feats, ctx.needs_input_grad[1:])
         return loss
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_loss: Tensor):
-        scaled = [
-            None if g is None else (g * grad_loss).to(dtype)
-            for g, dtype in zip(ctx.grads, ctx.dtypes)
-        ]
-        return None, *scaled
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+        # The gradients are given away, not copied: a second backward (retain_graph) recomputes.
+        feats, grads, ctx.grads = ctx.saved_tensors, ctx.grads, None
+        if grads is None:
+            _, grads = ctx.compute(*feats, ctx.needs_input_grad[1:])
+        return None, *(
+            None if g is None else g.mul_(grad_loss).to(f.dtype) for f, g in zip(feats, grads)
+        )
 
 
-def single_pass(compute: Callable, *feats: Tensor) -> Tensor:
+def single_pass(compute: Compute, *feats: Tensor) -> Tensor:
     """Scalar loss whose gradients are computed together with it.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Tensor
 from cseg.losses import masked, row_blocks, triangle
 from cseg.losses.bags import CandidateBags, PixelBags, anchor_weights
 from cseg.losses.counts import positive_counts
-from cseg.losses.single_pass import single_pass
+from cseg.losses.single_pass import Needs, single_pass
 
 SMALL_PAIRS = 264 * 264  # bags of fewer pairs are batched; above, tiles win (measured on a CPU)
 SINGLE_BOUND = 36.0  # |s| up to which float32 is precise enough, and exp(2 |s|) in range
@@ -21,7 +21,9 @@ DOUBLE_BOUND = 300.0  # the same range for float64
 def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -> Tensor:
     """Compute the paper's loss of `bags`, a scalar with gradients by anchors and candidates."""
 
-    def compute(anchors_GND, cands_GMD, needs):
+    def compute(
+        anchors_GND: Tensor, cands_GMD: Tensor, needs: Needs
+    ) -> tuple[Tensor, list[Tensor | None]]:
         bound = _longest(anchors_GND) * _longest(cands_GMD) / temperature
         dtype = _working_dtype(anchors_GND.dtype, bound)
         labels, cand_labels = bags.anchor_labels_GN, bags.cand_labels_GM
@@ -52,16 +54,17 @@ def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -
 def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor:
     """Compute the released loss of `bags`, a scalar with a gradient by the features."""
 
-    def compute(feats_GND, needs):
+    def compute(feats_GND: Tensor, needs: Needs) -> tuple[Tensor, list[Tensor | None]]:
         bound = _longest(feats_GND) ** 2 / temperature
         dtype = _working_dtype(feats_GND.dtype, bound)
         labels = bags.labels_GN
         if labels.shape[1] ** 2 < SMALL_PAIRS or bound > DOUBLE_BOUND:
             loss, grads = masked.pixel_loss(bags, temperature, ignore_index, dtype, needs)
             return loss.to(_result_dtype(feats_GND)), grads
-        loss, grad = torch.zeros((), dtype=torch.float64, device=labels.device), None
+        loss = torch.zeros((), dtype=torch.float64, device=labels.device)
+        joined: Tensor | None = None
         for g in range(len(labels)):
-            part, part_grad = triangle.pixel_loss(
+            part, grad = triangle.pixel_loss(
                 feats_GND[g].to(dtype),
                 labels[g],
                 bags.split,
@@ -71,12 +74,13 @@ def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor
                 needs[0],
             )
             loss += part
-            if len(labels) == 1:
-                grad = part_grad[None] if needs[0] else None
-            elif needs[0]:  # allocated only now, when the tiles of the first bag are gone
-                grad = part_grad.new_empty(feats_GND.shape) if grad is None else grad
-                grad[g] = part_grad
-        return loss.to(_result_dtype(feats_GND)), [grad]
+            if grad is not None and len(labels) == 1:
+                joined = grad[None]
+            elif grad is not None:
+                if joined is None:  # only now, when the first bag's tiles are gone
+                    joined = grad.new_empty(feats_GND.shape)
+                joined[g] = grad
+        return loss.to(_result_dtype(feats_GND)), [joined]
 
     return single_pass(compute, bags.feats_GND)
 
@@ -94,7 +98,7 @@ def _working_dtype(given: torch.dtype, bound: float) -> torch.dtype:
     return torch.float64 if given == torch.float64 or bound > SINGLE_BOUND else torch.float32
 
 
-def _zeros(feats, needs, dtype) -> list[Tensor | None]:
+def _zeros(feats: tuple[Tensor, ...], needs: Needs, dtype: torch.dtype) -> list[Tensor | None]:
     contiguous = torch.contiguous_format
     return [
         torch.zeros_like(f, dtype=dtype, memory_format=contiguous) if need else None

@@ -23,7 +23,7 @@ from cseg.losses.counts import class_groups, spans
 ROWS = 384  # pixels of a block
 COLS = 1024  # columns of a tile: with ROWS it stays in the cache
 SMALL = 256  # classes below this share a block
-KEEP_BYTES = 28 << 20  # negatives' tiles kept between the passes; the rest is computed twice
+KEEP_BYTES = 26 << 20  # negatives' tiles kept between the passes; the rest is computed twice
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,21 @@ def _negatives(x: Tensor, ids: Tensor, blocks: list[_Block]) -> tuple[Tensor, li
     return z, kept
 
 
-def _positives(x, ids, blocks, z, w, t, per_anchor, grad) -> None:
+def _positives(
+    x: Tensor,
+    ids: Tensor,
+    blocks: list[_Block],
+    z: Tensor,
+    w: Tensor,
+    t: Tensor,
+    per_anchor: Tensor,
+    grad: Tensor | None,
+) -> None:
     """Add up sigma into t, the loss into per_anchor, and the pull of positives into grad."""
     for tile in _tiles(blocks, positives=True):
         e = _exp_tile(x, ids, tile, negatives=False)
         mask = _same_class(ids, tile) if tile.masked else None
-        pull = None
+        pulls = []
         for p, dim in [(tile.rows, 1)] if tile.diagonal else [(tile.rows, 1), (tile.cols, 0)]:
             z_p = z[p].unsqueeze(dim)
             cost = (z_p / e).log1p_()
@@ -173,19 +182,21 @@ def _positives(x, ids, blocks, z, w, t, per_anchor, grad) -> None:
             if mask is not None:
                 sigma.mul_(mask)
             t[p] += sigma.sum(dim)
-            sigma.mul_(w[p].unsqueeze(dim))
-            pull = sigma if pull is None else pull.add_(sigma)
+            pulls.append(sigma.mul_(w[p].unsqueeze(dim)))
         if grad is None:
             continue
         if tile.diagonal:
-            pull = pull + pull.T
+            pull = pulls[0] + pulls[0].T
             grad[tile.rows].addmm_(pull, x[tile.rows], alpha=-1)
         else:
+            pull = pulls[0].add_(pulls[1])
             grad[tile.rows].addmm_(pull, x[tile.cols], alpha=-1)
             grad[tile.cols].addmm_(pull.T, x[tile.rows], alpha=-1)
 
 
-def _push_negatives(x, ids, blocks, u, kept, grad) -> None:
+def _push_negatives(
+    x: Tensor, ids: Tensor, blocks: list[_Block], u: Tensor, kept: list[Tensor], grad: Tensor
+) -> None:
     """Add the push of negatives to grad, recomputing the tiles that were not kept."""
     kept.reverse()
     for tile in _tiles(blocks, positives=False):

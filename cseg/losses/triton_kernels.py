@@ -6,6 +6,9 @@ features take IEEE products; float16 is widened, since gradients of pairs underf
 and lse2 are similarities and logarithms in base 2. Runs on a CPU under TRITON_INTERPRET=1.
 """
 
+# mypy: disallow-untyped-defs=False
+# Pointers and blocks of a kernel have no Python types.
+
 import math
 
 import torch
