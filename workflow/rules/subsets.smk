@@ -1,3 +1,7 @@
+localrules:
+    subset,
+
+
 rule subset:
     input:
         index=rules.index.output.index,
