@@ -18,7 +18,7 @@ import pandas as pd
 
 from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import DataError
-from cseg.files import atomic
+from cseg.files import atomic, write_text
 from cseg.subset import read_subset
 
 RANDOM_DRAWS = 20
@@ -69,7 +69,8 @@ class Row:
 def audit(
     lists: Sequence[str | Path],
     out_csv: str | Path,
-    out_figure: str | Path,
+    out_figures: Sequence[str | Path],
+    out_findings: str | Path,
     index_csv: str | Path | None = None,
 ) -> list[str]:
     """Audit label lists.
@@ -78,13 +79,14 @@ def audit(
         lists: files, and folders, which are searched for .txt lists with "labeled" in their name
             and for the CSV files of the subset stage.
         out_csv: one `Row` per list.
-        out_figure: PNG or PDF, by suffix: how much of each list every other one holds and, with an
+        out_figures: PNG or PDF, by suffix: how much of each list every other one holds and, with an
             index, class distance and classes against size.
+        out_findings: what is wrong or surprising, one sentence per line.
         index_csv: of the dataset that the lists belong to; without it, only what the lists
             themselves tell is reported.
 
     Returns:
-        The findings as sentences.
+        The findings.
 
     Raises:
         DataError: no list found, or one that cannot be read.
@@ -107,8 +109,10 @@ def audit(
         writer = csv.DictWriter(stream, [f.name for f in fields(Row)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)
-    _draw(rows, sets, Path(out_figure))
-    return findings(rows)
+    _draw(rows, sets, [Path(path) for path in out_figures])
+    said = findings(rows)
+    write_text(out_findings, "".join(f"{sentence}\n" for sentence in said))
+    return said
 
 
 def find_lists(places: Sequence[str | Path]) -> list[Path]:
@@ -150,7 +154,9 @@ def family(path: str) -> str:
     """
     parts = [re.sub(r"^1_\d+$", "1_*", part) for part in path.split("/")]
     parts = [re.sub(r"^\d+(\.\d+)?k?$", "*", part) for part in parts]
-    parts[-1] = re.sub(r"(?<=_)1-\d+(?=\.txt$)|(?<=^n)[^_]+(?=_seed-?\d+\.csv$)", "*", parts[-1])
+    parts[-1] = re.sub(
+        r"(?<=_)1-\d+(?=\.txt$)|(?<=^n)(?:all|[\d.]+|\d+of\d+)(?=_seed-?\d+\.csv$)", "*", parts[-1]
+    )
     return "/".join(parts)
 
 
@@ -228,7 +234,7 @@ def class_distance(counts: np.ndarray, reference: np.ndarray) -> float:
     return float(np.abs(shares[0] - shares[1]).sum() / 2)
 
 
-def _draw(rows: Sequence[Row], sets: Mapping[str, set[str]], path: Path) -> None:
+def _draw(rows: Sequence[Row], sets: Mapping[str, set[str]], paths: Sequence[Path]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # a second to import
     from matplotlib.figure import Figure
 
@@ -253,8 +259,9 @@ def _draw(rows: Sequence[Row], sets: Mapping[str, set[str]], path: Path) -> None
     figure.colorbar(image, ax=axes[0], shrink=0.6)
     if judged:
         _draw_distances(axes[1], judged)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+    for path in paths:
+        with atomic(path) as temporary:
+            figure.savefig(temporary, dpi=150)
 
 
 def _draw_distances(axis, judged: Sequence[Row]) -> None:

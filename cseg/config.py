@@ -114,7 +114,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _check_counts(config: Mapping[str, Any]) -> None:
-    tokens = [count_token(n) for n in config["label_counts"]]
+    tokens = count_tokens(config)
     if len(set(tokens)) < len(tokens):
         raise ConfigError("config key label_counts names a count twice; keep each once")
     options = dict(config["dataset_options"].get(config["dataset"], {}))
@@ -123,7 +123,14 @@ def _check_counts(config: Mapping[str, Any]) -> None:
     size = dataset_module(config["dataset"]).info(options).split_sizes.get("train")
     if size and not relaxed:
         for n in config["label_counts"]:
-            resolve_count(n, size)
+            if n not in config["label_lists"]:
+                resolve_count(n, size)
+
+
+def count_tokens(config: Mapping[str, Any]) -> list[str]:
+    """What stands for each of `label_counts` in paths: its token, or the name of its list."""
+    lists = config["label_lists"]
+    return [n if n in lists else count_token(n) for n in config["label_counts"]]
 
 
 def arm_settings(config: Mapping[str, Any], arm: str, seed: int) -> dict[str, Any]:

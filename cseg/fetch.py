@@ -59,6 +59,18 @@ def fetch(
     )
 
 
+def sources(dataset: str, data_dir: str | Path, options: Mapping[str, Any]) -> list[str]:
+    """Files that a user writes and edits to say what the dataset is; only those that exist.
+
+    A dataset module that has such files offers `sources(root, options) -> list[Path]`.
+    """
+    module = dataset_module(dataset)
+    if not hasattr(module, "sources"):
+        return []
+    own = {key: value for key, value in options.items() if key != "exclude"}
+    return [str(path) for path in module.sources(Path(data_dir), own) if path.is_file()]
+
+
 def _check_ids(dataset: str, samples: list[Sample]) -> None:
     places: dict[str, list[str]] = {}
     for sample in samples:

@@ -21,7 +21,15 @@ from cseg.files import sha256_file
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.outputs import write_training
 from cseg.records import provenance
-from cseg.runs import RunSettings, labelled_pairs, read_dataset, run_key, run_settings, stream_seed
+from cseg.runs import (
+    Cache,
+    RunSettings,
+    labelled_pairs,
+    read_dataset,
+    run_key,
+    run_settings,
+    stream_seed,
+)
 from cseg.settings import from_mapping
 from cseg.training import checkpoint
 from cseg.training.device import open_device
@@ -77,6 +85,7 @@ def finetune(
     weights: Path,
     curve_csv: Path,
     cost_json: Path,
+    cache: Cache | None = None,
 ) -> None:
     """Fine-tune one arm and write its weights, curve and cost.
 
@@ -91,6 +100,7 @@ def finetune(
         weights: written; the network with its classifier, the settings and the classes.
         curve_csv: written; step, loss, lr.
         cost_json: written; seconds, images_per_second, peak_memory_mib, device.
+        cache: from `prepare`, where images are read from it.
 
     Raises:
         CsegError: see the parts; each message is one sentence.
@@ -99,7 +109,7 @@ def finetune(
     extra, loop = split_settings(settings)
     device = open_device(run.compute)
     info, _ = read_dataset(dataset_json)
-    pairs, subset = labelled_pairs(index_csv, subset_csv)
+    pairs, subset = labelled_pairs(index_csv, subset_csv, cache)
     network = start_network(run, info.num_classes, pretrained)
     network.to(device, memory_format=torch.channels_last)
 

@@ -16,7 +16,7 @@ from cseg.distortion import distort
 from cseg.losses import PixelContrastLoss
 from cseg.model.network import build_segmenter
 from cseg.outputs import write_training
-from cseg.runs import labelled_pairs, read_dataset, run_key, run_settings, stream_seed
+from cseg.runs import Cache, labelled_pairs, read_dataset, run_key, run_settings, stream_seed
 from cseg.settings import from_mapping
 from cseg.training.device import open_device
 from cseg.training.loop import LoopSettings, train
@@ -66,6 +66,7 @@ def pretrain(
     weights: Path,
     curve_csv: Path,
     cost_json: Path,
+    cache: Cache | None = None,
 ) -> None:
     """Pretrain one arm and write its weights, curve and cost.
 
@@ -79,6 +80,7 @@ def pretrain(
         weights: written; the whole network, projection head included.
         curve_csv: written; step, loss, lr.
         cost_json: written; seconds, images_per_second, peak_memory_mib, device.
+        cache: from `prepare`, where images are read from it.
 
     Raises:
         CsegError: see the parts; each message is one sentence.
@@ -87,7 +89,7 @@ def pretrain(
     contrast, loop = split_settings(settings)
     device = open_device(run.compute)
     info, _ = read_dataset(dataset_json)
-    pairs, subset = labelled_pairs(index_csv, subset_csv)
+    pairs, subset = labelled_pairs(index_csv, subset_csv, cache)
     torch.manual_seed(run.seed)
     network = build_segmenter(run.model, info.num_classes, run.init).to(
         device, memory_format=torch.channels_last

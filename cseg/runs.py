@@ -1,7 +1,7 @@
 """One run of the experiment: its settings, and the labelled images it may see."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from cseg.settings import from_mapping
 from cseg.training.device import DeviceSettings
 from cseg.training.loop import LoopSettings
 from cseg.training.sampling import Pair
+from cseg.training.stored import read_places
 from cseg.transforms import ImageSettings
 
 
@@ -38,6 +39,14 @@ class RunSettings:
     compute: DeviceSettings
 
 
+@dataclass(frozen=True)
+class Cache:
+    """The two files of the stage prepare."""
+
+    pixels: Path
+    places: Path
+
+
 def run_settings(values: Mapping[str, Any], threads: int) -> RunSettings:
     """Typed settings from an arm's resolved config (`cseg.config.arm_settings`)."""
     return RunSettings(
@@ -49,8 +58,12 @@ def run_settings(values: Mapping[str, Any], threads: int) -> RunSettings:
     )
 
 
-def labelled_pairs(index_csv: str | Path, subset_csv: str | Path) -> tuple[list[Pair], str]:
+def labelled_pairs(
+    index_csv: str | Path, subset_csv: str | Path, cache: Cache | None = None
+) -> tuple[list[Pair], str]:
     """The labelled pairs of a subset, in its order, and the subset's fingerprint.
+
+    With `cache`, the pairs are read from there.
 
     Raises:
         DataError: an empty subset, or an id that the index does not hold.
@@ -66,7 +79,13 @@ def labelled_pairs(index_csv: str | Path, subset_csv: str | Path) -> tuple[list[
             f"subset {subset_csv} names {unknown[0]}, which {index_csv} does not hold; "
             "delete the subset and run again"
         )
-    return pairs_of(rows.loc[subset["id"]].reset_index()), str(subset["fingerprint"].iloc[0])
+    pairs = pairs_of(rows.loc[subset["id"]].reset_index())
+    if cache is not None:
+        places = read_places(cache.places, cache.pixels)
+        if any(pair.id not in places for pair in pairs):
+            raise DataError(f"{cache.places} is of another index; delete it and run again")
+        pairs = [replace(pair, place=places[pair.id]) for pair in pairs]
+    return pairs, str(subset["fingerprint"].iloc[0])
 
 
 def validation_pairs(index_csv: str | Path) -> list[Pair]:

@@ -25,15 +25,20 @@ import pandas as pd
 
 from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import ConfigError, DataError
-from cseg.files import atomic, fingerprint, read_json
+from cseg.files import atomic, fingerprint, read_json, write_text
 
 Count = int | float | str
 
 
 def subset(
-    index_csv: str | Path, dataset_json: str | Path, n: Count, seed: int, out: str | Path
+    index_csv: str | Path,
+    dataset_json: str | Path,
+    n: Count,
+    seed: int,
+    out: str | Path,
+    list_path: str | Path | None = None,
 ) -> None:
-    """Write the labelled subset of `n` images for `seed`.
+    """Write the labelled subset of `n` images for `seed`, or that of a published list.
 
     Args:
         index_csv: written by the index stage.
@@ -42,11 +47,17 @@ def subset(
         seed: any integer; other seeds give other subsets.
         out: CSV with columns rank (from 0), id, fingerprint (the same on every row; of the index,
             n, seed and the ids).
+        list_path: a published list to take instead; `n` is then its name. Its lines that match no
+            training image are printed, and written to a .unmatched.txt beside `out`.
 
     Raises:
         ConfigError: `n` is malformed or larger than the training set.
         DataError: there is no training image.
     """
+    if list_path is not None:
+        lost = subset_from_list(index_csv, dataset_json, list_path, out)
+        _tell_unmatched(lost, list_path, Path(out).with_suffix(".unmatched.txt"))
+        return
     presence = read_presence(index_csv)
     order = nested_order(presence, seed)
     ids = order[: resolve_count(n, len(order))]
@@ -81,6 +92,13 @@ def subset_from_list(
     mark = fingerprint([read_json(dataset_json)["index_fingerprint"], "list", ids])
     write_subset(ids, mark, out)
     return lost
+
+
+def _tell_unmatched(lost: list[str], list_path: str | Path, out: Path) -> None:
+    out.unlink(missing_ok=True)
+    if lost:
+        print(f"{len(lost)} lines of {list_path} match no training image:", *lost, sep="\n")
+        write_text(out, "".join(f"{line}\n" for line in lost))
 
 
 def write_subset(ids: list[str], mark: str, out: str | Path) -> None:
@@ -215,5 +233,5 @@ def _parse(n: Count) -> int | Fraction | None:
         pass
     raise ConfigError(
         f"label_counts: {n!r} is no count; write a whole number from 1, a fraction such as 1/30 "
-        "or 0.05, or all"
+        "or 0.05, all, or a name that label_lists defines"
     )

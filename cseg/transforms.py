@@ -32,11 +32,21 @@ class ImageSettings:
     flip: bool
 
 
+def resized_shape(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Height and width when the shorter side becomes `short_side`; the longer one rounds down."""
+    if short_side is None:
+        return height, width
+    shorter = min(height, width)
+    return short_side * height // shorter, short_side * width // shorter
+
+
 def resize_short_side(image_3HW: Tensor, short_side: int | None) -> Tensor:
     """Resize an image, bilinear with antialiasing, so that its shorter side is `short_side`."""
-    if short_side is None or min(image_3HW.shape[-2:]) == short_side:
+    height, width = image_3HW.shape[-2:]
+    size = resized_shape(height, width, short_side)
+    if size == (height, width):
         return image_3HW
-    return F.resize(image_3HW, [short_side], InterpolationMode.BILINEAR, antialias=True)
+    return F.resize(image_3HW, list(size), InterpolationMode.BILINEAR, antialias=True)
 
 
 def resize_label(label_HW: Tensor, size: tuple[int, int]) -> Tensor:

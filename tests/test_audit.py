@@ -52,6 +52,8 @@ def test_lines_are_matched_by_id_or_by_name_and_the_others_told():
         ("subset_train/train_aug_labeled_1-4.txt", "subset_train/train_aug_labeled_*.txt"),
         ("subsets/n1of16_seed0.csv", "subsets/n*_seed0.csv"),
         ("subsets/nall_seed12.csv", "subsets/n*_seed12.csv"),
+        ("subsets/n0.05_seed1.csv", "subsets/n*_seed1.csv"),
+        ("subsets/nu2pl_92_seed1.csv", "subsets/nu2pl_92_seed1.csv"),
     ],
 )
 def test_the_count_in_a_path_is_told_from_the_rest(path, expected):
@@ -77,7 +79,10 @@ def index_csv(tmp_path):
 
 
 def run(tmp_path, places, index_csv=None):
-    said = audit(places, tmp_path / "audit.csv", tmp_path / "audit.png", index_csv)
+    figures = [tmp_path / "audit.png", tmp_path / "audit.pdf"]
+    said = audit(places, tmp_path / "audit.csv", figures, tmp_path / "audit.txt", index_csv)
+    assert (tmp_path / "audit.txt").read_text().splitlines() == said
+    assert (tmp_path / "audit.pdf").read_bytes().startswith(b"%PDF")
     with (tmp_path / "audit.csv").open(newline="", encoding="utf-8") as stream:
         rows = {row["list"]: row for row in csv.DictReader(stream)}
     assert Image.open(tmp_path / "audit.png").size[0] > 300

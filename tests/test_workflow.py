@@ -1,33 +1,14 @@
 """The workflow as its users run it: dry runs, a whole small run, and what goes wrong."""
 
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 from shared_data import shared_data
 from small_runs import ROOT, SMOKE
+from workflow_runs import overlay, snakemake
 
 CONFIGS = sorted((ROOT / "workflow" / "configs").glob("*.yaml"))
-
-
-def snakemake(folder: Path, *arguments: str, timeout: int = 300) -> subprocess.CompletedProcess:
-    """Run the checkout's Snakefile in `folder`."""
-    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory",
-               str(folder), "--cores", "2", *arguments]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=ROOT
-    )
-
-
-def overlay(folder: Path, text: str) -> str:
-    path = folder / "overlay.yaml"
-    path.write_text(text)
-    return str(path)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

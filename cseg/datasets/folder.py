@@ -1,4 +1,7 @@
-"""Your own images and label PNGs, described by a YAML file (docs/datasets.md has an example)."""
+"""Your own images and label PNGs, described in YAML (docs/datasets.md has an example).
+
+The description is a file of its own, or stands in the config itself.
+"""
 
 import hashlib
 import math
@@ -21,7 +24,8 @@ from cseg.datasets.samples import (
 from cseg.errors import ConfigError, DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-DEFAULTS = {"description": ""}
+INLINE = "dataset_options: folder: description"
+DEFAULTS: dict[str, Any] = {"description": ""}
 KEYS = {  # of the description, with their types
     "name": str, "classes": list, "ignore": (int, list), "images": str, "labels": str,
     "label_suffix": str, "train": str, "val": str, "val_share": float, "split_seed": int,
@@ -31,7 +35,7 @@ CLASS_KEYS = {"name": str, "colour": list, "values": (int, list)}
 
 
 def info(options: Mapping[str, Any]) -> DatasetInfo:
-    """Facts from the description at `description` (a path from the working directory).
+    """Facts from `description`: a path from the working directory, or the description itself.
 
     Raises:
         ConfigError: no description, or one with an unknown key, a wrong type, a value in two
@@ -74,14 +78,20 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
         DataError: names the folder that is missing.
     """
     require_folder(root)
-    _, described = _description(options)
+    place, described = _description(options)
     for key in ("images", "labels"):
         folder = root / described.get(key, key)
         if not folder.is_dir():
             raise DataError(
-                f"the folder {folder} does not exist; correct data_dir, or the key {key} in "
-                f"{options['description']}"
+                f"the folder {folder} does not exist; correct data_dir, or the key {key} in {place}"
             )
+
+
+def sources(root: Path, options: Mapping[str, Any]) -> list[Path]:
+    """List the files by which the dataset is described: the YAML file and the lists."""
+    place, described = _description(options)
+    lists = [root / described[split] for split in SPLITS if split in described]
+    return lists if place == INLINE else [Path(place), *lists]
 
 
 def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
@@ -140,24 +150,15 @@ def _listed(path: Path, known: Mapping[str, Path], images: Path) -> list[Path]:
     return [known[line] for line in lines]
 
 
-def _description(options: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
-    chosen = check_options("folder", options, DEFAULTS)
-    if not chosen["description"]:
-        raise ConfigError(
-            "dataset_options: folder: description is missing; name the YAML file that describes "
-            "your classes and lists"
-        )
-    path = Path(chosen["description"])
-    try:
-        described = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"cannot read {path} ({reason}); correct the file, or "
-            "dataset_options: folder: description"
-        ) from error
-    if not isinstance(described, dict):
-        raise ConfigError(f"{path} is no mapping of keys; see docs/datasets.md for an example")
+def _description(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Where the description stands, and its checked keys."""
+    inline = options.get("description")
+    if isinstance(inline, Mapping):
+        check_options("folder", {**options, "description": INLINE}, DEFAULTS)
+        path, described = INLINE, dict(inline)
+    else:
+        path = check_options("folder", options, DEFAULTS)["description"]
+        described = _read_description(path)
     _check_keys(path, "", described, KEYS, required=("classes",))
     if not described["classes"]:
         raise _wrong(path, "classes", "is empty")
@@ -171,7 +172,24 @@ def _description(options: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
     return path, described
 
 
-def _check_keys(path: Path, where: str, entry: dict, known: Mapping, required: tuple) -> None:
+def _read_description(path: str) -> dict[str, Any]:
+    if not path:
+        raise ConfigError(
+            f"{INLINE} is missing; name the YAML file that describes your classes and lists"
+        )
+    try:
+        described = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"cannot read {path} ({reason}); correct the file, or {INLINE}"
+        ) from error
+    if not isinstance(described, dict):
+        raise ConfigError(f"{path} is no mapping of keys; see docs/datasets.md for an example")
+    return described
+
+
+def _check_keys(path: str, where: str, entry: dict, known: Mapping, required: tuple) -> None:
     for key, value in entry.items():
         place = f"{where}.{key}" if where else str(key)
         if key not in known:
@@ -184,13 +202,13 @@ def _check_keys(path: Path, where: str, entry: dict, known: Mapping, required: t
             raise _wrong(path, f"{where}.{key}" if where else key, "is missing")
 
 
-def _label_value(path: Path, where: str, value: Any) -> int:
+def _label_value(path: str, where: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**16:
         raise _wrong(path, where, f"has the label value {value!r}; they are whole numbers from 0")
     return value
 
 
-def _colour(path: Path, where: str, value: list) -> tuple[int, int, int]:
+def _colour(path: str, where: str, value: list) -> tuple[int, int, int]:
     if len(value) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in value):
         raise _wrong(path, f"{where}.colour", "must be three whole numbers from 0 to 255")
     return tuple(value)
@@ -200,5 +218,5 @@ def _as_list(value: Any) -> list:
     return value if isinstance(value, list) else [value]
 
 
-def _wrong(path: Path, key: str, what: str) -> ConfigError:
+def _wrong(path: str, key: str, what: str) -> ConfigError:
     return ConfigError(f"{path}: {key} {what}; correct it there")

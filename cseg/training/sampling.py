@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cseg.datasets.samples import read_image, read_label
+from cseg.training.stored import Place, read_pair
 from cseg.transforms import ImageSettings, random_crop, resize_label, resize_short_side
 
 ORDER, GEOMETRY = 1, 2  # first words of the keys, one for each purpose
@@ -23,17 +24,24 @@ ORDER, GEOMETRY = 1, 2  # first words of the keys, one for each purpose
 
 @dataclass(frozen=True)
 class Pair:
-    """One labelled image: its id, its files and how raw label values map to classes."""
+    """One labelled image: its id, its files, and where it lies decoded, if it does."""
 
     id: str
     image: Path
     label: Path
+    place: Place | None = None
 
 
 def load_pair(
     pair: Pair, label_map: dict[int, int], short_side: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Read an image, uint8 (3, H, W), and its labels, uint8 (H, W), resized to `short_side`."""
+    """Read an image, uint8 (3, H, W), and its labels, uint8 (H, W), resized to `short_side`.
+
+    A pair that lies in the prepared cache is read from there: it was resized when it was written.
+    """
+    if pair.place is not None:
+        pixels, classes = read_pair(pair.place)
+        return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(classes)
     image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
     image = resize_short_side(image, short_side)
     label = torch.from_numpy(read_label(pair.label, label_map))

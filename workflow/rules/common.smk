@@ -7,7 +7,8 @@ from snakemake.exceptions import WorkflowError
 
 from cseg import config as experiment
 from cseg.errors import CsegError
-from cseg.subset import count_token, parse_token
+from cseg.fetch import sources
+from cseg.subset import parse_token
 
 # Jobs import the library of this checkout, also in conda environments (which Snakemake starts
 # without PYTHONPATH) and on a cluster.
@@ -21,25 +22,40 @@ except CsegError as error:
 
 
 DATASET = config["dataset"]
+DATASET_OPTIONS = config["dataset_options"].get(DATASET, {})
 RESULTS = f"{config['results_dir']}/{DATASET}"
 RUN = f"{RESULTS}/{{arm}}/n{{n}}/seed{{seed}}"
 RUNS = expand(
     RUN,
     arm=config["run_arms"],
-    n=[count_token(n) for n in config["label_counts"]],
+    n=experiment.count_tokens(config),
     seed=config["seeds"],
 )
 
 
 wildcard_constraints:
     arm="[a-z][a-z0-9_]*",
-    n=r"\d+|all|\d+of\d+|0?\.\d+",
+    n=r"\d+|\d+of\d+|0?\.\d+|[a-z][a-z0-9_]*",
     seed=r"\d+",
 
 
 def label_count(wildcards):
-    """The label count of a run, as the config writes it."""
-    return parse_token(wildcards.n)
+    """The label count of a run, as the config writes it: a count, or the name of a list."""
+    return (
+        wildcards.n
+        if wildcards.n in config["label_lists"]
+        else parse_token(wildcards.n)
+    )
+
+
+def label_list(wildcards):
+    """The published list of a run, where its label count is a name."""
+    return config["label_lists"].get(wildcards.n, [])
+
+
+def dataset_sources(wildcards):
+    """Files in which the user describes the dataset."""
+    return sources(DATASET, config["data_dir"], DATASET_OPTIONS)
 
 
 def arm_settings(wildcards):

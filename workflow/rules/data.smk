@@ -1,4 +1,6 @@
 rule fetch:
+    input:
+        sources=dataset_sources,
     output:
         fetched=f"{RESULTS}/fetch.json",
     log:
@@ -15,7 +17,7 @@ rule fetch:
     params:
         dataset=DATASET,
         data_dir=config["data_dir"],
-        options=config["dataset_options"].get(DATASET, {}),
+        options=DATASET_OPTIONS,
     script:
         "../scripts/fetch.py"
 
@@ -39,3 +41,31 @@ rule index:
         gpu=0,
     script:
         "../scripts/index.py"
+
+
+# Optional (prepared_cache): its size is told in the log before it is written.
+rule prepare:
+    input:
+        index=rules.index.output.index,
+        dataset=rules.index.output.dataset,
+    output:
+        pixels=f"{RESULTS}/cache/pixels.bin",
+        places=f"{RESULTS}/cache/places.csv",
+    log:
+        f"{RESULTS}/logs/prepare.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/prepare.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=0,
+    params:
+        short_side=config["image"]["short_side"],
+    script:
+        "../scripts/prepare.py"
+
+
+CACHE = rules.prepare.output if config["prepared_cache"] else []

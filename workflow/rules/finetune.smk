@@ -3,6 +3,7 @@ rule finetune:
         index=rules.index.output.index,
         dataset=rules.index.output.dataset,
         subset=rules.subset.output.subset,
+        cache=CACHE,
         pretrained=pretrained,
     output:
         weights=f"{RUN}/finetune.pt",

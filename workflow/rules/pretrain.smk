@@ -3,6 +3,7 @@ rule pretrain:
         index=rules.index.output.index,
         dataset=rules.index.output.dataset,
         subset=rules.subset.output.subset,
+        cache=CACHE,
     output:
         weights=f"{RUN}/pretrain.pt",
         curve=f"{RUN}/pretrain.csv",

@@ -1,11 +1,13 @@
 localrules:
     subset,
+    audit,
 
 
 rule subset:
     input:
         index=rules.index.output.index,
         dataset=rules.index.output.dataset,
+        published=label_list,
     output:
         subset=f"{RESULTS}/subsets/n{{n}}_seed{{seed}}.csv",
     log:
@@ -21,3 +23,41 @@ rule subset:
         n=label_count,
     script:
         "../scripts/subset.py"
+
+
+# Our subsets of every count and seed, beside the lists that the config names.
+rule audit:
+    input:
+        index=rules.index.output.index,
+        subsets=expand(
+            rules.subset.output.subset,
+            n=experiment.count_tokens(config),
+            seed=config["seeds"],
+        ),
+        lists=config["audit_lists"],
+    output:
+        table=f"{RESULTS}/audit.csv",
+        findings=report(
+            f"{RESULTS}/audit.txt",
+            caption="../report/audit.rst",
+            category="4 Label lists",
+            labels={"audit": "findings"},
+        ),
+        png=report(
+            f"{RESULTS}/figures/audit.png",
+            caption="../report/audit.rst",
+            category="4 Label lists",
+            labels={"audit": "figure"},
+        ),
+        pdf=f"{RESULTS}/figures/audit.pdf",
+    log:
+        f"{RESULTS}/logs/audit.log",
+    conda:
+        "../../envs/paper.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    script:
+        "../scripts/audit.py"

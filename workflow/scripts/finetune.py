@@ -4,6 +4,7 @@ from cseg.adapter import stage
 
 with stage(snakemake.log[0]):
     from cseg.finetune import finetune
+    from cseg.runs import Cache
 
     finetune(
         Path(snakemake.input.index),
@@ -16,4 +17,5 @@ with stage(snakemake.log[0]):
         Path(snakemake.output.weights),
         Path(snakemake.output.curve),
         Path(snakemake.output.cost),
+        Cache(*map(Path, snakemake.input.cache)) if snakemake.input.cache else None,
     )

@@ -4,6 +4,7 @@ from cseg.adapter import stage
 
 with stage(snakemake.log[0]):
     from cseg.pretrain import pretrain
+    from cseg.runs import Cache
 
     pretrain(
         Path(snakemake.input.index),
@@ -15,4 +16,5 @@ with stage(snakemake.log[0]):
         Path(snakemake.output.weights),
         Path(snakemake.output.curve),
         Path(snakemake.output.cost),
+        Cache(*map(Path, snakemake.input.cache)) if snakemake.input.cache else None,
     )

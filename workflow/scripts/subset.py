@@ -8,4 +8,5 @@ with stage(snakemake.log[0]):
         snakemake.params.n,
         int(snakemake.wildcards.seed),
         snakemake.output.subset,
+        snakemake.input.published or None,
     )

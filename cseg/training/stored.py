@@ -1,0 +1,73 @@
+"""Decoded pairs in one flat file, from which reading a pair is copying its bytes.
+
+The file holds, pair after pair, the image (uint8 H x W x 3) and its class ids (uint8 H x W); a CSV
+beside it says where each pair begins.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cseg.errors import DataError
+
+CHANNELS = 4  # bytes per pixel: red, green, blue, class
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a pair lies: its file, the first byte, and the pair's size in pixels."""
+
+    file: Path
+    offset: int
+    height: int
+    width: int
+
+    @property
+    def bytes(self) -> int:
+        """How much room the pair takes."""
+        return CHANNELS * self.height * self.width
+
+
+def read_pair(place: Place) -> tuple[np.ndarray, np.ndarray]:
+    """Read an image, uint8 HxWx3, and its class ids, uint8 HxW, 255 ignored.
+
+    Raises:
+        DataError: the file is missing or too short; names it.
+    """
+    try:
+        data = np.fromfile(place.file, np.uint8, place.bytes, offset=place.offset)
+    except OSError as error:
+        raise _damaged(place.file) from error
+    if len(data) < place.bytes:
+        raise _damaged(place.file)
+    pixels = place.height * place.width
+    image, label = data[: 3 * pixels], data[3 * pixels :]
+    return image.reshape(place.height, place.width, 3), label.reshape(place.height, place.width)
+
+
+def write_places(path: Path, ids: Sequence[str], places: Sequence[Place]) -> None:
+    """Write where each id's pair lies: id, offset, height, width."""
+    table = pd.DataFrame([asdict(place) for place in places]).drop(columns="file")
+    table.insert(0, "id", ids)
+    table.to_csv(path, index=False, lineterminator="\n")
+
+
+def read_places(places_csv: Path, pixels: Path) -> dict[str, Place]:
+    """Read where the pair of each id lies in the file `pixels`.
+
+    Raises:
+        DataError: the CSV is missing or damaged; names it.
+    """
+    try:
+        table = pd.read_csv(places_csv, dtype={"id": str}, keep_default_na=False)
+        rows = zip(table["id"], table["offset"], table["height"], table["width"], strict=True)
+        return {name: Place(pixels, int(o), int(h), int(w)) for name, o, h, w in rows}
+    except (OSError, ValueError, KeyError) as error:
+        raise _damaged(places_csv) from error
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(f"the prepared cache {path} is missing or damaged; delete it and run again")

@@ -1,0 +1,11 @@
+from cseg.adapter import stage
+from cseg.audit import audit
+
+with stage(snakemake.log[0]):
+    audit(
+        [*snakemake.input.subsets, *snakemake.input.lists],
+        snakemake.output.table,
+        [snakemake.output.png, snakemake.output.pdf],
+        snakemake.output.findings,
+        snakemake.input.index,
+    )

@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from cseg.adapter import stage
+
+with stage(snakemake.log[0]):
+    from cseg.prepare import prepare
+
+    prepare(
+        Path(snakemake.input.index),
+        Path(snakemake.input.dataset),
+        snakemake.params.short_side,
+        snakemake.threads,
+        Path(snakemake.output.pixels),
+        Path(snakemake.output.places),
+    )
