@@ -27,8 +27,6 @@ from pathlib import Path
 
 import yaml
 from packaging.requirements import Requirement
-from rattler import Channel, VirtualPackage, install, solve
-from rattler.index import index_fs
 
 SUBDIR = "linux-64"
 ACTIVATE = """\
@@ -55,6 +53,8 @@ def make_installation(folder: Path, python: str) -> Path:
 
 
 def _make_installation(folder: Path, python: str) -> None:
+    from rattler.index import index_fs  # here, since its threads disturb the end of a process
+
     home = Path(sys.executable).resolve()
     channel = folder / "conda-forge"
     interpreter = {
@@ -93,6 +93,8 @@ def _package(channel: Path, name: str, number: str, files: dict[str, bytes]) -> 
 
 async def create(environment: Path, prefix: Path, folder: Path) -> None:
     """Solve and install what an environment file asks for, then link its pip section."""
+    from rattler import Channel, VirtualPackage, install, solve
+
     wanted = yaml.safe_load(environment.read_text())
     channels = [
         Channel((folder / name).as_uri()) for name in wanted["channels"] if name != "nodefaults"

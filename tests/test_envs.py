@@ -13,6 +13,7 @@ from small_runs import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["cityscapes"]]
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
+INSTALLED = packages_distributions()  # by the name that is imported
 BROUGHT = {"triton", "appdirs", "requests"}  # by torch, and by cityscapesscripts
 
 
@@ -24,7 +25,7 @@ def plain(requirement: str) -> str:
 def distribution(module: str) -> str:
     """What to install for `import module`."""
     pinned = {plain(pin) for pin in PINS}
-    names = [plain(name) for name in packages_distributions().get(module, [module])]
+    names = [plain(name) for name in INSTALLED.get(module, [module])]
     return next((name for name in names if name in pinned), names[0])
 
 
