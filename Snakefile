@@ -15,6 +15,7 @@ include: "workflow/rules/subsets.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/features.smk"
 include: "workflow/rules/paper.smk"
 
 

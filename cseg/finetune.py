@@ -18,20 +18,18 @@ from torch.nn import functional as F
 from cseg.datasets.samples import info_to_json
 from cseg.distortion import distort
 from cseg.files import sha256_file
-from cseg.model.network import Segmenter, build_segmenter
 from cseg.outputs import write_training
 from cseg.records import provenance
 from cseg.runs import (
     Cache,
-    RunSettings,
     labelled_pairs,
     read_dataset,
     run_key,
     run_settings,
+    start_network,
     stream_seed,
 )
 from cseg.settings import from_mapping
-from cseg.training import checkpoint
 from cseg.training.device import open_device
 from cseg.training.loop import LoopSettings, train
 from cseg.training.sampling import StepBatches
@@ -142,15 +140,3 @@ def finetune(
     }
     write_training("finetune", network, curve, loop, device, weights, curve_csv, cost_json, **facts)
     state.unlink(missing_ok=True)
-
-
-def start_network(run: RunSettings, classes: int, pretrained: Path | None) -> Segmenter:
-    """The network fine-tuning starts from, without its projection head."""
-    torch.manual_seed(run.seed)
-    network = build_segmenter(run.model, classes, "random" if pretrained else run.init)
-    if pretrained:
-        state = checkpoint.load(pretrained, "pretrain")["network"]
-        fresh = {k: v for k, v in network.state_dict().items() if k.startswith("classifier.")}
-        network.load_state_dict({**state, **fresh})
-    network.projector = nn.Identity()
-    return network

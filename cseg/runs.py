@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from torch import nn
 
 from cseg.datasets.samples import DatasetInfo, load_info
 from cseg.errors import DataError
 from cseg.files import fingerprint, read_json
-from cseg.model.network import ModelSettings
+from cseg.model.network import ModelSettings, Segmenter, build_segmenter
 from cseg.records import source_fingerprint
 from cseg.settings import from_mapping
+from cseg.training import checkpoint
 from cseg.training.device import DeviceSettings
 from cseg.training.loop import LoopSettings
 from cseg.training.sampling import Pair
@@ -110,6 +113,18 @@ def pairs_of(rows: pd.DataFrame) -> list[Pair]:
 def read_dataset(dataset_json: str | Path) -> tuple[DatasetInfo, dict[str, Any]]:
     """What a dataset is, and the other facts of `dataset.json` (sizes, index fingerprint)."""
     return load_info(dataset_json), read_json(dataset_json)
+
+
+def start_network(run: RunSettings, classes: int, pretrained: Path | None) -> Segmenter:
+    """The network fine-tuning starts from, without its projection head."""
+    torch.manual_seed(run.seed)
+    network = build_segmenter(run.model, classes, "random" if pretrained else run.init)
+    if pretrained:
+        state = checkpoint.load(pretrained, "pretrain")["network"]
+        fresh = {k: v for k, v in network.state_dict().items() if k.startswith("classifier.")}
+        network.load_state_dict({**state, **fresh})
+    network.projector = nn.Identity()
+    return network
 
 
 def run_key(stage: str, run: RunSettings, loop: LoopSettings, *more: object) -> str:

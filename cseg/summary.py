@@ -19,8 +19,7 @@ KEY = ["dataset", "arm", "n", "seed"]
 STAGES = ("pretrain", "finetune", "evaluate")
 COST_COLUMNS = ["seconds", "images_per_second", "peak_memory_mib", "device"]
 PER_RUN_CSVS = ("per_class", "per_image", "confusion")
-# written by stages that only some experiments have; collected where any run has them
-OPTIONAL_CSVS = ("pseudo", "features", "separability")
+OPTIONAL_CSVS = ("pseudo",)  # of stages that only some arms have; collected where any run has them
 
 
 def summary(
@@ -36,7 +35,7 @@ def summary(
             A folder without `metrics.csv` is a run that is missing or failed: it is named in the
             log and its rows are absent.
         out_dir: receives summary.csv, per_class.csv, per_image.csv, confusion.csv, curves.csv and
-            cost.csv, and pseudo.csv, features.csv, separability.csv where a run has such a file.
+            cost.csv, and pseudo.csv where a run has such a file.
         ablations: what the ablation table compares: group -> setting -> arm, the first setting of
             a group being what the others are compared with; written to ablations.csv.
 

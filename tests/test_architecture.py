@@ -10,7 +10,7 @@ from small_runs import ROOT
 
 PACKAGE = ROOT / "cseg"
 STAGES = {"fetch", "index", "subset", "audit", "pretrain", "finetune", "evaluate", "summary",
-          "prepare", "pseudolabel", "paper"}  # fmt: skip
+          "prepare", "pseudolabel", "features", "paper"}  # fmt: skip
 FRONT = {
     "adapter",
     "cli",

@@ -90,10 +90,10 @@ def test_metrics_paths_serve_as_well_as_folders(runs, tmp_path):
 
 def test_optional_files_are_collected_where_a_run_has_them(runs, tmp_path):
     summary(runs, tmp_path / "none")
-    assert not (tmp_path / "none/separability.csv").exists()
-    (runs[3] / "separability.csv").write_text("intra_class,inter_class,ratio\n0.5,1.0,2.0\n")
+    assert not (tmp_path / "none/pseudo.csv").exists()
+    (runs[3] / "pseudo.csv").write_text("miou,pixel_accuracy,kept\n0.5,0.7,0.8\n")
     summary(runs, tmp_path / "one")
-    rows = read(tmp_path / "one/separability.csv")
+    rows = read(tmp_path / "one/pseudo.csv")
     assert len(rows) == 1
     assert list(rows.iloc[0][KEY[1:]]) == ["scratch", "64", "1"]
 

@@ -84,3 +84,34 @@ def costs(wildcards):
     """Cost files of the stages of a run."""
     stages = ["pretrain", "finetune"] if has_pretraining(wildcards) else ["finetune"]
     return [f"{RUN}/{stage}_cost.json".format(**wildcards) for stage in stages]
+
+
+def starts(wildcards):
+    """Where the fine-tuning of every run starts: arm, subset, weights, settings of the network."""
+    found = []
+    for arm in config["run_arms"]:
+        for n in experiment.count_tokens(config):
+            for seed in config["seeds"]:
+                run = {"arm": arm, "n": n, "seed": seed}
+                settings = experiment.arm_settings(config, arm, seed)
+                pretrains = settings["scope"] != "none"
+                found.append(
+                    {
+                        "arm": arm,
+                        "subset": f"{RESULTS}/subsets/n{n}_seed{seed}.csv",
+                        "pretrained": (
+                            f"{RUN}/pretrain.pt".format(**run) if pretrains else None
+                        ),
+                        "settings": {
+                            key: settings[key]
+                            for key in ("init", "seed", "image", "model", "device")
+                        },
+                    }
+                )
+    return found
+
+
+def start_files(wildcards):
+    """The subsets and weights that `starts` names."""
+    named = [(start["subset"], start["pretrained"]) for start in starts(wildcards)]
+    return sorted({path for pair in named for path in pair if path})

@@ -1,4 +1,4 @@
-TABLES = ["main", "label_saving", "per_class", "cost", "published"]
+TABLES = ["main", "label_saving", "per_class", "cost", "separability", "published"]
 FIGURES = [
     "label_efficiency",
     "qualitative",
@@ -9,6 +9,8 @@ FIGURES = [
     "training_curves",
     "largest_gain",
     "largest_loss",
+    "feature_space",
+    "separability",
 ]
 
 
@@ -45,6 +47,7 @@ rule tables:
     input:
         summary=rules.summary.output,
         dataset=rules.index.output.dataset,
+        separability=rules.features.output.separability,
         published=f"{workflow.basedir}/workflow/resources/published.csv",
     output:
         report(
@@ -70,6 +73,12 @@ rule tables:
             caption="../report/cost.rst",
             category="2 Tables",
             labels={"table": "cost"},
+        ),
+        report(
+            f"{RESULTS}/tables/separability.html",
+            caption="../report/separability.rst",
+            category="2 Tables",
+            labels={"table": "separability"},
         ),
         report(
             f"{RESULTS}/tables/published.html",
@@ -101,6 +110,7 @@ rule figures:
         summary=rules.summary.output,
         dataset=rules.index.output.dataset,
         index=rules.index.output.index,
+        features=rules.features.output,
         predictions=expand("{run}/predictions.zip", run=RUNS),
     output:
         report(
@@ -162,6 +172,18 @@ rule figures:
             caption="../report/largest_loss.rst",
             category="3 Figures",
             labels={"figure": "largest loss"},
+        ),
+        report(
+            f"{RESULTS}/figures/feature_space.png",
+            caption="../report/feature_space.rst",
+            category="3 Figures",
+            labels={"figure": "feature space"},
+        ),
+        report(
+            f"{RESULTS}/figures/separability.png",
+            caption="../report/separability.rst",
+            category="3 Figures",
+            labels={"figure": "separability"},
         ),
         expand("{results}/figures/{figure}.pdf", results=RESULTS, figure=FIGURES),
     log:

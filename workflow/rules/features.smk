@@ -1,0 +1,24 @@
+# One job for the whole experiment: a process of its own for each run would take longer to import.
+rule features:
+    input:
+        index=rules.index.output.index,
+        dataset=rules.index.output.dataset,
+        starts=start_files,
+    output:
+        features=f"{RESULTS}/features.csv",
+        separability=f"{RESULTS}/separability.csv",
+    log:
+        f"{RESULTS}/logs/features.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/features.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=0,
+    params:
+        starts=starts,
+    script:
+        "../scripts/features.py"

@@ -1,0 +1,15 @@
+from pathlib import Path
+
+from cseg.adapter import stage
+
+with stage(snakemake.log[0]):
+    from cseg.features import Start, features
+
+    features(
+        Path(snakemake.input.index),
+        Path(snakemake.input.dataset),
+        [Start(**start) for start in snakemake.params.starts],
+        snakemake.threads,
+        Path(snakemake.output.features),
+        Path(snakemake.output.separability),
+    )
