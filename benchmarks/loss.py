@@ -180,7 +180,8 @@ def report(rows: list[dict], gflops: float, pixels: int, channels: int, threads:
     full = pixels == SCALING[0]  # the size the wanted ratios are meant for
     lines = [
         f"P = {pixels}, D = {channels}, one image, forward + backward, float32, "
-        f"{threads} thread(s) of {cpu_name()}; GEMM rate {gflops:.0f} GFLOP/s.",
+        f"{threads} thread(s) of {cpu_name()}; GEMM rate {gflops:.0f} GFLOP/s; "
+        f"revision {revision()}.",
         "",
         "`cpu ms` is the processor time of all the process's threads, median: with one thread the "
         "wall time of a machine that does nothing else. Ratios below are of it.",
@@ -211,6 +212,13 @@ def report(rows: list[dict], gflops: float, pixels: int, channels: int, threads:
             f"{'>= 70 %' if full else ''} | | |"
         )
     return "\n".join(lines) + "\n"
+
+
+def revision() -> str:
+    """Name the commit that was measured."""
+    command = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
 
 
 def cpu_name() -> str:
