@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SINGLE_BOUND = 36.0  # |s| up to which float32 is precise enough, and exp(2 |s|) in range
+
 
 @dataclass(frozen=True)
 class CandidateBags:
@@ -159,3 +161,9 @@ def pixel_bags(
         flat = torch.cat([flat, other_BPD.flatten(0, 1)])
         labels = torch.cat([labels, other_labels_BP.flatten()])
     return [PixelBags(flat[None], labels[None], flat.shape[0], 1)]
+
+
+def longest(feats_GND: Tensor) -> float:
+    """Length of the longest feature vector: the Cauchy-Schwarz bound of similarities is free."""
+    dtype = torch.float64 if feats_GND.dtype == torch.float64 else torch.float32
+    return torch.linalg.vector_norm(feats_GND, dim=2, dtype=dtype).max().item()

@@ -10,18 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cseg.errors import CsegError
 from cseg.losses import bags as forms
 from cseg.losses import gather
+from cseg.losses.checks import (
+    LossInputError,
+    check_choice,
+    check_views,
+    checked_partner,
+    flatten_pixels,
+)
 
 SCOPES = ("within", "cross", "batch")
 DENOMINATORS = ("all", "negatives")
 BACKENDS = ("auto", "dense", "tiled", "triton")
 TRITON_CHANNELS = 512  # a pixel's features must fit into a block of a kernel
-
-
-class LossInputError(CsegError, ValueError):
-    """A tensor of the wrong shape or dtype, or an unknown option, given to the loss."""
 
 
 def pixel_contrast_loss(
@@ -78,8 +80,9 @@ def pixel_contrast_loss(
             derangement from `generator`.
         generator: source of the derangement; None uses torch's global one.
         backend: "dense" (all pairs in memory, plain autograd), "tiled" (PyTorch, lean), "triton"
-            (fused CUDA kernels, float32 or half types, up to 512 channels) or "auto": triton on
-            CUDA where it can, tiled elsewhere.
+            (fused CUDA kernels, float32 or half types, up to 512 channels; similarities too large
+            for float32 go to tiled, in float64) or "auto": triton on CUDA where it can, tiled
+            elsewhere.
 
     Returns:
         Scalar tensor, float64 for float64 features and float32 otherwise.
@@ -87,27 +90,27 @@ def pixel_contrast_loss(
     Raises:
         LossInputError: a wrong shape, dtype or option, by name.
     """
-    _check_choice("scope", scope, SCOPES)
-    _check_choice("denominator", denominator, DENOMINATORS)
-    _check_choice("backend", backend, BACKENDS)
+    check_choice("scope", scope, SCOPES)
+    check_choice("denominator", denominator, DENOMINATORS)
+    check_choice("backend", backend, BACKENDS)
     if not (temperature > 0 and math.isfinite(temperature)):
         raise LossInputError(f"temperature must be a positive number, not {temperature!r}")
     if other_feats is None and other_labels is not None:
         raise LossInputError("other_labels is given without other_feats; give both or neither")
     if other_labels is None:
         other_labels = labels
-    feats, labels = _flatten("feats", feats, "labels", labels)
+    feats, labels = flatten_pixels("feats", feats, "labels", labels)
     if other_feats is not None:
-        other_feats, other_labels = _flatten(
+        other_feats, other_labels = flatten_pixels(
             "other_feats", other_feats, "other_labels", other_labels
         )
-        _check_views(feats, other_feats)
+        check_views(feats, other_feats)
     if scope != "cross":
         partner = torch.arange(feats.shape[0])
     else:
-        partner = _checked_partner(partner, feats.shape[0], generator)
+        partner = checked_partner(partner, feats.shape[0], generator)
 
-    kernels = _backend(backend, feats)
+    kernels = _backend(backend, feats, other_feats, temperature)
     ranks = gather.world_size() if scope == "batch" else 1
     if ranks > 1 and not gather.shapes_agree(*(t for t in (feats, other_feats) if t is not None)):
         raise LossInputError(
@@ -163,9 +166,9 @@ class PixelContrastLoss(nn.Module):
         backend: str = "auto",
     ) -> None:
         super().__init__()
-        _check_choice("scope", scope, SCOPES)
-        _check_choice("denominator", denominator, DENOMINATORS)
-        _check_choice("backend", backend, BACKENDS)
+        check_choice("scope", scope, SCOPES)
+        check_choice("denominator", denominator, DENOMINATORS)
+        check_choice("backend", backend, BACKENDS)
         self.grid = None if grid is None else (grid[0], grid[1])
         self.normalize = normalize
         self.scope = scope
@@ -245,65 +248,9 @@ def _nearest_corners(size: int, out: int, device: torch.device) -> Tensor:
     return (2 * torch.arange(out, device=device) * (size - 1) + steps) // (2 * steps)
 
 
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise LossInputError(f"{name} must be one of {', '.join(known)}, not {value!r}")
-
-
-def _flatten(name: str, feats: Tensor, labels_name: str, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Features as (B,P,D) and labels as (B,P) int64, checked against each other."""
-    if not feats.is_floating_point():
-        raise LossInputError(f"{name} must be of a float dtype, not {feats.dtype}")
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise LossInputError(f"{labels_name} must be of an integer dtype, not {labels.dtype}")
-    if feats.dim() not in (3, 4) or 0 in feats.shape:
-        raise LossInputError(
-            f"{name} must be (B,D,H,W) or (B,P,D) and not empty, not {tuple(feats.shape)}"
-        )
-    batch, *rest = feats.shape
-    pixels = (batch, *rest[1:]) if feats.dim() == 4 else (batch, rest[0])
-    if tuple(labels.shape) != pixels:
-        raise LossInputError(
-            f"{labels_name} must be {pixels} to match {name} of {tuple(feats.shape)}, "
-            f"not {tuple(labels.shape)}"
-        )
-    if labels.device != feats.device:
-        raise LossInputError(
-            f"{labels_name} is on {labels.device} but {name} on {feats.device}; move one"
-        )
-    if feats.dim() == 4:
-        feats = feats.flatten(2).mT
-    if feats.dtype not in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
-        raise LossInputError(f"{name} must be float16, bfloat16, float32 or float64")
-    return feats, labels.flatten(1).long()
-
-
-def _check_views(feats: Tensor, other: Tensor) -> None:
-    same = feats.shape[0] == other.shape[0] and feats.shape[2] == other.shape[2]
-    if not same or feats.dtype != other.dtype or feats.device != other.device:
-        raise LossInputError(
-            "other_feats must have the batch size, channels, dtype and device of feats, "
-            f"(B,P,D) = {tuple(feats.shape)} {feats.dtype} {feats.device}, "
-            f"not {tuple(other.shape)} {other.dtype} {other.device}"
-        )
-
-
-def _checked_partner(
-    partner: Tensor | None, images: int, generator: torch.Generator | None
-) -> Tensor:
-    if partner is None:
-        return forms.random_derangement(images, generator)
-    if partner.shape != (images,) or partner.is_floating_point() or partner.dtype == torch.bool:
-        raise LossInputError(
-            f"partner must be ({images},) int64, not {tuple(partner.shape)} {partner.dtype}"
-        )
-    partner = partner.cpu().long()
-    if partner.min() < 0 or partner.max() >= images:
-        raise LossInputError(f"partner must hold image numbers 0 to {images - 1}")
-    return partner
-
-
-def _backend(name: str, feats: Tensor) -> ModuleType:
+def _backend(
+    name: str, feats: Tensor, other_feats: Tensor | None, temperature: float
+) -> ModuleType:
     """Choose the module that computes; triton is imported only where it is used."""
     channels = feats.shape[2]
     fits = feats.dtype != torch.float64 and channels <= TRITON_CHANNELS
@@ -318,4 +265,7 @@ def _backend(name: str, feats: Tensor) -> ModuleType:
         raise LossInputError(
             f"backend='triton' needs CUDA tensors, not {feats.device}; use backend='tiled'"
         )
+    if name == "triton":  # the kernels compute in float32; reading the bound waits for the device
+        longest = max(forms.longest(f) for f in (feats, other_feats) if f is not None)
+        name = "tiled" if longest**2 / temperature > forms.SINGLE_BOUND else name
     return import_module({"triton": "cseg.losses.triton_kernels"}.get(name, f"cseg.losses.{name}"))

@@ -9,12 +9,17 @@ import torch
 from torch import Tensor
 
 from cseg.losses import masked, row_blocks, triangle
-from cseg.losses.bags import CandidateBags, PixelBags, anchor_weights
+from cseg.losses.bags import (
+    SINGLE_BOUND,
+    CandidateBags,
+    PixelBags,
+    anchor_weights,
+    longest,
+)
 from cseg.losses.counts import positive_counts
 from cseg.losses.single_pass import Needs, single_pass
 
 SMALL_PAIRS = 264 * 264  # bags of fewer pairs are batched; above, tiles win (measured on a CPU)
-SINGLE_BOUND = 36.0  # |s| up to which float32 is precise enough, and exp(2 |s|) in range
 DOUBLE_BOUND = 300.0  # the same range for float64
 
 
@@ -24,7 +29,7 @@ def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -
     def compute(
         anchors_GND: Tensor, cands_GMD: Tensor, needs: Needs
     ) -> tuple[Tensor, list[Tensor | None]]:
-        bound = _longest(anchors_GND) * _longest(cands_GMD) / temperature
+        bound = longest(anchors_GND) * longest(cands_GMD) / temperature
         dtype = _working_dtype(anchors_GND.dtype, bound)
         labels, cand_labels = bags.anchor_labels_GN, bags.cand_labels_GM
         if labels.shape[1] * cand_labels.shape[1] < SMALL_PAIRS or bound > DOUBLE_BOUND:
@@ -55,7 +60,7 @@ def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor
     """Compute the released loss of `bags`, a scalar with a gradient by the features."""
 
     def compute(feats_GND: Tensor, needs: Needs) -> tuple[Tensor, list[Tensor | None]]:
-        bound = _longest(feats_GND) ** 2 / temperature
+        bound = longest(feats_GND) ** 2 / temperature
         dtype = _working_dtype(feats_GND.dtype, bound)
         labels = bags.labels_GN
         if labels.shape[1] ** 2 < SMALL_PAIRS or bound > DOUBLE_BOUND:
@@ -83,11 +88,6 @@ def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor
         return loss.to(_result_dtype(feats_GND)), [joined]
 
     return single_pass(compute, bags.feats_GND)
-
-
-def _longest(feats_GND: Tensor) -> float:
-    """Length of the longest feature vector: the Cauchy-Schwarz bound of similarities is free."""
-    return torch.linalg.vector_norm(feats_GND, dim=2, dtype=_result_dtype(feats_GND)).max().item()
 
 
 def _result_dtype(feats: Tensor) -> torch.dtype:
