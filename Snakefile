@@ -22,6 +22,7 @@ include: "workflow/rules/paper.smk"
 localrules:
     all,
     paper_tables,
+    ablations,
     smoke,
 
 
@@ -37,6 +38,12 @@ rule paper_tables:
     input:
         rules.tables.output,
         rules.figures.output,
+
+
+# Run it with --configfile workflow/configs/ablations.yaml.
+rule ablations:
+    input:
+        ablation_tables,
 
 
 # The same DAG; run it with --configfile workflow/configs/smoke.yaml.

@@ -18,7 +18,9 @@ from cseg.subset import count_token, resolve_count
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
-BLOCKS = ("pretrain", "finetune")
+SHARED = (
+    "budget", "image", "model", "evaluate", "device", "precision", "pretrain", "finetune",
+)  # fmt: skip
 
 
 def load(paths: Sequence[str | Path]) -> dict[str, Any]:
@@ -80,9 +82,15 @@ def check(config: Mapping[str, Any]) -> None:
         if config["arms"][arm]["scope"] != "none" and config["finetune"]["batch"] < 2:
             raise ConfigError("config key finetune.batch must be at least 2 for batch norm")
     for arm in config["arms"]:
-        overrides = config["arms"][arm].get("overrides", {})
-        resolved = {key: merge(config[key], overrides.get(key, {})) for key in BLOCKS}
-        _check_schema({**config, **resolved}, f"arms.{arm}.overrides: ")
+        resolved = merge(config, config["arms"][arm].get("overrides", {}))
+        _check_schema(resolved, f"arms.{arm}.overrides: ")
+    for group, settings in config["ablations"].items():
+        for setting, arm in settings.items():
+            if arm not in config["run_arms"]:
+                raise ConfigError(
+                    f"config key ablations.{group}.{setting} names {arm!r}, which run_arms lacks; "
+                    "add it there"
+                )
     _check_counts(config)
 
 
@@ -136,6 +144,8 @@ def count_tokens(config: Mapping[str, Any]) -> list[str]:
 def arm_settings(config: Mapping[str, Any], arm: str, seed: int) -> dict[str, Any]:
     """The settings of one run: the config with the arm's overrides and its share of the budget.
 
+    An arm may override keys of pretrain and finetune, the projection head (fine-tuning drops it,
+    so that the network evaluated is the same in every arm) and the budget.
     Under `budget: equal_steps` an arm without pretraining fine-tunes for the sum of both stages;
     under `budget: equal_finetune` every arm fine-tunes for `finetune.steps`.
 
@@ -144,16 +154,13 @@ def arm_settings(config: Mapping[str, Any], arm: str, seed: int) -> dict[str, An
         device, precision.
     """
     chosen = config["arms"][arm]
-    overrides = chosen.get("overrides", {})
-    blocks = {key: merge(config[key], overrides.get(key, {})) for key in BLOCKS}
-    blocks["pretrain"]["scope"] = chosen["scope"]
-    if chosen["scope"] == "none" and config["budget"] == "equal_steps":
-        blocks["finetune"]["steps"] += blocks["pretrain"]["steps"]
-    shared = ("budget", "image", "model", "evaluate", "device", "precision")
+    resolved = merge(config, chosen.get("overrides", {}))
+    resolved["pretrain"]["scope"] = chosen["scope"]
+    if chosen["scope"] == "none" and resolved["budget"] == "equal_steps":
+        resolved["finetune"]["steps"] += resolved["pretrain"]["steps"]
     return {
         "init": chosen["init"],
         "scope": chosen["scope"],
         "seed": seed,
-        **{key: copy.deepcopy(config[key]) for key in shared},
-        **blocks,
+        **{key: resolved[key] for key in SHARED},
     }

@@ -60,6 +60,12 @@ def test_overlays_replace_single_keys(tmp_path):
         ("budget", "fair", "budget is 'fair'; choose one of"),
         ("arms.cross.scope", "sideways", r"arms\.cross\.scope is 'sideways'"),
         ("arms.cross.overrides", {"pretrain": {"tau": 1}}, r"cross\.overrides.*tau is unknown"),
+        ("arms.cross.overrides", {"model": {"blocks": 4}}, r"model\.blocks is unknown"),
+        ("arms.cross.overrides", {"model": {"head": "tall"}}, "cross.*head is 'tall'; choose one"),
+        ("arms.cross.overrides", {"budget": "fair"}, "budget is 'fair'; choose one of"),
+        ("ablations", {"head": {"a": "cross", "b": "croos"}}, r"head\.b names 'croos'.*run_arms"),
+        ("ablations", {"head": {"a": "cross"}}, r"ablations\.head is wrong.*at least two"),
+        ("ablations", {"tau": {0.1: "cross", "b": "within"}}, r"ablations\.tau is wrong.*quotes"),
         ("arms.Cross", {"init": "random", "scope": "none"}, "Cross"),
         ("device", "tpu", "device is 'tpu'"),
     ],
@@ -109,6 +115,32 @@ def test_an_arms_overrides_reach_only_that_arm():
     distorted = experiment.arm_settings(WHOLE, "scratch_distorted", 0)["finetune"]
     assert plain["distortion"] == 0.0 and distorted["distortion"] > 0
     assert {**distorted, "distortion": 0.0} == plain
+
+
+def test_an_arm_may_have_its_own_head_and_budget():
+    config = changed(
+        "arms.scratch.overrides", {"model": {"head": "released"}, "budget": "equal_finetune"}
+    )
+    settings = experiment.arm_settings(config, "scratch", 0)
+    assert settings["model"] == {**WHOLE["model"], "head": "released"}
+    assert settings["budget"] == "equal_finetune"
+    assert settings["finetune"]["steps"] == WHOLE["finetune"]["steps"]
+    assert experiment.arm_settings(config, "cross", 0)["model"] == WHOLE["model"]
+
+
+def test_ablations_vary_what_their_group_says_and_nothing_else():
+    config = experiment.load([ROOT / "workflow" / "configs" / "ablations.yaml"])
+    varied = {"colour distortion": "distortion", "temperature": "temperature",
+              "grid of the loss": "grid", "pretraining steps": "steps"}  # fmt: skip
+    for group, key in varied.items():
+        arms = [arm for arm in config["ablations"][group].values() if arm.startswith("cross")]
+        blocks = [experiment.arm_settings(config, arm, 0) for arm in arms]
+        values = [str(block["pretrain"].pop(key)) for block in blocks]
+        assert len(set(values)) == len(arms) > 1
+        assert all(block == blocks[0] for block in blocks)
+    assert set(config["run_arms"]) == {
+        arm for settings in config["ablations"].values() for arm in settings.values()
+    }
 
 
 def test_schema_and_config_name_the_same_keys():

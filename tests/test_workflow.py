@@ -4,6 +4,7 @@ import shutil
 
 import pandas as pd
 import pytest
+import yaml
 from shared_data import shared_data
 from small_runs import ROOT, SMOKE
 from workflow_runs import overlay, snakemake
@@ -81,6 +82,34 @@ def test_the_report_holds_tables_and_figures(smoke):
     page = (smoke / "report.html").read_text()
     for word in ("label_efficiency.png", "main.html", "2 Tables", "3 Figures", "summary.html"):
         assert word in page, word
+
+
+def test_ablations_need_a_plan(tmp_path):
+    done = snakemake(tmp_path, "ablations", "-n", "--configfile", str(SMOKE))
+    assert done.returncode != 0 and "workflow/configs/ablations.yaml" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_ablations_become_a_table(tmp_path):
+    whole = yaml.safe_load((ROOT / "workflow" / "configs" / "ablations.yaml").read_text())
+    groups = ("projection head", "budget of no pretraining")
+    plan = {group: whole["ablations"][group] for group in groups}
+    arms = sorted({arm for settings in plan.values() for arm in settings.values()})
+    tiny = {"ablations": plan, "run_arms": arms, "arms": whole["arms"]}
+    done = snakemake(tmp_path, "ablations", "--configfile", str(SMOKE),
+                     overlay(tmp_path, yaml.safe_dump(tiny, sort_keys=False)))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results" / "smoke" / "shapes"
+    rows = pd.read_csv(results / "summary.csv").set_index("arm")
+    assert set(rows["parameters"]) == {rows["parameters"].iloc[0]}  # the head is gone by then
+    assert rows["finetune_steps"].to_dict() == {
+        "cross": 6, "cross_released": 6, "scratch": 12, "scratch_short": 6, "scratch_long": 806,
+    }  # fmt: skip
+    table = pd.read_csv(results / "tables" / "ablations.csv")
+    assert list(dict.fromkeys(table["group"])) == list(groups)
+    assert list(table["setting"]) == [setting for group in plan.values() for setting in group]
+    assert (table["runs"] == 1).all() and table["diff_first"].notna().sum() == 4
+    assert (results / "tables" / "ablations.html").stat().st_size > 0
 
 
 @pytest.mark.parametrize(

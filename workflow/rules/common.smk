@@ -86,6 +86,15 @@ def costs(wildcards):
     return [f"{RUN}/{stage}_cost.json".format(**wildcards) for stage in stages]
 
 
+def ablation_tables(wildcards):
+    """The tables, where the config plans ablations."""
+    if not config["ablations"]:
+        raise WorkflowError(
+            "the config plans no ablations; add --configfile workflow/configs/ablations.yaml"
+        )
+    return rules.tables.output
+
+
 def starts(wildcards):
     """Where the fine-tuning of every run starts: arm, subset, weights, settings of the network."""
     found = []

@@ -12,6 +12,7 @@ FIGURES = [
     "feature_space",
     "separability",
 ]
+ABLATIONS = ["ablations"] if config["ablations"] else []
 
 
 localrules:
@@ -30,6 +31,7 @@ rule summary:
         confusion=f"{RESULTS}/confusion.csv",
         curves=f"{RESULTS}/curves.csv",
         cost=f"{RESULTS}/cost.csv",
+        plan=[f"{RESULTS}/{name}.csv" for name in ABLATIONS],
     log:
         f"{RESULTS}/logs/summary.log",
     conda:
@@ -39,6 +41,8 @@ rule summary:
         mem_mb=2000,
         runtime=10,
         gpu=0,
+    params:
+        ablations=config["ablations"],
     script:
         "../scripts/summary.py"
 
@@ -81,6 +85,12 @@ rule tables:
             labels={"table": "separability"},
         ),
         report(
+            [f"{RESULTS}/tables/{name}.html" for name in ABLATIONS],
+            caption="../report/ablations.rst",
+            category="2 Tables",
+            labels={"table": "ablations"},
+        ),
+        report(
             f"{RESULTS}/tables/published.html",
             caption="../report/published.rst",
             category="2 Tables",
@@ -89,7 +99,7 @@ rule tables:
         expand(
             "{results}/tables/{table}.{kind}",
             results=RESULTS,
-            table=TABLES,
+            table=TABLES + ABLATIONS,
             kind=["csv", "md", "tex"],
         ),
     log:
