@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.pyplot import subplots
@@ -190,13 +191,16 @@ def _matrices(
                               squeeze=False, sharex=True, sharey=True)  # fmt: skip
     for axes, (title, matrix) in zip(panels.flat, found.items()):
         values = 100 * matrix
-        image = axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1])
+        numbers = np.vectorize(_whole)(values) if len(names) <= CONFUSION_NUMBERS else None
+        seaborn.heatmap(
+            values, ax=axes, cmap=colours, vmin=limits[0], vmax=limits[1], square=True, cbar=False,
+            annot=numbers, fmt="", annot_kws={"fontsize": 7 if len(names) <= 7 else 5},
+            xticklabels=names, yticklabels=names,
+        )  # fmt: skip
         axes.set_title(title)
-        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
-        axes.set_yticks(range(len(names)), names, fontsize=size)
+        axes.tick_params(axis="x", labelrotation=90, labelsize=size)
+        axes.tick_params(axis="y", labelrotation=0, labelsize=size)
         axes.grid(visible=False)
-        if len(names) <= CONFUSION_NUMBERS:
-            _numbers(axes, values, max(map(abs, limits)), 7 if len(names) <= 7 else 5)
     for axes in panels.flat[len(found) :]:
         axes.set_visible(False)
     for axes in panels[:, 0]:
@@ -204,14 +208,13 @@ def _matrices(
     for axes in panels.flat[: len(found)][-columns:]:
         axes.tick_params(labelbottom=True)  # also above a panel that is left empty
         axes.set_xlabel("predicted")
-    figure.colorbar(image, ax=panels, shrink=0.6, label=unit)
+    figure.colorbar(panels.flat[0].collections[0], ax=panels, shrink=0.6, label=unit)
     return figure
 
 
-def _numbers(axes: Axes, values: np.ndarray, most: float, size: float) -> None:
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            ink = "white" if abs(value) > 0.6 * most else "black"
-            text = f"{value:.0f}".replace("-", "−")
-            axes.text(column, row, "0" if text == "−0" else text, ha="center", va="center",
-                      color=ink, fontsize=size)  # fmt: skip
+def _whole(value: float) -> str:
+    """A value of a cell without decimals; nothing for an absent class."""
+    if not np.isfinite(value):
+        return ""
+    text = f"{value:.0f}".replace("-", "−")
+    return "0" if text == "−0" else text

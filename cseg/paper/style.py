@@ -16,6 +16,7 @@ import matplotlib as mpl
 mpl.use("Agg")  # figures go to files; no display is needed
 
 import matplotlib.pyplot as plt
+import seaborn
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.container import Container
@@ -24,10 +25,9 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from cseg.files import atomic
 
-BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = (
-    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc",
-    "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
-)  # fmt: skip
+BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = seaborn.color_palette(
+    "colorblind", 10
+).as_hex()
 ARM_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BROWN, YELLOW, PINK)
 MARKERS = "osD^vP*Xph"
 REFERENCES = {"scratch": "#333333", "imagenet": GREY}  # what is compared with stays neutral
