@@ -98,7 +98,8 @@ def _check_keys(rows: pd.DataFrame, folders: list[Path]) -> None:
     if repeated.any():
         folder = folders[int(repeated.to_numpy().nonzero()[0][0])]
         raise DataError(
-            f"{folder} repeats the arm, n and seed of another run; give each run one folder"
+            f"{folder} repeats the arm, n and seed of another run; take one of two label_counts "
+            "that give as many images, or run it with another results_dir"
         )
 
 

@@ -1,4 +1,5 @@
 import csv
+import re
 
 import numpy as np
 import pandas as pd
@@ -6,6 +7,7 @@ import pytest
 from made_trees import write_list
 from PIL import Image
 from shared_data import shared_data
+from small_runs import ROOT
 
 from cseg.audit import audit, class_distance, family, find_lists
 from cseg.datasets.published_splits import match_ids, read_published
@@ -115,6 +117,15 @@ def test_what_is_wrong_with_made_lists_is_found(tmp_path, index_csv):
     ):
         assert sentence in text
     assert "9/labeled.txt" not in "".join(s for s in said if s.startswith(str(lists / "9")))
+
+
+def test_every_column_is_documented(tmp_path, index_csv):
+    write_list(tmp_path / "labeled.txt", ["t0"])
+    rows, _ = run(tmp_path, [tmp_path / "labeled.txt"], index_csv)
+    readme = (ROOT / "results" / "README.md").read_text()
+    part = readme.split("### `audit.csv`\n")[1].split("\n#")[0]
+    documented = re.findall(r"^\| `([^`]+)` \|", part, flags=re.MULTILINE)
+    assert documented == list(next(iter(rows.values())))
 
 
 def test_our_own_subsets_are_found_to_be_sound(tmp_path, index_csv):

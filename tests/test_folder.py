@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from made_trees import paint_image, paint_label, write_list
 
 from cseg.datasets import folder
 from cseg.errors import ConfigError, CsegError, DataError
-from cseg.fetch import fetch
+from cseg.fetch import fetch, sources
 from cseg.index import index
 
 LISTS = """
@@ -49,6 +50,17 @@ def test_lists_name_images_with_or_without_suffix(root):
         ("north field/ü", "val"), ("d.e", "val"),
     ]  # fmt: skip
     assert all(s.image.is_file() and s.label.is_file() for s in found)
+
+
+def test_a_description_may_stand_in_the_config(root):
+    described = yaml.safe_load(LISTS)
+    written, inline = options(root, LISTS), {"description": described}
+    assert folder.info(inline) == folder.info(written)
+    assert folder.samples(root, root, inline) == folder.samples(root, root, written)
+    assert sources("folder", root, inline) == [str(root / "train.txt"), str(root / "val.txt")]
+    assert sources("folder", root, written)[0] == written["description"]
+    with pytest.raises(ConfigError, match=r"folder: description: colour is unknown"):
+        folder.info({"description": {**described, "colour": 1}})
 
 
 def test_classes_colours_and_values(root):
