@@ -12,6 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 IGNORE = 255
+GREY = 128  # around an image smaller than its crop
 
 
 @dataclass(frozen=True)
@@ -62,35 +63,52 @@ def random_crop(
     """Scale, crop and flip an image and its labels with numbers drawn from `rng`.
 
     A scale factor s cuts a box of crop/s pixels at a random place and resizes it to the crop,
-    which costs less than scaling the whole image. A box larger than the image is padded: grey in
-    the image, ignore in the label.
+    which costs less than scaling the whole image. Where the box is larger than the image, the
+    image is resized alone and put into the middle: grey around it, ignore in the label.
 
     Returns:
         The crop, uint8 (3, h, w), and its labels, uint8 (h, w), with h, w = settings.crop.
     """
     factor = np.exp(rng.uniform(np.log(settings.scale[0]), np.log(settings.scale[1])))
-    height, width = (max(1, round(side / factor)) for side in settings.crop)
-    image_3HW, label_HW = _pad_to(image_3HW, label_HW, height, width)
-    top = int(rng.integers(0, image_3HW.shape[-2] - height + 1))
-    left = int(rng.integers(0, image_3HW.shape[-1] - width + 1))
+    spans = [
+        _span(length, side, factor, rng)
+        for length, side in zip(label_HW.shape, settings.crop, strict=True)
+    ]
     mirrored = settings.flip and rng.random() < 0.5
-    image = image_3HW[:, top : top + height, left : left + width]
-    label = label_HW[top : top + height, left : left + width]
-    if (height, width) != tuple(settings.crop):
-        image = F.resize(image, list(settings.crop), InterpolationMode.BILINEAR, antialias=True)
-    label = resize_label(label, settings.crop)
+    source, target = (tuple(slice(*ends) for ends in span) for span in zip(*spans, strict=True))
+    image, label = image_3HW[:, *source], label_HW[source]
+    size = tuple(part.stop - part.start for part in target)
+    if tuple(label.shape) != size:
+        image = F.resize(image, list(size), InterpolationMode.BILINEAR, antialias=True)
+        label = resize_label(label, size)
+    if size != tuple(settings.crop):
+        image, label = (
+            _put(image, settings.crop, target, GREY),
+            _put(label, settings.crop, target, IGNORE),
+        )
     if mirrored:
         image, label = image.flip(-1), label.flip(-1)
     return image.contiguous(), label.contiguous()
 
 
-def _pad_to(image: Tensor, label: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    down, right = max(0, height - image.shape[-2]), max(0, width - image.shape[-1])
-    if down == 0 and right == 0:
-        return image, label
-    box = [right // 2, down // 2, right - right // 2, down - down // 2]
-    padded_label = F.pad(label[None], box, fill=IGNORE)[0]
-    return F.pad(image, box, fill=128), padded_label
+def _span(
+    length: int, side: int, factor: float, rng: np.random.Generator
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where a crop of `side` pixels begins and ends in the image, and its content in the crop."""
+    box = max(1, round(side / factor))
+    if box <= length:
+        start = int(rng.integers(0, length - box + 1))
+        return (start, start + box), (0, side)
+    content = max(1, round(length * side / box))
+    start = (side - content) // 2
+    return (0, length), (start, start + content)
+
+
+def _put(part: Tensor, crop: tuple[int, int], target: tuple[slice, ...], fill: int) -> Tensor:
+    """A crop of `fill` with `part` (..., h, w) at `target`."""
+    whole = part.new_full((*part.shape[:-2], *crop), fill)
+    whole[..., *target] = part
+    return whole
 
 
 def to_unit(images: Tensor) -> Tensor:

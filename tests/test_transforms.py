@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms.v2 import functional as F
 
 from cseg.transforms import IGNORE, ImageSettings, random_crop, resize_label, resize_short_side
 
@@ -44,6 +45,15 @@ def test_scaled_crops_have_the_right_size_and_only_known_labels(low, high, seed)
     out, cut = random_crop(image, label, chosen((16, 12), (low, high)), np.random.default_rng(seed))
     assert tuple(out.shape) == (3, 16, 12) and out.dtype == torch.uint8
     assert set(cut.unique().tolist()) <= {*label.unique().tolist(), IGNORE}
+
+
+def test_an_image_smaller_than_its_box_is_scaled_alone_and_put_into_the_middle():
+    image, label = pair(20, 30)
+    out, cut = random_crop(image, label, chosen((24, 18), (0.5, 0.5)), np.random.default_rng(0))
+    assert torch.equal(out[:, 7:17, 1:16], F.resize(image, [10, 15], antialias=True))
+    inside = torch.zeros(24, 18, dtype=torch.bool)
+    inside[7:17, 1:16] = True
+    assert (out[:, ~inside] == 128).all() and ((cut != IGNORE) == inside).all()
 
 
 def test_same_generator_same_crop():
