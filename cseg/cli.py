@@ -32,6 +32,9 @@ def _parser() -> argparse.ArgumentParser:
 
     paper = commands.add_parser("paper", help="render tables and figures again from CSVs")
     paper.add_argument("results", type=Path, help="results folder, or one dataset's folder in it")
+    paper.add_argument(
+        "--collect", action="store_true", help="gather the runs that have finished first"
+    )
     paper.set_defaults(run=_paper)
 
     info = commands.add_parser("info", help="say what a checkpoint is")
@@ -55,7 +58,7 @@ def _paper(chosen: argparse.Namespace) -> int:
     from cseg.paper.render import paper
 
     published = PUBLISHED if PUBLISHED.exists() else None
-    for path in paper(chosen.results, published=published):
+    for path in paper(chosen.results, published=published, collect_runs=chosen.collect):
         print(path)
     return 0
 

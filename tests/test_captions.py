@@ -1,11 +1,10 @@
 """Captions, wording, findings and the summary page say what the data say."""
 
 import re
-import shutil
-import subprocess
 
 import pandas as pd
 import pytest
+from browser import BROWSER, NO_BROWSER, open_page
 from fake_results import paint_results
 from golden import golden_results
 
@@ -135,7 +134,6 @@ def test_the_page_stands_alone_and_holds_headline_verdicts_and_provenance(tmp_pa
     assert "CC0 &amp; more_than 100%" in text
 
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 PROBE = """<script>addEventListener("load", () => {
   const shown = [...document.images].map(i => `${i.naturalWidth > 0 && i.width > 100}`);
   const rows = [...document.querySelectorAll("table")].map(t => t.offsetHeight > 40);
@@ -143,16 +141,14 @@ PROBE = """<script>addEventListener("load", () => {
 })</script>"""
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
 def test_a_browser_shows_the_curve_and_the_tables(tmp_path):
     folder = tmp_path / "fake"
     summary(paint_results(tmp_path, ("scratch", "cross"), (4, 16), (0, 1), images=2), folder)
     figures(folder, tmp_path, only=("label_efficiency",))
     page = summary_page(folder, tmp_path / "page.html", curve_png=tmp_path / "label_efficiency.png")
     page.write_text(page.read_text().replace("</head>", PROBE + "</head>"))
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
-               f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]  # fmt: skip
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    shown = open_page(page, tmp_path / "profile", "--dump-dom")
     assert "images true tables true,true,true" in shown
 
 
@@ -176,6 +172,21 @@ def test_every_dataset_below_a_folder_is_rendered(tmp_path):
     assert "<img" in (folder / "summary.html").read_text()
 
 
+def test_runs_that_finished_are_gathered_and_the_others_are_gaps(tmp_path, caplog):
+    runs = paint_results(tmp_path, ("cross", "scratch"), (4, 16), (0, 1), images=3)
+    folder = tmp_path / "fake"
+    for run in runs[:2]:  # both seeds of cross at n = 4
+        (run / "metrics.csv").unlink()
+    paper(tmp_path, collect_runs=True)
+    rows = pd.read_csv(folder / "summary.csv")
+    assert list(rows["arm"]) == ["scratch"] * 4 + ["cross"] * 2
+    assert str(runs[0]) in caplog.text and str(runs[1]) in caplog.text
+    text = (folder / "tables/main.md").read_text()
+    assert re.search(r"\| cross \| – \| [*\d]", text)
+    assert "6 of 8 combinations" in text and "6 of 8" in (folder / "summary.html").read_text()
+    assert (folder / "figures/label_efficiency.pdf").is_file()
+
+
 def test_nothing_to_render_is_one_sentence(tmp_path):
-    with pytest.raises(DataError, match=r"no summary\.csv in .* run the workflow first"):
+    with pytest.raises(DataError, match=r"no summary\.csv in .* run the workflow first.*--collect"):
         paper(tmp_path)

@@ -6,9 +6,12 @@ from cseg.errors import DataError
 from cseg.paper.figures import figures
 from cseg.paper.page import summary_page
 from cseg.paper.tables import tables
+from cseg.summary import summary
 
 
-def paper(results_root: Path, *, published: Path | None = None) -> list[Path]:
+def paper(
+    results_root: Path, *, published: Path | None = None, collect_runs: bool = False
+) -> list[Path]:
     """Write tables, figures and the summary page of every dataset below `results_root`.
 
     Needs no torch. Pictures of predictions need the run folders and the images too; where those
@@ -17,6 +20,8 @@ def paper(results_root: Path, *, published: Path | None = None) -> list[Path]:
     Args:
         results_root: every folder in it that holds a `summary.csv` is rendered, itself included.
         published: `published.csv`; None compares with nothing.
+        collect_runs: first write `summary.csv` and its companions from the run folders, as far as
+            runs have finished; for experiments of which a run failed.
 
     Returns:
         The files written.
@@ -25,11 +30,15 @@ def paper(results_root: Path, *, published: Path | None = None) -> list[Path]:
         DataError: there is no `summary.csv` in the folder or below it.
     """
     root = Path(results_root)
+    if collect_runs:
+        for dataset in sorted(root.rglob("dataset.json")):
+            collect(dataset.parent)
     folders = sorted(path.parent for path in root.rglob("summary.csv"))
     if not folders:
         raise DataError(
             f"no summary.csv in {root} or below it; "
-            "give the results folder, or run the workflow first"
+            "give the results folder, or run the workflow first; if a run of it failed, "
+            "gather the others with --collect"
         )
     written = []
     for folder in folders:
@@ -38,3 +47,14 @@ def paper(results_root: Path, *, published: Path | None = None) -> list[Path]:
         curve = folder / "figures" / "label_efficiency.png"
         written.append(summary_page(folder, folder / "summary.html", curve_png=curve))
     return written
+
+
+def collect(folder: Path) -> None:
+    """Write the collected CSVs of one dataset's folder from the runs in it that have finished.
+
+    Folders of runs that have not are named in the log. Nothing is written where there is no run.
+    """
+    runs = [path for path in folder.glob("*/n*/seed*") if path.is_dir()]
+    if any((run / "metrics.csv").is_file() for run in runs):
+        runs.sort(key=lambda run: (run.parts[-3] != "scratch", run.parts[-3:]))
+        summary(runs, folder)
