@@ -1,4 +1,4 @@
-"""The command line: render tables from CSVs, say what a checkpoint is, predict masks."""
+"""The command line: tables from CSVs, what a checkpoint is, masks, a network as ONNX."""
 
 import argparse
 import sys
@@ -51,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
         "--window", type=int, nargs=2, metavar=("H", "W"), help="sliding window, for large images"
     )
     predict.set_defaults(run=_predict)
+
+    export = commands.add_parser("export", help="a network as ONNX (needs the extra onnx)")
+    export.add_argument("checkpoint", type=Path, help="finetune.pt of a run")
+    export.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
+    export.set_defaults(run=_export)
     return parser
 
 
@@ -79,3 +84,11 @@ def _predict(chosen: argparse.Namespace) -> int:
     window = tuple(chosen.window) if chosen.window else None
     skipped = write_masks(chosen.checkpoint, chosen.images, chosen.out, compute, window)
     return 1 if skipped else 0
+
+
+def _export(chosen: argparse.Namespace) -> int:
+    from cseg.export import export
+
+    export(chosen.checkpoint, chosen.out)
+    print(chosen.out)
+    return 0
