@@ -56,7 +56,8 @@ def test_the_file_says_what_it_is(session, checkpoint):
 
 def test_without_the_extra_it_is_one_sentence(checkpoint, tmp_path):
     block = "import sys; sys.modules['onnxscript'] = sys.modules['onnx'] = None; "
-    call = f"from cseg.cli import main; sys.exit(main({['export', str(checkpoint), '--out', str(tmp_path / 'm')]}))"
+    arguments = ["export", str(checkpoint), "--out", str(tmp_path / "m")]
+    call = f"from cseg.cli import main; sys.exit(main({arguments}))"
     done = subprocess.run([sys.executable, "-c", block + call], cwd=ROOT, capture_output=True,
                           text=True)  # fmt: skip
     assert done.returncode == 1 and done.stderr.strip().endswith("`pip install 'cseg[onnx]'`")
