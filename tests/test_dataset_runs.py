@@ -116,12 +116,16 @@ def test_a_published_list_is_a_subset_and_is_audited_beside_ours(tmp_path, liste
 
 @pytest.mark.slow
 def test_runs_on_a_list_and_from_the_cache_agree_with_plain_ones(tmp_path, listed):
-    config = listed | {"run_arms": ["cross"], "image": {"short_side": 24, "crop": [16, 16]}}
-    results = run(tmp_path, config)
+    config = listed | {
+        "label_counts": ["published"],
+        "run_arms": ["cross"],
+        "image": {"short_side": 24, "crop": [16, 16]},
+    }
+    results = run(tmp_path, config, "summary")
     plain = pd.read_csv(results / "summary.csv")
-    assert list(plain["n"]) == [4, 5, 6]
-    cached = run(tmp_path, config | {"prepared_cache": True, "results_dir": "cached"})
-    cached = tmp_path / "cached" / cached.name
+    assert list(plain["n"]) == [5]
+    run(tmp_path, config | {"prepared_cache": True, "results_dir": "cached"}, "summary")
+    cached = tmp_path / "cached" / "shapes"
     columns = ["n", "seed", "miou", "pixel_accuracy", "train_miou", "subset_fingerprint"]
     again = pd.read_csv(cached / "summary.csv")
     assert plain[columns].equals(again[columns])

@@ -1,0 +1,264 @@
+"""How many training images a second are loaded, against torchvision's plain pipeline.
+
+Both read the same pairs of VOC size (500x375 JPEG, palette PNG), scale them by a factor of 0.5 to
+2, cut 513x513 and mirror half of them, and end in normalised float batches; for cseg, which
+hands uint8 to the device and normalises there, the uint8 batches are timed too.
+
+    python benchmarks/loader.py --out benchmarks/results/loader.csv
+"""
+
+import argparse
+import csv
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.datasets import VOCSegmentation
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
+
+from cseg.datasets import voc2012
+from cseg.datasets.samples import default_colours, write_label
+from cseg.files import atomic, write_text
+from cseg.training.sampling import Pair, StepBatches, iterate, load_pair
+from cseg.training.stored import Place
+from cseg.transforms import ImageSettings, random_crop, to_unit
+
+CROP, SCALE, BATCH = 513, (0.5, 2.0), 16
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+REASON = """\
+Both decode with libjpeg-turbo and pay the same for it. cseg resizes only the part of the image that
+becomes the crop, once, where torchvision scales the whole image and cuts most of it away again; it
+stays in uint8 until the batch, and pads nothing that is then resized. The speed of one core
+is in the rows without workers, by processor seconds; with workers, cseg's float conversion runs in
+the main process, beside them, where a GPU would do it. Each figure is the fastest of the repeats,
+which take turns."""
+ANIMALS = Path(__file__).parents[2] / "shared" / "data" / "voc2012_animals"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument("--batches", type=int, default=12, help="timed batches of 16 images")
+    parser.add_argument("--repeats", type=int, default=3, help="the fastest of them counts")
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--voc", type=Path, default=ANIMALS, help="pairs to resize, if present")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/loader.csv"))
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        names = make_voc(root, chosen.voc, chosen.pairs)
+        rows = compare(root, names, chosen.batches, chosen.repeats, chosen.workers)
+        costs = profile(root, names, chosen.repeats)
+    source = "voc2012_animals, resized" if chosen.voc.is_dir() else "generated"
+    facts = {"pairs": len(names), "source": source, "crop": CROP, "batch": BATCH,
+             "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__,
+             "machine": platform.machine()}  # fmt: skip
+    with atomic(chosen.out) as temporary, temporary.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [*rows[0], *facts], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row | facts for row in rows)
+    write_text(chosen.out.with_suffix(".md"), report(rows, costs, facts))
+
+
+def compare(
+    root: Path, names: list[str], batches: int, repeats: int, workers: list[int]
+) -> list[dict[str, object]]:
+    """Images a second of every pipeline by worker count; the rounds of all take turns.
+
+    Without workers the seconds are the processor's, which other work on the machine does not
+    lengthen: the speed of one core. With workers they are the wall clock's.
+    """
+    files = [Pair(name, *paths(root, name)) for name in names]
+    stored = store(files, root / "pixels.bin")
+    images = batches * BATCH
+    pipelines: dict[str, Callable[[int], Iterable]] = {
+        "torchvision, PIL": lambda w: reference(root, tensors=False, count=images, workers=w),
+        "torchvision, tensors": lambda w: reference(root, tensors=True, count=images, workers=w),
+        "cseg": lambda w: map(normalise, ours(files, batches, w)),
+        "cseg, uint8 for the device": lambda w: ours(files, batches, w),
+        "cseg, prepared cache": lambda w: map(normalise, ours(stored, batches, w)),
+    }
+    fastest = {(name, w): 0.0 for w in workers for name in pipelines}
+    for _ in range(repeats):
+        for name, count in fastest:
+            clock = time.perf_counter if count else time.process_time
+            speed = rate(pipelines[name](count), clock)
+            fastest[name, count] = max(fastest[name, count], speed)
+    rows = []
+    for (name, count), speed in fastest.items():
+        rival = max(fastest[rival, count] for rival in pipelines if "torchvision" in rival)
+        rows.append({"pipeline": name, "workers": count, "clock": "wall" if count else "processor",
+                     "images_per_second": round(speed, 1),
+                     "times_the_faster_torchvision": round(speed / rival, 2)})  # fmt: skip
+        print(f"{name:28}{count} workers {speed:8.1f} images/s {speed / rival:6.2f}x", flush=True)
+    return rows
+
+
+def profile(root: Path, names: list[str], repeats: int) -> dict[str, float]:
+    """Milliseconds per image of the steps of a core's work, the fastest of `repeats` passes."""
+    files = [Pair(name, *paths(root, name)) for name in names]
+    label_map = dict(voc2012.info({}).label_map)
+    image = ImageSettings(short_side=None, crop=(CROP, CROP), scale=SCALE, flip=True)
+    pairs = [load_pair(pair, label_map, None) for pair in files]
+    rng = np.random.default_rng(0)
+    crops = [random_crop(*pair, image, rng) for pair in pairs[:BATCH]]
+    batch = torch.stack([crop[0] for crop in crops]), torch.stack([crop[1] for crop in crops])
+    plain = VOCSegmentation(str(root), "2012", "train")
+    steps: dict[str, Callable[[int], object]] = {
+        "torchvision, decode": lambda i: [part.load() for part in plain[i]],
+        "torchvision, decode and all transforms": reference_dataset(root, False).__getitem__,
+        "cseg, decode and check labels": lambda i: load_pair(files[i], label_map, None),
+        "cseg, crop, scale, mirror": lambda i: random_crop(*pairs[i], image, rng),
+        "cseg, float and normalise, by batch": lambda i: None if i % BATCH else normalise(batch),
+    }
+    costs = {}
+    for name, step in steps.items():
+        passes = []
+        for _ in range(repeats):
+            start = time.process_time()
+            for i in range(len(names)):
+                step(i)
+            passes.append((time.process_time() - start) / len(names) * 1000)
+        costs[name] = round(min(passes), 2)
+    return costs
+
+
+def report(rows: list[dict[str, object]], costs: dict[str, float], facts: dict[str, object]) -> str:
+    """The measurements as Markdown, with the reason for the difference."""
+    lines = ["# Loading against torchvision", "", ", ".join(f"{k} {v}" for k, v in facts.items())]
+    lines += ["", "| pipeline | workers | clock | images/s | times the faster torchvision |",
+              "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    lines += ["| {} | {} | {} | {} | {} |".format(*row.values()) for row in rows]
+    lines += ["", REASON, "", "| step, one core | ms per image |", "| --- | --- |"]
+    lines += [f"| {name} | {cost} |" for name, cost in costs.items()]
+    return "\n".join(lines) + "\n"
+
+
+def rate(batches: Iterable[tuple[Tensor, Tensor]], clock: Callable[[], float]) -> float:
+    """Images per second after the first batch, which waits for workers and cold files."""
+    count, start = 0, 0.0
+    for images, _ in batches:
+        if start:
+            count += len(images)
+        start = start or clock()
+    return count / (clock() - start)
+
+
+def ours(pairs: list[Pair], batches: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of the training loop, none of them kept in memory."""
+    label_map = dict(voc2012.info({}).label_map)
+    image = ImageSettings(short_side=None, crop=(CROP, CROP), scale=SCALE, flip=True)
+    return iterate(StepBatches(pairs, label_map, image, BATCH, 0, 0, batches, 0), workers, False)
+
+
+def normalise(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """What training does on the device, and the network first."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return to_unit(batch[0]).sub_(mean).div_(std), batch[1].long()
+
+
+def reference(
+    root: Path, tensors: bool, count: int, workers: int
+) -> Iterable[tuple[Tensor, Tensor]]:
+    """Plain VOCSegmentation with the steps of torchvision's reference training."""
+    dataset = reference_dataset(root, tensors)
+    order = torch.utils.data.RandomSampler(dataset, num_samples=count)
+    return DataLoader(dataset, BATCH, sampler=order, num_workers=workers)
+
+
+def reference_dataset(root: Path, tensors: bool) -> VOCSegmentation:
+    return VOCSegmentation(str(root), "2012", "train", transforms=Reference(tensors))
+
+
+class Reference:
+    """Scale, mirror, pad and crop, to float, normalise; on PIL images or on tensors."""
+
+    def __init__(self, tensors: bool) -> None:
+        self.tensors, self.rng = tensors, np.random.default_rng(0)
+
+    def __call__(self, image: Image.Image, label: Image.Image) -> tuple[Tensor, Tensor]:
+        """The image, float (3, h, w), and its labels, int64 (h, w)."""
+        if self.tensors:
+            image, label = F.pil_to_tensor(image), F.pil_to_tensor(label)
+        height, width = image.shape[-2:] if self.tensors else image.size[::-1]
+        side = int(min(height, width) * self.rng.uniform(*SCALE))
+        image = F.resize(image, [side], antialias=True)
+        label = F.resize(label, [side], interpolation=InterpolationMode.NEAREST)
+        if self.rng.random() < 0.5:
+            image, label = F.hflip(image), F.hflip(label)
+        height, width = image.shape[-2:] if self.tensors else image.size[::-1]
+        right, down = max(0, CROP - width), max(0, CROP - height)
+        if right or down:
+            image = F.pad(image, [0, 0, right, down], fill=0)
+            label = F.pad(label, [0, 0, right, down], fill=255)
+        top = self.rng.integers(0, max(height, CROP) - CROP + 1)
+        left = self.rng.integers(0, max(width, CROP) - CROP + 1)
+        image = F.crop(image, top, left, CROP, CROP)
+        label = F.crop(label, top, left, CROP, CROP)
+        if not self.tensors:
+            image, label = F.pil_to_tensor(image), F.pil_to_tensor(label)
+        return F.normalize(F.convert_image_dtype(image), MEAN, STD), label[0].long()
+
+
+def paths(root: Path, name: str) -> tuple[Path, Path]:
+    home = root / "VOCdevkit" / "VOC2012"
+    return home / "JPEGImages" / f"{name}.jpg", home / "SegmentationClass" / f"{name}.png"
+
+
+def make_voc(root: Path, source: Path, count: int) -> list[str]:
+    """Write `count` pairs of 500x375 (or 375x500) in VOC's layout; returns their names."""
+    home = source / "VOCdevkit" / "VOC2012"
+    if source.is_dir():
+        names = (home / "ImageSets" / "Segmentation" / "train.txt").read_text().split()[:count]
+    else:
+        names = [f"2007_{i:06d}" for i in range(count)]
+    for i, name in enumerate(names):
+        pair = [Image.open(path) for path in paths(source, name)] if source.is_dir() else paint(i)
+        size = (500, 375) if pair[0].width >= pair[0].height else (375, 500)
+        image, label = paths(root, name)
+        image.parent.mkdir(parents=True, exist_ok=True)
+        pair[0].resize(size, Image.Resampling.BICUBIC).save(image, quality=92)
+        classes = np.array(pair[1].resize(size, Image.Resampling.NEAREST))
+        write_label(label, classes, default_colours(21))
+    lists = root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("\n".join(names) + "\n")
+    return names
+
+
+def paint(seed: int) -> tuple[Image.Image, Image.Image]:
+    """Clouds with noise, and a label of smooth outlines."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    clouds = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC), dtype=np.float32)
+    noisy = clouds + rng.normal(0, 12, clouds.shape)
+    height = np.asarray(coarse.convert("L").resize((500, 375), Image.Resampling.BICUBIC))
+    label = (height // 32 * (height > 128)).astype(np.uint8)
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8)), Image.fromarray(label)
+
+
+def store(pairs: list[Pair], file: Path) -> list[Pair]:
+    """The pairs as the stage prepare stores them."""
+    label_map, stored, offset = dict(voc2012.info({}).label_map), [], 0
+    with file.open("wb") as stream:
+        for pair in pairs:
+            image, label = load_pair(pair, label_map, None)
+            place = Place(file, offset, *label.shape)
+            stream.write(image.permute(1, 2, 0).numpy().tobytes() + label.numpy().tobytes())
+            stored.append(Pair(pair.id, pair.image, pair.label, place))
+            offset += place.bytes
+    return stored
+
+
+if __name__ == "__main__":
+    main()
