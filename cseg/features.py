@@ -160,8 +160,8 @@ def draw_pixels(
     ]
     images = torch.stack([image for image, _ in crops])
     with torch.no_grad():
-        grid = network.eval().features(to_unit(images[:1].to(device))).shape[-2:]
-    labels_BHW = torch.stack([resize_label(label, tuple(grid)) for _, label in crops]).numpy()
+        height, width = network.eval().features(to_unit(images[:1].to(device))).shape[-2:]
+    labels_BHW = torch.stack([resize_label(label, (height, width)) for _, label in crops]).numpy()
     flat = labels_BHW.ravel()
     seen = [c for c in np.unique(flat) if c != IGNORE]
     if not seen:
@@ -176,7 +176,7 @@ def draw_pixels(
         images,
         places,
         flat[places].astype(int),
-        [pairs[i // (grid[0] * grid[1])].id for i in places],
+        [pairs[i // (height * width)].id for i in places],
     )
 
 

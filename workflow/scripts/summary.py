@@ -6,6 +6,4 @@ with stage(snakemake.log[0]):
     from cseg.summary import summary
 
     metrics = [Path(path) for path in snakemake.input.metrics]
-    summary(
-        metrics, Path(snakemake.output.summary).parent, ablations=snakemake.params.ablations
-    )
+    summary(metrics, Path(snakemake.output.summary).parent, ablations=snakemake.params.ablations)
