@@ -39,8 +39,9 @@ Both decode with libjpeg-turbo and pay the same for it. cseg resizes only the pa
 becomes the crop, once, where torchvision scales the whole image and cuts most of it away again; it
 stays in uint8 until the batch, and pads nothing that is then resized. The speed of one core
 is in the rows without workers, by processor seconds; with workers, cseg's float conversion runs in
-the main process, beside them, where a GPU would do it. Each figure is the fastest of the repeats,
-which take turns."""
+the main process, beside them, where a GPU would do it; how those rows scale holds only where the
+load average, taken at the end, is not above the number of workers. Each figure is the fastest of
+the repeats, which take turns."""
 ANIMALS = Path(__file__).parents[2] / "shared" / "data" / "voc2012_animals"
 
 
@@ -62,6 +63,7 @@ def main() -> None:
     source = "voc2012_animals, resized" if chosen.voc.is_dir() else "generated"
     facts = {"pairs": len(names), "source": source, "crop": CROP, "batch": BATCH,
              "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__,
+             "load_average": round(os.getloadavg()[0], 1),
              "machine": platform.machine()}  # fmt: skip
     with atomic(chosen.out) as temporary, temporary.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, [*rows[0], *facts], lineterminator="\n")

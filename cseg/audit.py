@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -264,7 +265,7 @@ def _draw(rows: Sequence[Row], sets: Mapping[str, set[str]], paths: Sequence[Pat
             figure.savefig(temporary, dpi=150)
 
 
-def _draw_distances(axis, judged: Sequence[Row]) -> None:
+def _draw_distances(axis: Any, judged: Sequence[Row]) -> None:
     for i, name in enumerate(sorted({row.family for row in judged})):
         members = sorted((r for r in judged if r.family == name), key=lambda r: r.matched or 0)
         style = {"color": f"C{i % 10}", "marker": "osD^v"[i // 10 % 5], "markersize": 4}

@@ -14,7 +14,7 @@ from cseg.datasets.samples import load_info
 from cseg.errors import DataError
 from cseg.files import atomic
 from cseg.runs import pairs_of, read_index
-from cseg.training.sampling import load_pair
+from cseg.training.sampling import Pair, load_pair
 from cseg.training.stored import Place, write_places
 from cseg.transforms import resized_shape
 
@@ -55,7 +55,7 @@ def prepare(
     with atomic(pixels) as temporary:
         store = np.memmap(temporary, np.uint8, "w+", shape=(size,))
 
-        def copy(pair, place: Place) -> None:
+        def copy(pair: Pair, place: Place) -> None:
             image, label = load_pair(pair, label_map, short_side)
             if tuple(label.shape) != (place.height, place.width):
                 raise DataError(f"{pair.image} has changed since it was indexed; run index again")
