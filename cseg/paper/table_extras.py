@@ -134,9 +134,9 @@ def separability_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | s
             means.append(row)
             printed.append((arm, str(n), str(len(cell)), *texts))
     caption = (
-        f"{results.dataset}: pixel features before fine-tuning: mean distance to the own class's "
-        "centre (intra-class), mean distance between class centres (inter-class) and their ratio "
-        "inter / intra, mean ± sample standard deviation over seeds. Larger ratio: classes lie "
+        f"{results.dataset}: pixel features before fine-tuning: mean cosine distance to the own "
+        "class's centre (intra-class), mean cosine distance between class centres (inter-class) "
+        "and their ratio inter / intra, mean ± sample standard deviation over seeds. Larger ratio: classes lie "
         "further apart."
     )
     header = ("arm", "n", "runs", "intra-class", "inter-class", "ratio")
