@@ -136,8 +136,8 @@ def separability_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | s
     caption = (
         f"{results.dataset}: pixel features before fine-tuning: mean cosine distance to the own "
         "class's centre (intra-class), mean cosine distance between class centres (inter-class) "
-        "and their ratio inter / intra, mean ± sample standard deviation over seeds. Larger ratio: classes lie "
-        "further apart."
+        "and their ratio inter / intra, mean ± sample standard deviation over seeds. Larger "
+        "ratio: classes lie further apart."
     )
     header = ("arm", "n", "runs", "intra-class", "inter-class", "ratio")
     table = Table(f"{results.dataset}-separability", caption, header,
