@@ -20,7 +20,7 @@ from small_runs import SMOKE
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
-CANCELLED, HUNG, HUNGRY, UNDISTURBED_BY_DAEMONS, ORPHANED = range(5)  # the seed each case befalls
+CANCELLED, HUNG, HUNGRY, RESTARTED, ORPHANED = range(5)  # the seed each case befalls
 HARD = """\
 results_dir: results/hard
 run_arms: [scratch]
@@ -117,15 +117,17 @@ def training(slurm: SlurmCluster, folder: Path, seed: int) -> str | None:
     return running[0] if begun and running else None
 
 
-def hang(job: str) -> None:
-    """Stop the training process of a job, as a dead filesystem does."""
+def trainers(job: str) -> list[psutil.Process]:
+    """The processes of a Slurm job that train, without the Snakemake around them."""
+    found = []
     for process in psutil.process_iter():
         try:
             script = "/scripts/" in " ".join(process.cmdline()[1:2])
             if script and process.environ().get("SLURM_JOB_ID") == job:
-                process.suspend()
-        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+                found.append(process)
+        except psutil.Error:  # it has ended meanwhile
             continue
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -139,30 +141,29 @@ def broken(slurm, smoke_run, undisturbed, checkout, hard_config, tmp_path_factor
     weights = [f"{run_folder(Path(), seed)}/finetune.pt" for seed in range(4)]
     limits = ["--set-resources", f"finetune:mem_mb={little}"]
     run = submit(checkout, folder, "first.log", *weights, *hard_config, *limits)
+    caught: dict[int, str] = {}
 
-    def cancel(job: str) -> None:
-        subprocess.run(["scancel", job], check=True)
-
-    def overrun(job: str) -> None:
-        hang(job)
-        subprocess.run(["scontrol", "update", f"JobId={job}", "EndTime=now+1"], check=True)
-
-    def restart_daemons(job: str) -> None:
-        slurm.restart("slurmd")
-        slurm.restart("slurmctld")
-
-    waiting = {CANCELLED: cancel, HUNG: overrun, UNDISTURBED_BY_DAEMONS: restart_daemons}
-
-    def all_disturbed() -> bool:
-        for seed, disturb in list(waiting.items()):
+    def all_caught() -> bool:
+        for seed in {CANCELLED, HUNG, RESTARTED} - caught.keys():
             if job := training(slurm, folder, seed):
-                disturb(job)
-                del waiting[seed]
-        return not waiting or run.poll() is not None
+                for process in trainers(job):
+                    process.suspend()
+                caught[seed] = job
+                if seed == CANCELLED:
+                    subprocess.run(["scancel", job], check=True)
+                elif seed == HUNG:  # as on a dead filesystem, until its time is over
+                    end = ["scontrol", "update", f"JobId={job}", "EndTime=now+1"]
+                    subprocess.run(end, check=True)
+        return len(caught) == 3 or run.poll() is not None
 
-    wait_for("the trainings", all_disturbed, 200)
+    wait_for("the trainings", all_caught, 200)
+    assert len(caught) == 3, (folder / "first.log").read_text()
+    wait_for("the limit's passing", lambda: training(slurm, folder, HUNG) != caught[HUNG], 90)
+    for process in trainers(caught[RESTARTED]):
+        process.resume()
+    slurm.restart("slurmd")
+    slurm.restart("slurmctld")
     finish(run, folder / "first.log")
-    assert not waiting, f"nothing was done to the seeds {list(waiting)}"
 
     fifth = f"{run_folder(Path(), ORPHANED)}/finetune.pt"
     run = submit(checkout, folder, "second.log", fifth, *hard_config)
@@ -219,7 +220,7 @@ def test_a_stopped_training_goes_on_after_its_last_step(broken, seed):
         (CANCELLED, ["CANCELLED", "COMPLETED"]),
         (HUNG, ["TIMEOUT", "COMPLETED"]),
         (HUNGRY, ["FAILED", "COMPLETED"]),
-        (UNDISTURBED_BY_DAEMONS, ["COMPLETED"]),  # restarted daemons cost nothing
+        (RESTARTED, ["COMPLETED"]),  # the daemons; jobs run on
         (ORPHANED, ["CANCELLED", "COMPLETED"]),
     ],
 )
