@@ -36,7 +36,8 @@ CROP, SCALE, BATCH = 513, (0.5, 2.0), 16
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REASON = """\
 Both decode with libjpeg-turbo; cseg also checks every label value. It resizes only the part of the
-image that becomes the crop, once, where torchvision scales the whole image and cuts most of it away again; it
+image that becomes the crop, once, where torchvision scales the whole image and cuts most of it
+away again; it
 stays in uint8 until the batch, and pads nothing that is then resized. The speed of one core
 is in the rows without workers, by processor seconds; with workers, cseg's float conversion runs in
 the main process, beside them, where a GPU would do it; how those rows scale holds only where the
