@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml
 	  { echo "cseg needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,cityscapes,slurm,bench]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,cityscapes,slurm,bench,onnx]'
 	@touch $@
 
 clean:
