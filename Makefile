@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow lint bench venv clean help
+.PHONY: demo test slow lint bench dag venv clean help
 
 help:
 	@echo "make demo   install, then run the default experiment: results/shapes/summary.html"
@@ -12,6 +12,7 @@ help:
 	@echo "make slow   the tests of minutes"
 	@echo "make lint   ruff, snakefmt, snakemake --lint"
 	@echo "make bench  speed and memory of the loss, short form"
+	@echo "make dag    docs/img/dag.svg, after a change of the rules"
 	@echo "make clean  remove results of the default experiment and caches"
 
 demo: $(STAMP)
@@ -34,11 +35,16 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/loss.py --short
 
+dag: $(STAMP)
+	$(BIN)/python docs/draw_dag.py
+
 venv: $(STAMP)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "cseg needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "this Python cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev,cityscapes,slurm,bench,onnx]'
