@@ -28,6 +28,7 @@ PALETTE = (
 )
 DEFAULTS = {"size": 48, "train": 512, "val": 200, "seed": 0}
 SUPERSAMPLE = 2
+PAINTER = 1  # raise it when scenes change, so that older ones on disk are not taken for new
 SPLITS = ("train", "val")
 
 
@@ -64,7 +65,8 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
 
 
 def _folder(root: Path, chosen: Mapping[str, int]) -> Path:
-    return Path(root) / f"shapes-{chosen['size']}px-seed{chosen['seed']}"
+    name = f"shapes-painter{PAINTER}-{chosen['size']}px-seed{chosen['seed']}"
+    return Path(root) / name
 
 
 def _listing(folder: Path, chosen: Mapping[str, int]) -> list[tuple[str, int, Sample]]:
