@@ -26,13 +26,12 @@ from cseg.runs import (
     read_dataset,
     run_key,
     run_settings,
+    split_settings,
     start_network,
-    stream_seed,
+    step_batches,
 )
-from cseg.settings import from_mapping
 from cseg.training.device import open_device
-from cseg.training.loop import LoopSettings, train
-from cseg.training.sampling import StepBatches
+from cseg.training.loop import train
 from cseg.transforms import IGNORE
 
 
@@ -47,18 +46,6 @@ class FinetuneSettings:
 
     distortion: float
     distortion_share: float
-
-
-def split_settings(values: Mapping[str, Any]) -> tuple[FinetuneSettings, LoopSettings]:
-    """The two halves of the config's `finetune` block, with the run's seed."""
-    names = FinetuneSettings.__dataclass_fields__
-    extra = {key: value for key, value in values["finetune"].items() if key in names}
-    loop = {key: value for key, value in values["finetune"].items() if key not in names}
-    loop |= {"seed": stream_seed(values["seed"], "finetune"), "precision": values["precision"]}
-    return (
-        from_mapping(FinetuneSettings, extra, "finetune"),
-        from_mapping(LoopSettings, loop, "finetune"),
-    )
 
 
 def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
@@ -104,7 +91,7 @@ def finetune(
         CsegError: see the parts; each message is one sentence.
     """
     run = run_settings(settings, threads)
-    extra, loop = split_settings(settings)
+    extra, loop = split_settings("finetune", FinetuneSettings, settings)
     device = open_device(run.compute)
     info, _ = read_dataset(dataset_json)
     pairs, subset = labelled_pairs(index_csv, subset_csv, cache)
@@ -120,15 +107,10 @@ def finetune(
             images = torch.where(chosen.to(images.device)[:, None, None, None], distorted, images)
         return cross_entropy(net(images), labels)
 
-    def batches(first: int) -> StepBatches:
-        return StepBatches(
-            pairs, dict(info.label_map), run.image, loop.batch, loop.seed, first, loop.steps,
-            loop.cache_mib,
-        )  # fmt: skip
-
     start = sha256_file(pretrained) if pretrained else run.init
     key = run_key("finetune", run, loop, extra, subset, start)
     state = weights.with_suffix(".state")
+    batches = step_batches(pairs, info, run, loop)
     curve = train(network, step_loss, batches, loop, device, state, key, title)
     facts = {
         "settings": dict(settings),

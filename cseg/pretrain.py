@@ -16,11 +16,17 @@ from cseg.distortion import distort
 from cseg.losses import PixelContrastLoss
 from cseg.model.network import build_segmenter
 from cseg.outputs import write_training
-from cseg.runs import Cache, labelled_pairs, read_dataset, run_key, run_settings, stream_seed
-from cseg.settings import from_mapping
+from cseg.runs import (
+    Cache,
+    labelled_pairs,
+    read_dataset,
+    run_key,
+    run_settings,
+    split_settings,
+    step_batches,
+)
 from cseg.training.device import open_device
-from cseg.training.loop import LoopSettings, train
-from cseg.training.sampling import StepBatches
+from cseg.training.loop import train
 
 
 @dataclass(frozen=True)
@@ -42,18 +48,6 @@ class ContrastSettings:
     grid: tuple[int, int]
     distortion: float
     backend: str
-
-
-def split_settings(values: Mapping[str, Any]) -> tuple[ContrastSettings, LoopSettings]:
-    """The two halves of the config's `pretrain` block, with the run's seed."""
-    names = ContrastSettings.__dataclass_fields__
-    contrast = {key: value for key, value in values["pretrain"].items() if key in names}
-    loop = {key: value for key, value in values["pretrain"].items() if key not in names}
-    loop |= {"seed": stream_seed(values["seed"], "pretrain"), "precision": values["precision"]}
-    return (
-        from_mapping(ContrastSettings, contrast, "pretrain"),
-        from_mapping(LoopSettings, loop, "pretrain"),
-    )
 
 
 def pretrain(
@@ -86,7 +80,7 @@ def pretrain(
         CsegError: see the parts; each message is one sentence.
     """
     run = run_settings(settings, threads)
-    contrast, loop = split_settings(settings)
+    contrast, loop = split_settings("pretrain", ContrastSettings, settings)
     device = open_device(run.compute)
     info, _ = read_dataset(dataset_json)
     pairs, subset = labelled_pairs(index_csv, subset_csv, cache)
@@ -115,14 +109,9 @@ def pretrain(
         plain_BDHW, other_BDHW = feats.chunk(2)
         return criterion(plain_BDHW, labels, other_BDHW)
 
-    def batches(first: int) -> StepBatches:
-        return StepBatches(
-            pairs, dict(info.label_map), run.image, loop.batch, loop.seed, first, loop.steps,
-            loop.cache_mib,
-        )  # fmt: skip
-
     key = run_key("pretrain", run, loop, contrast, subset)
     state = weights.with_suffix(".state")
+    batches = step_batches(pairs, info, run, loop)
     curve = train(network, step_loss, batches, loop, device, state, key, title)
     write_training("pretrain", network, curve, loop, device, weights, curve_csv, cost_json)
     state.unlink(missing_ok=True)

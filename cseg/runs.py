@@ -1,9 +1,9 @@
 """One run of the experiment: its settings, and the labelled images it may see."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
@@ -18,9 +18,11 @@ from cseg.settings import from_mapping
 from cseg.training import checkpoint
 from cseg.training.device import DeviceSettings
 from cseg.training.loop import LoopSettings
-from cseg.training.sampling import Pair
+from cseg.training.sampling import Pair, StepBatches
 from cseg.training.stored import read_places
 from cseg.transforms import ImageSettings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -135,3 +137,26 @@ def run_key(stage: str, run: RunSettings, loop: LoopSettings, *more: object) -> 
 def stream_seed(seed: int, stage: str) -> int:
     """The seed of a stage's random numbers, different for each stage of a run."""
     return 2 * seed + ("pretrain", "finetune").index(stage)
+
+
+def split_settings(stage: str, kind: type[T], values: Mapping[str, Any]) -> tuple[T, LoopSettings]:
+    """Split the config's block of a stage: what only it has (`kind`), and its optimisation loop."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    own = {key: value for key, value in values[stage].items() if key in names}
+    loop = {key: value for key, value in values[stage].items() if key not in names}
+    loop |= {"seed": stream_seed(values["seed"], stage), "precision": values["precision"]}
+    return from_mapping(kind, own, stage), from_mapping(LoopSettings, loop, stage)
+
+
+def step_batches(
+    pairs: Sequence[Pair], info: DatasetInfo, run: RunSettings, loop: LoopSettings
+) -> Callable[[int], StepBatches]:
+    """The batches of a stage from a given step on."""
+
+    def batches(first: int) -> StepBatches:
+        return StepBatches(
+            pairs, dict(info.label_map), run.image, loop.batch, loop.seed, first, loop.steps,
+            loop.cache_mib,
+        )  # fmt: skip
+
+    return batches
