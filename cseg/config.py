@@ -146,8 +146,9 @@ def arm_settings(config: Mapping[str, Any], arm: str, seed: int) -> dict[str, An
 
     An arm may override keys of pretrain and finetune, the projection head (fine-tuning drops it,
     so that the network evaluated is the same in every arm) and the budget.
-    Under `budget: equal_steps` an arm without pretraining fine-tunes for the sum of both stages;
-    under `budget: equal_finetune` every arm fine-tunes for `finetune.steps`.
+    An arm without pretraining fine-tunes for the steps of both stages under `equal_steps`, for
+    about their time under `equal_time` (a contrastive step counts as `contrast_step_cost` steps),
+    and for `finetune.steps`, as every arm, under `equal_finetune`.
 
     Returns:
         Plain values: init, scope, seed, budget, image, model, pretrain, finetune, evaluate,
@@ -156,8 +157,10 @@ def arm_settings(config: Mapping[str, Any], arm: str, seed: int) -> dict[str, An
     chosen = config["arms"][arm]
     resolved = merge(config, chosen.get("overrides", {}))
     resolved["pretrain"]["scope"] = chosen["scope"]
-    if chosen["scope"] == "none" and resolved["budget"] == "equal_steps":
-        resolved["finetune"]["steps"] += resolved["pretrain"]["steps"]
+    if chosen["scope"] == "none":
+        worth = {"equal_steps": 1, "equal_time": config["contrast_step_cost"], "equal_finetune": 0}
+        extra = worth[resolved["budget"]] * resolved["pretrain"]["steps"]
+        resolved["finetune"]["steps"] += round(extra)
     return {
         "init": chosen["init"],
         "scope": chosen["scope"],

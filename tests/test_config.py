@@ -114,6 +114,14 @@ def test_equal_finetune_gives_every_arm_the_same_second_stage():
     assert steps == {WHOLE["finetune"]["steps"]}
 
 
+def test_equal_time_counts_a_contrastive_step_at_its_cost():
+    config = {**WHOLE, "budget": "equal_time", "contrast_step_cost": 2.5}
+    alone = experiment.arm_settings(config, "scratch", 0)["finetune"]["steps"]
+    pretrained = experiment.arm_settings(config, "cross", 0)
+    stages = pretrained["finetune"]["steps"], pretrained["pretrain"]["steps"]
+    assert alone == stages[0] + 2.5 * stages[1]
+
+
 def test_an_arms_overrides_reach_only_that_arm():
     plain = experiment.arm_settings(WHOLE, "scratch", 0)["finetune"]
     distorted = experiment.arm_settings(WHOLE, "scratch_distorted", 0)["finetune"]
