@@ -8,6 +8,7 @@ pair beside the products: 6·N·M·D flops, in one pass. Exponentials are taken 
 sees to their range.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -66,15 +67,16 @@ def candidate_loss(
     tiles = [slice(*span) for span in spans(shared, COLS)]
     keep = [None if real[tile].all() else real[tile].to(a.dtype) for tile in tiles]
     for rows, extra in _anchor_blocks(ids, cand_ids, a[:, 0] > 0, real, shared, len(classes)):
-        x = anchors_ND[rows] / temperature
+        # In powers of two: exp2 runs several times faster than exp on many CPUs.
+        x = anchors_ND[rows] / (temperature * math.log(2))
         exps = []
         for tile, mask in zip(tiles, keep):
-            e = (x @ cands_MD[tile].T).exp_()
+            e = (x @ cands_MD[tile].T).exp2_()
             exps.append(e if mask is None else e.mul_(mask))
         ys = [cands_MD[tile] for tile in tiles]
         if extra is not None:
             ys.append(cands_MD[extra])
-            e = (x @ ys[-1].T).exp_()
+            e = (x @ ys[-1].T).exp2_()
             exps.append(e.mul_(ids[rows, None] == cand_ids[extra]))
         z = torch.cat([e.sum(1, keepdim=True) for e in exps], 1).sum(1, keepdim=True)
         z.masked_fill_(a[rows] == 0, 1)  # may have no candidate at all
@@ -84,7 +86,7 @@ def candidate_loss(
             grad.mul_(a[rows] / z).addcmul_(a[rows], mean[ids[rows]], value=-1)
             grad_a_ND[rows] = grad.div_(temperature)
         if grad_c_MD is not None:
-            x *= a[rows] / z
+            x *= a[rows] / z * math.log(2)
             for tile, e in zip(tiles, exps):
                 grad_c_MD[tile].addmm_(e.T, x)
             if extra is not None:

@@ -12,6 +12,7 @@ Per anchor p, with e = exp(s), z_p = sum of e over negatives, w_p its weight per
 3·P²·D flops where the tiles of negatives are kept between the passes, 4·P²·D where they are not.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,9 +22,9 @@ from torch import Tensor
 from cseg.losses.counts import class_groups, spans
 
 ROWS = 384  # pixels of a block
-COLS = 1024  # columns of a tile: with ROWS it stays in the cache
+COLS = 512  # columns of a tile: with ROWS it stays in the cache
 SMALL = 256  # classes below this share a block
-KEEP_BYTES = 22 << 20  # negatives' tiles kept between the passes; the rest is computed twice
+KEEP_BYTES = 28 << 20  # negatives' tiles kept between the passes; the rest is computed twice
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def pixel_loss(
     _, ids, counts = torch.unique(labels_N[kept], return_inverse=True, return_counts=True)
     order, blocks = _blocks(ids, counts.tolist(), kept >= split)
     ids, kept = ids[order], kept[order]
-    root = temperature**-0.5
+    # In powers of two: exp2 and log2 run several times faster than exp and log1p on many CPUs.
+    root = (temperature * math.log(2)) ** -0.5
     x = feats_ND[kept].mul_(root)
     w = weight / (len(kept) * counts[ids]).to(x.dtype)
 
@@ -93,7 +95,9 @@ def pixel_loss(
         return loss, None
     u = torch.where(z > 0, w * t / z, 0)
     _push_negatives(x, ids, blocks, u, tiles, grad)
-    return loss, feats_ND.new_zeros(feats_ND.shape).index_copy_(0, kept, grad.mul_(root))
+    return loss, feats_ND.new_zeros(feats_ND.shape).index_copy_(
+        0, kept, grad.div_(root * temperature)
+    )
 
 
 def _blocks(ids: Tensor, counts: list[int], second: Tensor) -> tuple[Tensor, list[_Block]]:
@@ -133,7 +137,7 @@ def _tiles(blocks: list[_Block], positives: bool) -> Iterator[_Tile]:
 
 def _exp_tile(x: Tensor, ids: Tensor, tile: _Tile, negatives: bool) -> Tensor:
     """Exponentials of a tile's similarities, 0 at positives where `negatives` are wanted."""
-    e = (x[tile.rows] @ x[tile.cols].T).exp_()
+    e = (x[tile.rows] @ x[tile.cols].T).exp2_()
     return e.masked_fill_(_same_class(ids, tile), 0) if negatives and tile.masked else e
 
 
@@ -174,11 +178,13 @@ def _positives(
         pulls = []
         for p, dim in [(tile.rows, 1)] if tile.diagonal else [(tile.rows, 1), (tile.cols, 0)]:
             z_p = z[p].unsqueeze(dim)
-            cost = (z_p / e).log1p_()
+            ratio = z_p / e
+            inverse = (ratio + 1).reciprocal_()
+            cost = _log1p(ratio, inverse)
             per_anchor[p] += (cost if mask is None else cost.mul_(mask)).sum(dim)
             if grad is None:
                 continue
-            sigma = torch.add(e, z_p, out=cost).reciprocal_().mul_(z_p)
+            sigma = ratio.mul_(inverse)
             if mask is not None:
                 sigma.mul_(mask)
             t[p] += sigma.sum(dim)
@@ -192,6 +198,13 @@ def _positives(
             pull = pulls[0].add_(pulls[1])
             grad[tile.rows].addmm_(pull, x[tile.cols], alpha=-1)
             grad[tile.cols].addmm_(pull.T, x[tile.rows], alpha=-1)
+
+
+def _log1p(a: Tensor, inverse: Tensor) -> Tensor:
+    """log(1 + a), a >= 0, from `inverse` = 1 / (1 + a): the rounded sum's, and what it lost."""
+    total = a + 1
+    cost = total.log2().mul_(math.log(2))
+    return cost.addcmul_(total.sub_(1).sub_(a), inverse, value=-1)
 
 
 def _push_negatives(
