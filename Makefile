@@ -10,7 +10,7 @@ help:
 	@echo "make demo   install, then run the default experiment: results/shapes/summary.html"
 	@echo "make test   install, then run the tests"
 	@echo "make slow   the tests of minutes"
-	@echo "make lint   ruff, snakefmt, snakemake --lint"
+	@echo "make lint   ruff, snakefmt, snakemake --lint, mypy"
 	@echo "make bench  speed and memory of the loss, short form"
 	@echo "make dag    docs/img/dag.svg, after a change of the rules"
 	@echo "make clean  remove results of the default experiment and caches"
@@ -31,6 +31,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
+	$(BIN)/mypy
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/loss.py --short

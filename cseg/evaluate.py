@@ -96,7 +96,7 @@ def evaluate(
     device = open_device(compute)
     info, facts = read_dataset(dataset_json)
     loaded = load_segmenter(weights)
-    loaded.network.to(device, memory_format=torch.channels_last)
+    loaded.network.to(device).to(memory_format=torch.channels_last)
     pairs, subset = labelled_pairs(index_csv, subset_csv)
     train = _measure(loaded, pairs[: chosen.train_images], info, protocol, device, None)
     val = _measure(loaded, validation_pairs(index_csv), info, protocol, device, outputs.predictions)

@@ -96,7 +96,7 @@ def finetune(
     info, _ = read_dataset(dataset_json)
     pairs, subset = labelled_pairs(index_csv, subset_csv, cache)
     network = start_network(run, info.num_classes, pretrained)
-    network.to(device, memory_format=torch.channels_last)
+    network.to(device).to(memory_format=torch.channels_last)
 
     def step_loss(
         net: nn.Module, images: Tensor, labels: Tensor, rng: np.random.Generator

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cseg.distortion import distort
 from cseg.losses import PixelContrastLoss
-from cseg.model.network import build_segmenter
+from cseg.model.network import Segmenter, build_segmenter
 from cseg.outputs import write_training
 from cseg.runs import (
     Cache,
@@ -85,9 +85,8 @@ def pretrain(
     info, _ = read_dataset(dataset_json)
     pairs, subset = labelled_pairs(index_csv, subset_csv, cache)
     torch.manual_seed(run.seed)
-    network = build_segmenter(run.model, info.num_classes, run.init).to(
-        device, memory_format=torch.channels_last
-    )
+    network = build_segmenter(run.model, info.num_classes, run.init)
+    network.to(device).to(memory_format=torch.channels_last)
     network.classifier.requires_grad_(False)
     pairing = torch.Generator()
     criterion = PixelContrastLoss(
@@ -101,7 +100,7 @@ def pretrain(
     )
 
     def step_loss(
-        net: nn.Module, images: Tensor, labels: Tensor, rng: np.random.Generator
+        net: Segmenter, images: Tensor, labels: Tensor, rng: np.random.Generator
     ) -> Tensor:
         other = distort(images, contrast.distortion, rng)
         feats = net.project(torch.cat([images, other])).float()

@@ -107,7 +107,8 @@ def _span(
 def _put(part: Tensor, crop: tuple[int, int], target: tuple[slice, ...], fill: int) -> Tensor:
     """A crop of `fill` with `part` (..., h, w) at `target`."""
     whole = part.new_full((*part.shape[:-2], *crop), fill)
-    whole[..., *target] = part
+    rows, columns = target
+    whole[..., rows, columns] = part
     return whole
 
 

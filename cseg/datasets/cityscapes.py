@@ -8,6 +8,7 @@ classes is the one in `cityscapesscripts`, which the extra `cityscapes` installs
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from cseg.datasets.archives import extract
@@ -141,8 +142,8 @@ def _download(name: str, home: Path) -> Path:
     return home / name
 
 
-def _session(downloader):
-    """Log in with credentials from the environment, else from the downloader's store."""
+def _session(downloader: ModuleType) -> Any:
+    """A `requests.Session`, logged in by the environment, else by the downloader's store."""
     username, password = os.environ.get(USERNAME), os.environ.get(PASSWORD)
     if not (username and password):
         import appdirs  # the downloader keeps its store where this package says

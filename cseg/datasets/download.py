@@ -9,7 +9,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -196,7 +196,7 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _progress(name: str, start: int, total: int | None):
+def _progress(name: str, start: int, total: int | None) -> Iterator[Callable[[int], object]]:
     """Yield `advance(bytes)`: a bar on a terminal, else a line per tenth of the file."""
     if sys.stderr.isatty():
         with tqdm(

@@ -91,8 +91,8 @@ def paint(size: int, key: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
     side = size * SUPERSAMPLE
-    y, x = np.meshgrid(np.arange(side), np.arange(side), indexing="ij")
-    y, x = (y + 0.5) / side, (x + 0.5) / side
+    centres = (np.arange(side) + 0.5) / side
+    y, x = np.meshgrid(centres, centres, indexing="ij")
     image = _backdrop(rng, y, x)
     label = np.zeros((side, side), np.uint8)
     for _ in range(int(rng.integers(2, 5))):

@@ -4,7 +4,7 @@ Shapes: B batch, C channels, H and W height and width.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -155,7 +155,7 @@ def _pad_for_any_size(module: nn.Module) -> None:
             module.static_padding = _SamePadding(kernel, stride)
 
 
-def _limit_stride(groups: list[nn.Module], output_stride: int, stride: int) -> None:
+def _limit_stride(groups: Sequence[nn.Module], output_stride: int, stride: int) -> None:
     """Turn strides beyond `output_stride` into dilations, as torchvision's ResNet does.
 
     The convolution that loses its stride keeps the dilation so far; the later ones of its group

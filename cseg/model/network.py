@@ -56,6 +56,10 @@ class ModelSettings:
 class Segmenter(nn.Module):
     """Encoder, ASPP, decoder; then `project` for pretraining or `forward` for classes."""
 
+    mean: Tensor
+    std: Tensor
+    projector: nn.Module  # after pretraining an Identity takes its place
+
     def __init__(self, encoder: Encoder, settings: ModelSettings, classes: int) -> None:
         super().__init__()
         mean, std = encoder.preprocessing.mean, encoder.preprocessing.std

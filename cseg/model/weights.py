@@ -100,7 +100,7 @@ def _rename(name: str, encoder: Encoder, stage: int, index: str, rest: str) -> s
     if name == "efficientnet_lite0":
         if stage == 0:
             return f"{('_conv_stem', '_bn0')[int(index)]}.{rest}"
-        done = sum(len(group) for group in list(encoder.stages)[1:stage])  # type: ignore[arg-type]
+        done = sum(len(list(group.children())) for group in list(encoder.stages)[1:stage])
         return f"_blocks.{done + int(index)}.{rest}"
     if stage == 0:
         return f"{('conv1', 'bn1')[int(index)]}.{rest}"

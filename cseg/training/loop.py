@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,8 +25,9 @@ from cseg.transforms import to_unit
 
 STEP, DISTORT = 3, 4  # first words of the random keys used here; sampling uses 1 and 2
 
+Network = TypeVar("Network", bound=nn.Module)
 # (network, images float (B, 3, H, W) in 0..1, labels int64 (B, H, W), rng) -> scalar loss
-StepLoss = Callable[[nn.Module, Tensor, Tensor, np.random.Generator], Tensor]
+StepLoss = Callable[[Network, Tensor, Tensor, np.random.Generator], Tensor]
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def learning_rate(step: int, settings: LoopSettings) -> float:
 
 
 def train(
-    network: nn.Module,
-    step_loss: StepLoss,
+    network: Network,
+    step_loss: StepLoss[Network],
     batches: Callable[[int], StepBatches],
     settings: LoopSettings,
     device: torch.device,
@@ -146,8 +148,8 @@ def train(
 
 
 def _step(
-    network: nn.Module,
-    step_loss: StepLoss,
+    network: Network,
+    step_loss: StepLoss[Network],
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,

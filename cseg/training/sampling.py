@@ -45,7 +45,7 @@ def load_pair(
     image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
     image = resize_short_side(image, short_side)
     label = torch.from_numpy(read_label(pair.label, label_map))
-    return image, resize_label(label, tuple(image.shape[-2:]))
+    return image, resize_label(label, (image.shape[-2], image.shape[-1]))
 
 
 def draw_order(seed: int, count: int, first: int, size: int) -> list[int]:
