@@ -1,5 +1,7 @@
 """The network: shapes, strides, published sizes, weights that are really loaded."""
 
+import urllib.request
+
 import pytest
 import torch
 from torch import nn
@@ -165,5 +167,6 @@ def test_weights_that_cannot_be_had_are_an_error_not_a_random_start(tmp_path, mo
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies of its first use
     with pytest.raises(TrainingError, match=r"resnet18 could not be downloaded.*weights_file"):
         build_segmenter(settings(encoder="resnet18", blocks=None), 3, "imagenet")
