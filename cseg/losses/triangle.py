@@ -179,8 +179,9 @@ def _positives(
         for p, dim in [(tile.rows, 1)] if tile.diagonal else [(tile.rows, 1), (tile.cols, 0)]:
             z_p = z[p].unsqueeze(dim)
             ratio = z_p / e
-            inverse = (ratio + 1).reciprocal_()
-            cost = _log1p(ratio, inverse)
+            total = ratio + 1
+            inverse = total.reciprocal()
+            cost = _log1p(ratio, total, inverse)
             per_anchor[p] += (cost if mask is None else cost.mul_(mask)).sum(dim)
             if grad is None:
                 continue
@@ -200,9 +201,8 @@ def _positives(
             grad[tile.cols].addmm_(pull.T, x[tile.rows], alpha=-1)
 
 
-def _log1p(a: Tensor, inverse: Tensor) -> Tensor:
-    """log(1 + a), a >= 0, from `inverse` = 1 / (1 + a): the rounded sum's, and what it lost."""
-    total = a + 1
+def _log1p(a: Tensor, total: Tensor, inverse: Tensor) -> Tensor:
+    """log(1 + a), a >= 0, from total = 1 + a (used up) and its inverse, with what rounding lost."""
     cost = total.log2().mul_(math.log(2))
     return cost.addcmul_(total.sub_(1).sub_(a), inverse, value=-1)
 
