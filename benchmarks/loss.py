@@ -2,9 +2,10 @@
 
     python benchmarks/loss.py [--short] [--threads 1] [--pixels 4225] [--channels 256]
 
-Every row runs in a fresh process: one run to warm up, then runs for the median and the spread
+Every row runs in fresh processes, one in each of three rounds over all rows, so that a machine
+whose speed drifts slows rivals alike: one run to warm up, then runs for the median and the spread
 (forward + backward, one image), then one more whose peak resident memory above the inputs is
-taken. Writes benchmarks/results/loss.{csv,md,png} (loss_short.* with --short).
+taken. Ratios are medians over rounds of those within a round. Writes benchmarks/results/loss.{csv,md,png} (loss_short.* with --short).
 """
 
 import argparse
@@ -130,20 +131,30 @@ def measure(name: str, pixels: int, channels: int, repeats: int, threads: int, w
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     once(step)
     peak = resident_mib("VmHWM") - before
-    times = sorted(1000 * t for t, _, _ in timed)
     return {
         "row": name,
         "pixels": pixels,
         "channels": channels,
         "threads": threads,
-        "repeats": repeats,
-        "median_ms": statistics.median(times),
-        "min_ms": times[0],
-        "max_ms": times[-1],
+        "times_ms": [1000 * t for t, _, _ in timed],
         "cpu_ms": statistics.median(1000 * busy for _, busy, _ in timed),
         "extra_mib": peak,
         "loss": timed[-1][2],
         "grad_norm": grad,
+    }
+
+
+def combined(rounds: list[dict]) -> dict:
+    """A row of all rounds: medians, and the extremes of every run."""
+    times = sorted(t for one in rounds for t in one["times_ms"])
+    row = {k: v for k, v in rounds[0].items() if k != "times_ms"}
+    return row | {
+        "repeats": len(times),
+        "median_ms": statistics.median(times),
+        "min_ms": times[0],
+        "max_ms": times[-1],
+        "cpu_ms": statistics.median(one["cpu_ms"] for one in rounds),
+        "extra_mib": statistics.median(one["extra_mib"] for one in rounds),
     }
 
 
@@ -174,9 +185,15 @@ def in_fresh_process(threads: int, *arguments: str):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def report(rows: list[dict], gflops: float, pixels: int, channels: int, threads: int) -> str:
+def report(
+    rows: list[dict], rounds: list[dict[str, dict]], rates: list[float], pixels: int, threads: int
+) -> str:
     """Tables in Markdown: the rows, the ratios to the rivals, the share of the floor."""
-    base = {r["row"]: r for r in rows if r["pixels"] == pixels}
+    channels, gflops = rows[0]["channels"], statistics.median(rates)
+
+    def ratio(field: str, rival: str, ours: str) -> float:
+        return statistics.median(one[rival][field] / one[OURS + ours][field] for one in rounds)
+
     full = pixels == SCALING[0]  # the size the wanted ratios are meant for
     lines = [
         f"P = {pixels}, D = {channels}, one image, forward + backward, float32, "
@@ -184,7 +201,8 @@ def report(rows: list[dict], gflops: float, pixels: int, channels: int, threads:
         f"revision {revision()}.",
         "",
         "`cpu ms` is the processor time of all the process's threads, median: with one thread the "
-        "wall time of a machine that does nothing else. Ratios below are of it.",
+        "wall time of a machine that does nothing else. Ratios below are of it: the median over "
+        f"{len(rounds)} rounds, in each of which every row ran in a process of its own.",
         "",
         "| row | pixels | median ms (min - max, runs) | cpu ms | extra MiB |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -197,16 +215,16 @@ def report(rows: list[dict], gflops: float, pixels: int, channels: int, threads:
         )
     lines += ["", "| against | faster | wanted | less memory | wanted |", "| --- " * 5 + "|"]
     for ours, rival, faster, leaner in TARGETS:
-        if rival not in base:
-            continue
-        a, b = base[OURS + ours], base[rival]
         lines.append(
-            f"| {rival} | {b['cpu_ms'] / a['cpu_ms']:.1f}x | {f'>= {faster}x' if full else ''} "
-            f"| {b['extra_mib'] / a['extra_mib']:.1f}x | {f'>= {leaner}x' if full else ''} |"
+            f"| {rival} | {ratio('cpu_ms', rival, ours):.1f}x | {f'>= {faster}x' if full else ''} "
+            f"| {ratio('extra_mib', rival, ours):.1f}x | {f'>= {leaner}x' if full else ''} |"
         )
     for ours, products in FLOPS.items():
-        floor = products * pixels**2 * channels / gflops / 1e6
-        share = floor / base[OURS + ours]["cpu_ms"] * threads
+        work = products * pixels**2 * channels / 1e6
+        floor = work / gflops
+        share = threads * statistics.median(
+            work / rate / one[OURS + ours]["cpu_ms"] for rate, one in zip(rates, rounds)
+        )
         lines.append(
             f"| floor of the GEMM rate, {ours}: {floor:.0f} ms | {share:.0%} of it | "
             f"{'>= 70 %' if full else ''} | | |"
@@ -275,28 +293,31 @@ def main() -> None:
         return
     pixels = args.pixels or (1024 if args.short else 4225)
     threads = args.threads
-    gflops = in_fresh_process(threads, "gemm", str(threads))
-    rows = []
 
-    def add(name, size, repeats, warm):
+    def run(name, size, repeats, warm):
         numbers = (size, args.channels, repeats, threads, warm)
-        rows.append(in_fresh_process(threads, name, *map(str, numbers)))
-        r = rows[-1]
-        print(f"{name} P={size}: {r['median_ms']:.0f} ms, {r['extra_mib']:.0f} MiB", flush=True)
+        r = in_fresh_process(threads, name, *map(str, numbers))
+        print(f"{name} P={size}: {r['cpu_ms']:.0f} ms, {r['extra_mib']:.0f} MiB", flush=True)
+        return r
 
-    for name, seconds in ROWS.items():
-        add(name, pixels, 3 if args.short else max(3, min(9, int(10 / seconds))), pixels)
+    rates, rounds = [], []
+    for _ in range(1 if args.short else 3):
+        rates.append(in_fresh_process(threads, "gemm", str(threads)))
+        repeats = {name: max(1, min(5, int(4 / seconds))) for name, seconds in ROWS.items()}
+        rounds.append({name: run(name, pixels, repeats[name], pixels) for name in ROWS})
+    gflops = statistics.median(rates)
+    rows = [combined([one[name] for one in rounds]) for name in ROWS]
     if not args.short:
         for name in [n for n in ROWS if n.startswith(OURS)]:
             for size in SCALING[1:]:
-                add(name, size, 1 if size > 10000 else 3, 1024)
+                rows.append(combined([run(name, size, 1 if size > 10000 else 3, 1024)]))
     out = HERE / "results" / ("loss_short" if args.short else "loss")
     out.parent.mkdir(exist_ok=True)
     with out.with_suffix(".csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["gemm_gflops", *rows[0]], lineterminator="\n")
         writer.writeheader()
         writer.writerows({"gemm_gflops": round(gflops, 1), **round_row(r)} for r in rows)
-    text = report(rows, gflops, pixels, args.channels, threads)
+    text = report(rows, rounds, rates, pixels, threads)
     out.with_suffix(".md").write_text(text)
     plot(rows, pixels, out.with_suffix(".png"))
     print(text)

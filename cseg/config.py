@@ -18,6 +18,7 @@ from cseg.subset import count_token, resolve_count
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+PSEUDO = "_pseudo"  # what names of arms with a teacher end in
 SHARED = (
     "budget", "image", "model", "evaluate", "device", "precision", "pretrain", "finetune",
 )  # fmt: skip
@@ -81,6 +82,8 @@ def check(config: Mapping[str, Any]) -> None:
             )
         if config["arms"][arm]["scope"] != "none" and config["finetune"]["batch"] < 2:
             raise ConfigError("config key finetune.batch must be at least 2 for batch norm")
+    for arm, chosen in config["arms"].items():
+        _check_teacher(config, arm, chosen.get("teacher"))
     for arm in config["arms"]:
         resolved = merge(config, config["arms"][arm].get("overrides", {}))
         _check_schema(resolved, f"arms.{arm}.overrides: ")
@@ -92,6 +95,19 @@ def check(config: Mapping[str, Any]) -> None:
                     "add it there"
                 )
     _check_counts(config)
+
+
+def _check_teacher(config: Mapping[str, Any], arm: str, teacher: str | None) -> None:
+    if (teacher is not None) != arm.endswith(PSEUDO):
+        raise ConfigError(
+            f"config key arms.{arm}: arms with a teacher, and no others, have names that end in "
+            f"{PSEUDO}; rename it, or add or remove teacher"
+        )
+    if teacher is not None and "teacher" in config["arms"].get(teacher, {"teacher": ""}):
+        raise ConfigError(
+            f"config key arms.{arm}.teacher is {teacher!r}, which is no arm without a teacher of "
+            "its own; choose one that is"
+        )
 
 
 def _check_schema(config: Mapping[str, Any], where: str) -> None:
@@ -152,7 +168,7 @@ def arm_settings(config: Mapping[str, Any], arm: str, seed: int) -> dict[str, An
 
     Returns:
         Plain values: init, scope, seed, budget, image, model, pretrain, finetune, evaluate,
-        device, precision.
+        device, precision, and pseudolabel where the arm has a teacher.
     """
     chosen = config["arms"][arm]
     resolved = merge(config, chosen.get("overrides", {}))
@@ -161,9 +177,11 @@ def arm_settings(config: Mapping[str, Any], arm: str, seed: int) -> dict[str, An
         worth = {"equal_steps": 1, "equal_time": config["contrast_step_cost"], "equal_finetune": 0}
         extra = worth[resolved["budget"]] * resolved["pretrain"]["steps"]
         resolved["finetune"]["steps"] += round(extra)
+    labelling = {"pseudolabel": resolved["pseudolabel"]} if "teacher" in chosen else {}
     return {
         "init": chosen["init"],
         "scope": chosen["scope"],
         "seed": seed,
         **{key: resolved[key] for key in SHARED},
+        **labelling,
     }

@@ -29,6 +29,7 @@ from cseg.runs import (
     split_settings,
     start_network,
     step_batches,
+    training_pairs,
 )
 from cseg.training.device import open_device
 from cseg.training.loop import train
@@ -71,6 +72,7 @@ def finetune(
     curve_csv: Path,
     cost_json: Path,
     cache: Cache | None = None,
+    pseudo_csv: Path | None = None,
 ) -> None:
     """Fine-tune one arm and write its weights, curve and cost.
 
@@ -86,6 +88,7 @@ def finetune(
         curve_csv: written; step, loss, lr.
         cost_json: written; seconds, images_per_second, peak_memory_mib, device.
         cache: from `prepare`, where images are read from it.
+        pseudo_csv: from `pseudolabel`, where the arm also trains on pseudo labels.
 
     Raises:
         CsegError: see the parts; each message is one sentence.
@@ -94,7 +97,8 @@ def finetune(
     extra, loop = split_settings("finetune", FinetuneSettings, settings)
     device = open_device(run.compute)
     info, _ = read_dataset(dataset_json)
-    pairs, subset = labelled_pairs(index_csv, subset_csv, cache)
+    labelled, subset = labelled_pairs(index_csv, subset_csv)
+    pairs, data = training_pairs(index_csv, subset_csv, cache, pseudo_csv)
     network = start_network(run, info.num_classes, pretrained)
     network.to(device).to(memory_format=torch.channels_last)
 
@@ -108,7 +112,7 @@ def finetune(
         return cross_entropy(net(images), labels)
 
     start = sha256_file(pretrained) if pretrained else run.init
-    key = run_key("finetune", run, loop, extra, subset, start)
+    key = run_key("finetune", run, loop, extra, data, start)
     state = weights.with_suffix(".state")
     batches = step_batches(pairs, info, run, loop)
     curve = train(network, step_loss, batches, loop, device, state, key, title)
@@ -116,7 +120,7 @@ def finetune(
         "settings": dict(settings),
         "dataset": info_to_json(info),
         "title": title,
-        "n": len(pairs),
+        "n": len(labelled),
         "subset_fingerprint": subset,
         "provenance": provenance(),
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cseg.model.network import Segmenter
-from cseg.transforms import resize_short_side, to_unit
+from cseg.transforms import IGNORE, resize_short_side, to_unit
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,47 @@ def predict(
         protocol: see `ProtocolSettings`.
         device: where the network is.
     """
+    scores = _scores(network, image_3HW, size, protocol, device)
+    return scores[0].argmax(dim=0).to(torch.uint8).cpu()
+
+
+@torch.inference_mode()
+def predict_confident(
+    network: Segmenter,
+    image_3HW: Tensor,
+    protocol: ProtocolSettings,
+    device: torch.device,
+    threshold: float,
+) -> Tensor:
+    """The class of each pixel of the image, uint8 on the CPU; 255 below a probability.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        image_3HW: uint8, RGB.
+        protocol: see `ProtocolSettings`.
+        device: where the network is.
+        threshold: the class's probability must be at least this.
+    """
+    scores = _scores(network, image_3HW, tuple(image_3HW.shape[-2:]), protocol, device)
+    shares = scores[0].softmax(dim=0) if protocol.window is None else scores[0]
+    best, classes = shares.max(dim=0)
+    return classes.masked_fill(best < threshold, IGNORE).to(torch.uint8).cpu()
+
+
+def _scores(
+    network: Segmenter,
+    image_3HW: Tensor,
+    size: tuple[int, ...],
+    protocol: ProtocolSettings,
+    device: torch.device,
+) -> Tensor:
+    """Scores (1, K, *size): logits of a whole image, mean probabilities of a sliding window."""
     resized = resize_short_side(image_3HW, protocol.short_side)
     image = to_unit(resized.to(device))[None].contiguous(memory_format=torch.channels_last)
     scores = network(image) if protocol.window is None else _slide(network, image, protocol.window)
     if tuple(scores.shape[-2:]) != tuple(size):
         scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
-    return scores[0].argmax(dim=0).to(torch.uint8).cpu()
+    return scores
 
 
 def _slide(network: Segmenter, image_1CHW: Tensor, window: tuple[int, int]) -> Tensor:

@@ -18,12 +18,12 @@ from cseg.model.network import Segmenter, build_segmenter
 from cseg.outputs import write_training
 from cseg.runs import (
     Cache,
-    labelled_pairs,
     read_dataset,
     run_key,
     run_settings,
     split_settings,
     step_batches,
+    training_pairs,
 )
 from cseg.training.device import open_device
 from cseg.training.loop import train
@@ -61,6 +61,7 @@ def pretrain(
     curve_csv: Path,
     cost_json: Path,
     cache: Cache | None = None,
+    pseudo_csv: Path | None = None,
 ) -> None:
     """Pretrain one arm and write its weights, curve and cost.
 
@@ -75,6 +76,7 @@ def pretrain(
         curve_csv: written; step, loss, lr.
         cost_json: written; seconds, images_per_second, peak_memory_mib, device.
         cache: from `prepare`, where images are read from it.
+        pseudo_csv: from `pseudolabel`, where the arm also trains on pseudo labels.
 
     Raises:
         CsegError: see the parts; each message is one sentence.
@@ -83,7 +85,7 @@ def pretrain(
     contrast, loop = split_settings("pretrain", ContrastSettings, settings)
     device = open_device(run.compute)
     info, _ = read_dataset(dataset_json)
-    pairs, subset = labelled_pairs(index_csv, subset_csv, cache)
+    pairs, subset = training_pairs(index_csv, subset_csv, cache, pseudo_csv)
     torch.manual_seed(run.seed)
     network = build_segmenter(run.model, info.num_classes, run.init)
     network.to(device).to(memory_format=torch.channels_last)

@@ -93,6 +93,46 @@ def labelled_pairs(
     return pairs, str(subset["fingerprint"].iloc[0])
 
 
+def training_pairs(
+    index_csv: str | Path,
+    subset_csv: str | Path,
+    cache: Cache | None,
+    pseudo_csv: str | Path | None,
+) -> tuple[list[Pair], str]:
+    """What an arm trains on, and its fingerprint: the labelled pairs, then the pseudo-labelled.
+
+    Raises:
+        DataError: as `labelled_pairs`; or the list of pseudo labels is damaged or of another index.
+    """
+    pairs, mark = labelled_pairs(index_csv, subset_csv, cache)
+    if pseudo_csv is None:
+        return pairs, mark
+    try:
+        table = pd.read_csv(pseudo_csv, dtype=str, keep_default_na=False)
+        listed = dict(zip(table["id"], table["label"], strict=True))
+        marks = [mark, *table["fingerprint"].unique()]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"the list of pseudo labels {pseudo_csv} is damaged; delete it and run again"
+        ) from error
+    images = {pair.id: pair.image for pair in unlabelled_pairs(index_csv, subset_csv)}
+    unknown = [name for name in listed if name not in images]
+    if unknown:
+        raise DataError(
+            f"{pseudo_csv} labels {unknown[0]}, which is no unlabelled image of {index_csv}; "
+            "delete it and run again"
+        )
+    pairs += [Pair(name, images[name], Path(p), pseudo=True) for name, p in listed.items()]
+    return pairs, fingerprint(marks)
+
+
+def unlabelled_pairs(index_csv: str | Path, subset_csv: str | Path) -> list[Pair]:
+    """The training pairs outside a subset, in the order of the index; their labels are hidden."""
+    index = read_index(index_csv)
+    labelled = set(pd.read_csv(subset_csv, dtype={"id": str})["id"])
+    return pairs_of(index[(index["split"] == "train") & ~index["id"].isin(labelled)])
+
+
 def validation_pairs(index_csv: str | Path) -> list[Pair]:
     """The validation pairs, in the order of the index."""
     index = read_index(index_csv)

@@ -195,7 +195,8 @@ def paint_extras(folder: Path) -> None:
         separability.append({**run, "intra_class": spread, "inter_class": 1.5,
                              "ratio": 1.5 / spread})  # fmt: skip
         if run["arm"].endswith("_pseudo"):
-            pseudo.append({**run, "miou": 0.5, "pixel_accuracy": 0.7, "kept": 0.8})
+            pseudo.append({**run, "images": 9, "miou": 0.5, "pixel_accuracy": 0.7, "kept": 0.8,
+                           "seconds": 1.0})  # fmt: skip
         if run["seed"] == 0:
             for method in ("pca", "tsne"):
                 for i in range(100):

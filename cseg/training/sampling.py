@@ -17,19 +17,23 @@ from torch.utils.data import DataLoader, Dataset
 
 from cseg.datasets.samples import read_image, read_label
 from cseg.training.stored import Place, read_pair
-from cseg.transforms import ImageSettings, random_crop, resize_label, resize_short_side
+from cseg.transforms import IGNORE, ImageSettings, random_crop, resize_label, resize_short_side
 
 ORDER, GEOMETRY = 1, 2  # first words of the keys, one for each purpose
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One labelled image: its id, its files, and where it lies decoded, if it does."""
+    """One labelled image: its id, its files, and where it lies decoded, if it does.
+
+    The label file of a pseudo label holds class ids; that of the dataset, the dataset's values.
+    """
 
     id: str
     image: Path
     label: Path
     place: Place | None = None
+    pseudo: bool = False
 
 
 def load_pair(
@@ -44,7 +48,8 @@ def load_pair(
         return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(classes)
     image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
     image = resize_short_side(image, short_side)
-    label = torch.from_numpy(read_label(pair.label, label_map))
+    values = {c: c for c in [*label_map.values(), IGNORE]} if pair.pseudo else label_map
+    label = torch.from_numpy(read_label(pair.label, values))
     return image, resize_label(label, (image.shape[-2], image.shape[-1]))
 
 

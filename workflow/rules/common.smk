@@ -80,6 +80,20 @@ def pretrained(wildcards):
     )
 
 
+def teacher(wildcards):
+    """The fine-tuned network that labels for an arm with a teacher, of the same subset."""
+    run = {**wildcards, "arm": config["arms"][wildcards.arm]["teacher"]}
+    return f"{RUN}/finetune.pt".format(**run)
+
+
+def pseudo_labels(wildcards):
+    """The list of pseudo labels and their folder, where the arm has a teacher."""
+    if "teacher" not in config["arms"][wildcards.arm]:
+        return []
+    run = RUN.format(**wildcards)
+    return [f"{run}/pseudo_labels.csv", f"{run}/pseudo_labels"]
+
+
 def costs(wildcards):
     """Cost files of the stages of a run."""
     stages = ["pretrain", "finetune"] if has_pretraining(wildcards) else ["finetune"]

@@ -4,6 +4,7 @@ rule finetune:
         dataset=rules.index.output.dataset,
         subset=rules.subset.output.subset,
         cache=CACHE,
+        pseudo=pseudo_labels,
         pretrained=pretrained,
     output:
         weights=f"{RUN}/finetune.pt",

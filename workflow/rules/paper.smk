@@ -13,6 +13,8 @@ FIGURES = [
     "separability",
 ]
 ABLATIONS = ["ablations"] if config["ablations"] else []
+TEACHERS = [arm for arm in config["run_arms"] if "teacher" in config["arms"][arm]]
+SEMI_SUPERVISED = ["semi_supervised"] if TEACHERS else []
 
 
 localrules:
@@ -32,6 +34,7 @@ rule summary:
         curves=f"{RESULTS}/curves.csv",
         cost=f"{RESULTS}/cost.csv",
         plan=[f"{RESULTS}/{name}.csv" for name in ABLATIONS],
+        pseudo=[f"{RESULTS}/pseudo.csv"] if TEACHERS else [],
     log:
         f"{RESULTS}/logs/summary.log",
     conda:
@@ -91,6 +94,12 @@ rule tables:
             labels={"table": "ablations"},
         ),
         report(
+            [f"{RESULTS}/tables/{name}.html" for name in SEMI_SUPERVISED],
+            caption="../report/semi_supervised.rst",
+            category="2 Tables",
+            labels={"table": "semi-supervised"},
+        ),
+        report(
             f"{RESULTS}/tables/published.html",
             caption="../report/published.rst",
             category="2 Tables",
@@ -99,7 +108,7 @@ rule tables:
         expand(
             "{results}/tables/{table}.{kind}",
             results=RESULTS,
-            table=TABLES + ABLATIONS,
+            table=TABLES + ABLATIONS + SEMI_SUPERVISED,
             kind=["csv", "md", "tex"],
         ),
     log:

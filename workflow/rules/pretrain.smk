@@ -4,6 +4,7 @@ rule pretrain:
         dataset=rules.index.output.dataset,
         subset=rules.subset.output.subset,
         cache=CACHE,
+        pseudo=pseudo_labels,
     output:
         weights=f"{RUN}/pretrain.pt",
         curve=f"{RUN}/pretrain.csv",

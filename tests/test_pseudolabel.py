@@ -1,0 +1,186 @@
+"""Pseudo labels: confident predictions of a teacher, which nothing of the hidden truth enters."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+from small_runs import SMOKE, small_data, small_settings
+from workflow_runs import overlay, snakemake
+
+from cseg import config as experiment
+from cseg.datasets.samples import read_image, read_label
+from cseg.errors import ConfigError, DataError
+from cseg.finetune import finetune
+from cseg.metrics import confusion_matrix, mean_iou
+from cseg.model.load import load_segmenter
+from cseg.predict import ProtocolSettings, predict, predict_confident
+from cseg.pretrain import pretrain
+from cseg.pseudolabel import pseudolabel
+from cseg.runs import read_dataset, read_index, training_pairs, unlabelled_pairs
+from cseg.training.sampling import load_pair
+
+THRESHOLD = 0.6
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """Small data and a teacher that has learned a little."""
+    folder = tmp_path_factory.mktemp("taught")
+    data = small_data(folder)
+    teacher = folder / "finetune.pt"
+    settings = small_settings("scratch", finetune={"steps": 20})
+    finetune(*data, None, settings, 1, "t", teacher, folder / "f.csv", folder / "f_cost.json")
+    return data, teacher
+
+
+def label(taught, folder: Path, index: Path | None = None, **block) -> tuple[Path, Path, Path]:
+    (index_csv, *rest), teacher = taught
+    settings = small_settings("cross_pseudo", pseudolabel={"threshold": THRESHOLD, **block})
+    out = folder / "pseudo_labels", folder / "pseudo_labels.csv", folder / "pseudo.csv"
+    pseudolabel(index or index_csv, *rest, teacher, settings, 1, *out)
+    return out
+
+
+def test_every_unlabelled_image_gets_its_confident_pixels(taught, tmp_path):
+    (index_csv, dataset_json, subset_csv), teacher = taught
+    _, listing, quality = label(taught, tmp_path)
+    table, info = pd.read_csv(listing, dtype={"id": str}), read_dataset(dataset_json)[0]
+    labelled = set(pd.read_csv(subset_csv, dtype=str)["id"])
+    train = read_index(index_csv).query("split == 'train'")
+    assert set(table["id"]) == set(train["id"]) - labelled and len(labelled) == 4
+    network = load_segmenter(teacher).network
+    total, known, pixels = np.zeros((info.num_classes,) * 2, np.int64), 0, 0
+    for row in table.itertuples():
+        files = train.set_index("id").loc[row.id]
+        image = torch.from_numpy(read_image(files["image"])).permute(2, 0, 1)
+        with torch.inference_mode():
+            best, guess = network(image[None].float() / 255)[0].softmax(0).max(0)
+        written = np.array(Image.open(row.label))
+        sure = (best - THRESHOLD).abs().numpy() > 1e-4
+        expected = np.where(best.numpy() >= THRESHOLD, guess.numpy(), 255)
+        assert (written == expected)[sure].all() and sure.mean() > 0.99
+        assert row.kept == pytest.approx((written != 255).mean(), abs=1e-6)
+        truth = read_label(files["label"], info.label_map)
+        total += confusion_matrix(np.where(written == 255, 255, truth), written, info.num_classes)
+        known += int(((written != 255) & (truth != 255)).sum())
+        pixels += int((truth != 255).sum())
+    assert 0 < known < pixels  # the threshold does something
+    row = pd.read_csv(quality).iloc[0]
+    assert row["miou"] == pytest.approx(mean_iou(total))
+    assert row["kept"] == pytest.approx(known / pixels) and row["images"] == len(table)
+
+
+def test_the_hidden_truth_changes_the_measurement_only(taught, tmp_path):
+    (index_csv, _, subset_csv), _ = taught
+    index = read_index(index_csv)
+    hidden = index["id"].isin([pair.id for pair in unlabelled_pairs(index_csv, subset_csv)])
+    blank = tmp_path / "blank.png"
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(blank)
+    index.loc[hidden, "label"] = str(blank)
+    index.to_csv(tmp_path / "index.csv", index=False)
+    for name in ("true", "false"):
+        (tmp_path / name).mkdir()
+    folder, listing, quality = label(taught, tmp_path / "true")
+    other = label(taught, tmp_path / "false", tmp_path / "index.csv")
+    assert pd.read_csv(listing)["fingerprint"].equals(pd.read_csv(other[1])["fingerprint"])
+    for path in folder.iterdir():
+        assert path.read_bytes() == (other[0] / path.name).read_bytes()
+    assert pd.read_csv(quality)["miou"][0] != pd.read_csv(other[2])["miou"][0]
+
+
+def test_pseudo_labels_join_the_labelled_images_as_class_ids(taught, tmp_path):
+    (index_csv, _, subset_csv), _ = taught
+    _, listing, _ = label(taught, tmp_path, images=3)
+    pairs, mark = training_pairs(index_csv, subset_csv, None, listing)
+    alone, plain = training_pairs(index_csv, subset_csv, None, None)
+    assert pairs[:4] == alone and [p.pseudo for p in pairs] == [False] * 4 + [True] * 3
+    assert mark != plain
+    turned = {0: 5, 1: 0, **{c: c for c in range(2, 256)}}  # what a dataset's values may mean
+    _, labels = load_pair(pairs[4], turned, None)
+    assert (labels.numpy() == np.array(Image.open(pairs[4].label))).all()
+
+
+def test_a_run_with_pseudo_labels_is_another_run(taught, tmp_path):
+    data, _ = taught
+    _, listing, _ = label(taught, tmp_path)
+    settings = small_settings("cross_pseudo")
+    weights = {}
+    for name, pseudo in (("with", listing), ("without", None)):
+        out = tmp_path / f"{name}.pt", tmp_path / f"{name}.csv", tmp_path / f"{name}.json"
+        pretrain(*data, settings, 1, "t", *out, pseudo_csv=pseudo)
+        final = tmp_path / f"{name}_f.pt", *out[1:]
+        finetune(*data, out[0], settings, 1, "t", *final, pseudo_csv=pseudo)
+        loaded = load_segmenter(final[0])
+        weights[name] = loaded.network.state_dict()["classifier.weight"]
+    assert not torch.equal(weights["with"], weights["without"])
+    assert torch.load(tmp_path / "with_f.pt", weights_only=True)["n"] == 4  # labels, not images
+
+
+def test_a_label_that_is_missing_or_a_list_that_is_damaged_is_named(taught, tmp_path):
+    (index_csv, _, subset_csv), _ = taught
+    folder, listing, _ = label(taught, tmp_path, images=2)
+    shutil.rmtree(folder)
+    pairs, _ = training_pairs(index_csv, subset_csv, None, listing)
+    with pytest.raises(DataError, match=r"000000\.png"):
+        load_pair(pairs[4], {}, None)
+    listing.write_text("id\nfoo\n")
+    with pytest.raises(DataError, match=r"pseudo_labels.csv is damaged; delete it"):
+        training_pairs(index_csv, subset_csv, None, listing)
+    listing.write_text("id,label,kept,fingerprint\nfoo,a.png,1,x\n")
+    with pytest.raises(DataError, match="labels foo, which is no unlabelled image"):
+        training_pairs(index_csv, subset_csv, None, listing)
+
+
+def test_confident_predictions_are_the_predictions_with_gaps(taught):
+    _, teacher = taught
+    network, image = load_segmenter(teacher).network, torch.randint(0, 256, (3, 40, 56)).byte()
+    for protocol in (ProtocolSettings(None, None), ProtocolSettings(36, (24, 24))):
+        whole = predict(network, image, (40, 56), protocol, torch.device("cpu"))
+        for threshold, least, most in ((0.0, 1.0, 1.0), (0.25, 0.0, 1.0), (1.01, 0.0, 0.0)):
+            sure = predict_confident(network, image, protocol, torch.device("cpu"), threshold)
+            kept = sure != 255
+            assert (sure[kept] == whole[kept]).all()
+            assert least <= kept.float().mean() <= most
+
+
+@pytest.mark.parametrize(
+    "arm, words",
+    [
+        ({"crossed": {"init": "random", "scope": "cross", "teacher": "cross"}}, "end in _pseudo"),
+        ({"within_pseudo": {"init": "random", "scope": "within"}}, "end in _pseudo"),
+        ({"within_pseudo": {"init": "random", "scope": "within", "teacher": "me"}}, "'me'"),
+        (
+            {"within_pseudo": {"init": "random", "scope": "within", "teacher": "cross_pseudo"}},
+            "of its own",
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_teachers_are_refused(tmp_path, arm, words):
+    with pytest.raises(ConfigError, match=words):
+        experiment.load([SMOKE, overlay(tmp_path, yaml.safe_dump({"arms": arm}))])
+
+
+def test_other_arms_know_nothing_of_pseudo_labels():
+    assert "pseudolabel" not in small_settings("cross")
+    assert small_settings("cross_pseudo")["pseudolabel"]["threshold"] == 0.9
+
+
+@pytest.mark.slow
+def test_pseudo_arms_become_a_table(tmp_path):
+    plan = {"run_arms": ["cross", "cross_pseudo"], "pseudolabel": {"threshold": 0.2, "images": 5}}
+    done = snakemake(
+        tmp_path, "--configfile", str(SMOKE), overlay(tmp_path, yaml.safe_dump(plan))
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = tmp_path / "results" / "smoke" / "shapes"
+    quality = pd.read_csv(results / "pseudo.csv").iloc[0]
+    assert (quality["arm"], quality["n"], quality["images"]) == ("cross_pseudo", 4, 5)
+    table = pd.read_csv(results / "tables" / "semi_supervised.csv").iloc[0]
+    assert table["pseudo_miou"] == pytest.approx(quality["miou"])
+    assert table["pseudo_kept"] == pytest.approx(quality["kept"])
+    assert len(list((results / "cross_pseudo/n4/seed0/pseudo_labels").glob("*.png"))) == 5

@@ -1,0 +1,27 @@
+# Only arms with a teacher have it.
+rule pseudolabel:
+    input:
+        index=rules.index.output.index,
+        dataset=rules.index.output.dataset,
+        subset=rules.subset.output.subset,
+        teacher=teacher,
+    output:
+        labels=directory(f"{RUN}/pseudo_labels"),
+        listing=f"{RUN}/pseudo_labels.csv",
+        quality=f"{RUN}/pseudo.csv",
+    log:
+        f"{RUN}/logs/pseudolabel.log",
+    benchmark:
+        f"{RUN}/benchmarks/pseudolabel.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=0,
+    params:
+        settings=arm_settings,
+        title=title,
+    script:
+        "../scripts/pseudolabel.py"

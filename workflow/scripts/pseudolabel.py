@@ -1,0 +1,18 @@
+from pathlib import Path
+
+from cseg.adapter import stage
+
+with stage(snakemake.log[0]):
+    from cseg.pseudolabel import pseudolabel
+
+    pseudolabel(
+        Path(snakemake.input.index),
+        Path(snakemake.input.dataset),
+        Path(snakemake.input.subset),
+        Path(snakemake.input.teacher),
+        snakemake.params.settings,
+        snakemake.threads,
+        Path(snakemake.output.labels),
+        Path(snakemake.output.listing),
+        Path(snakemake.output.quality),
+    )
