@@ -5,7 +5,8 @@
 Every row runs in fresh processes, one in each of three rounds over all rows, so that a machine
 whose speed drifts slows rivals alike: one run to warm up, then runs for the median and the spread
 (forward + backward, one image), then one more whose peak resident memory above the inputs is
-taken. Ratios are medians over rounds of those within a round. Writes benchmarks/results/loss.{csv,md,png} (loss_short.* with --short).
+taken. Ratios are medians over rounds of those within a round.
+Writes benchmarks/results/loss.{csv,md,png} (loss_short.* with --short).
 """
 
 import argparse

@@ -24,7 +24,7 @@ from cseg.losses.counts import class_groups, spans
 ROWS = 384  # pixels of a block
 COLS = 512  # columns of a tile: with ROWS it stays in the cache
 SMALL = 256  # classes below this share a block
-KEEP_BYTES = 28 << 20  # negatives' tiles kept between the passes; the rest is computed twice
+KEEP_BYTES = 22 << 20  # negatives' tiles kept between the passes; the rest is computed twice
 
 
 @dataclass(frozen=True)
