@@ -89,15 +89,15 @@ def pixel_loss(
     z, tiles = _negatives(x, ids, blocks)
     t, per_anchor = torch.zeros_like(w), torch.zeros_like(w)
     grad = torch.zeros_like(x) if need else None
-    _positives(x, ids, blocks, z, w, t, per_anchor, grad)
-    loss = torch.dot(w.double(), per_anchor.double())
+    _positives(x, ids, blocks, z, t, per_anchor, grad)
+    loss = torch.dot(w.double(), per_anchor.double()).mul_(math.log(2))
     if grad is None:
         return loss, None
+    grad.mul_(w[:, None])  # all pixels of a class have one weight
     u = torch.where(z > 0, w * t / z, 0)
     _push_negatives(x, ids, blocks, u, tiles, grad)
-    return loss, feats_ND.new_zeros(feats_ND.shape).index_copy_(
-        0, kept, grad.div_(root * temperature)
-    )
+    out = x if len(x) == len(feats_ND) else torch.zeros_like(feats_ND)  # x has served
+    return loss, out.index_copy_(0, kept, grad.div_(root * temperature))
 
 
 def _blocks(ids: Tensor, counts: list[int], second: Tensor) -> tuple[Tensor, list[_Block]]:
@@ -166,12 +166,14 @@ def _positives(
     ids: Tensor,
     blocks: list[_Block],
     z: Tensor,
-    w: Tensor,
     t: Tensor,
     per_anchor: Tensor,
     grad: Tensor | None,
 ) -> None:
-    """Add up sigma into t, the loss into per_anchor, and the pull of positives into grad."""
+    """Add up sigma into t, the loss in bits into per_anchor, and the pull of positives into grad.
+
+    Nothing is weighted yet.
+    """
     for tile in _tiles(blocks, positives=True):
         e = _exp_tile(x, ids, tile, negatives=False)
         mask = _same_class(ids, tile) if tile.masked else None
@@ -181,7 +183,7 @@ def _positives(
             ratio = z_p / e
             total = ratio + 1
             inverse = total.reciprocal()
-            cost = _log1p(ratio, total, inverse)
+            cost = _bits(ratio, total, inverse)
             per_anchor[p] += (cost if mask is None else cost.mul_(mask)).sum(dim)
             if grad is None:
                 continue
@@ -189,7 +191,7 @@ def _positives(
             if mask is not None:
                 sigma.mul_(mask)
             t[p] += sigma.sum(dim)
-            pulls.append(sigma.mul_(w[p].unsqueeze(dim)))
+            pulls.append(sigma)
         if grad is None:
             continue
         if tile.diagonal:
@@ -201,10 +203,10 @@ def _positives(
             grad[tile.cols].addmm_(pull.T, x[tile.rows], alpha=-1)
 
 
-def _log1p(a: Tensor, total: Tensor, inverse: Tensor) -> Tensor:
-    """log(1 + a), a >= 0, from total = 1 + a (used up) and its inverse, with what rounding lost."""
-    cost = total.log2().mul_(math.log(2))
-    return cost.addcmul_(total.sub_(1).sub_(a), inverse, value=-1)
+def _bits(a: Tensor, total: Tensor, inverse: Tensor) -> Tensor:
+    """log2(1 + a), a >= 0, from total = 1 + a (used up) and its inverse; less rounding."""
+    bits = total.log2()
+    return bits.addcmul_(total.sub_(1).sub_(a), inverse, value=-1 / math.log(2))
 
 
 def _push_negatives(
