@@ -247,38 +247,6 @@ def cpu_name() -> str:
     return "an unknown CPU"
 
 
-def plot(rows: list[dict], pixels: int, path: Path) -> None:
-    """Bars of time and memory per row; lines over pixels where several sizes were run."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    base = [r for r in rows if r["pixels"] == pixels]
-    figure, axes = pyplot.subplots(2, 2, figsize=(12, 8), layout="constrained")
-    for ax, key, title in [
-        (axes[0, 0], "median_ms", f"time at {pixels} pixels (ms)"),
-        (axes[0, 1], "extra_mib", f"memory above inputs at {pixels} pixels (MiB)"),
-    ]:
-        colors = ["tab:blue" if r["row"].startswith(OURS) else "tab:gray" for r in base]
-        ax.barh([r["row"] for r in base][::-1], [r[key] for r in base][::-1], color=colors[::-1])
-        ax.set(xscale="log", title=title)
-    for ax, key, label, power in [
-        (axes[1, 0], "median_ms", "ms", 2),
-        (axes[1, 1], "extra_mib", "MiB above inputs", 1),
-    ]:
-        for name in dict.fromkeys(r["row"] for r in rows if r["row"].startswith(OURS)):
-            line = [(r["pixels"], r[key]) for r in rows if r["row"] == name]
-            ax.plot(*zip(*line), marker="o", label=name)
-            if len(line) > 1:
-                x, y = zip(*line)
-                ax.plot(x, [y[-1] * (v / x[-1]) ** power for v in x], ":", color="gray")
-        word = {1: "linear", 2: "quadratic"}[power]
-        ax.set(xscale="log", yscale="log", xlabel="pixels", ylabel=label, title=f"dotted: {word}")
-    axes[1, 0].legend(fontsize=8)
-    figure.savefig(path, dpi=110)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="P = 1024, fewer runs, no scaling")
@@ -292,6 +260,8 @@ def main() -> None:
         run = gemm_gflops if name == "gemm" else lambda *n: measure(name, *n)
         print(json.dumps(run(*map(int, numbers))))
         return
+    import loss_chart
+
     pixels = args.pixels or (1024 if args.short else 4225)
     threads = args.threads
 
@@ -320,7 +290,7 @@ def main() -> None:
         writer.writerows({"gemm_gflops": round(gflops, 1), **round_row(r)} for r in rows)
     text = report(rows, rounds, rates, pixels, threads)
     out.with_suffix(".md").write_text(text)
-    plot(rows, pixels, out.with_suffix(".png"))
+    loss_chart.plot(rows, pixels, OURS, out.with_suffix(".png"))
     print(text)
 
 

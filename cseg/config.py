@@ -87,6 +87,7 @@ def check(config: Mapping[str, Any]) -> None:
     for arm in config["arms"]:
         resolved = merge(config, config["arms"][arm].get("overrides", {}))
         _check_schema(resolved, f"arms.{arm}.overrides: ")
+        _check_pieces(resolved, arm)
     for group, settings in config["ablations"].items():
         for setting, arm in settings.items():
             if arm not in config["run_arms"]:
@@ -95,6 +96,16 @@ def check(config: Mapping[str, Any]) -> None:
                     "add it there"
                 )
     _check_counts(config)
+
+
+def _check_pieces(config: Mapping[str, Any], arm: str) -> None:
+    for stage in ("pretrain", "finetune"):
+        batch, pieces = config[stage]["batch"], config[stage]["accumulate"]
+        if batch % pieces or batch // pieces < 2:
+            raise ConfigError(
+                f"config key {stage}.accumulate is {pieces} and {stage}.batch is {batch} (arm "
+                f"{arm}); choose an accumulate that divides the batch into pieces of at least 2"
+            )
 
 
 def _check_teacher(config: Mapping[str, Any], arm: str, teacher: str | None) -> None:

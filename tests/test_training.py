@@ -11,13 +11,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from small_runs import ROOT, small_data, small_settings
+import torch.nn.functional as F
+from small_runs import ROOT, SMOKE, small_data, small_settings
 
+from cseg import config as experiment
 from cseg.errors import ConfigError, TrainingError
 from cseg.finetune import cross_entropy, finetune
 from cseg.pretrain import pretrain
+from cseg.runs import labelled_pairs, read_dataset, run_settings, step_batches
 from cseg.training import checkpoint
-from cseg.training.loop import LoopSettings, learning_rate
+from cseg.training.loop import LoopSettings, learning_rate, train
 
 NAMES = ("weights.pt", "curve.csv", "cost.json")
 
@@ -29,7 +32,7 @@ def outputs(folder: Path) -> tuple[Path, Path, Path]:
 
 def loop(**changes) -> LoopSettings:
     values = {
-        "steps": 100, "batch": 4, "lr": 0.2, "momentum": 0.9, "weight_decay": 0.0,
+        "steps": 100, "batch": 4, "accumulate": 1, "lr": 0.2, "momentum": 0.9, "weight_decay": 0.0,
         "warmup_steps": 10, "log_every": 5, "checkpoint_minutes": 1.0, "workers": 0,
         "cache_mib": 8, "precision": "fp32", "seed": 0,
     }  # fmt: skip
@@ -55,6 +58,40 @@ def test_cross_entropy_is_the_mean_over_labelled_pixels():
     mean = torch.stack(expected).mean().item()
     assert cross_entropy(logits, labels).item() == pytest.approx(mean, rel=1e-6)
     assert cross_entropy(logits, torch.full_like(labels, 255)).item() == 0.0
+
+
+@pytest.mark.parametrize("pieces", [2, 4])
+def test_a_batch_in_pieces_gives_the_gradient_of_the_whole(tmp_path, pieces):
+    index_csv, dataset_json, subset_csv = small_data(tmp_path)
+    run = run_settings(small_settings(), 1)
+    pairs, info = labelled_pairs(index_csv, subset_csv)[0], read_dataset(dataset_json)[0]
+    sizes, weights, curves = [], [], []
+
+    def loss(net, images, labels, rng):
+        sizes.append(len(images))
+        total = F.cross_entropy(net(images), labels, ignore_index=255, reduction="sum")
+        return total / labels.numel()  # pieces count alike, however much of them is ignored
+
+    for accumulate in (1, pieces):
+        torch.manual_seed(0)
+        network = torch.nn.Conv2d(3, info.num_classes, 3, padding=1)  # no batch norm
+        settings = loop(steps=6, log_every=1, accumulate=accumulate)
+        batches = step_batches(pairs, info, run, settings)
+        curve = train(network, loss, batches, settings, torch.device("cpu"),
+                      tmp_path / "x.state", "key", "test")  # fmt: skip
+        weights.append(network.weight.detach())
+        curves.append([row[1] for row in curve.rows])
+    assert sizes == [4] * 6 + [4 // pieces] * 6 * pieces
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-5, atol=1e-6)
+    assert curves[1] == pytest.approx(curves[0], rel=1e-5)
+
+
+def test_pieces_must_divide_the_batch(tmp_path):
+    for batch, pieces in ((4, 3), (4, 4)):
+        path = tmp_path / "mine.yaml"
+        path.write_text(f"pretrain: {{batch: {batch}, accumulate: {pieces}}}\n")
+        with pytest.raises(ConfigError, match=r"pretrain\.accumulate is \d .* divides the batch"):
+            experiment.load([SMOKE, path])
 
 
 @pytest.mark.parametrize("arm", ["within", "cross", "batch"])
@@ -97,6 +134,7 @@ import json, sys
 from pathlib import Path
 from cseg.finetune import finetune
 from cseg.pretrain import pretrain
+from cseg.runs import labelled_pairs, read_dataset, run_settings, step_batches
 stage, out = sys.argv[1], sys.argv[4]
 data, settings = json.loads(sys.argv[2]), json.loads(sys.argv[3])
 paths = [Path(out) / name for name in ("weights.pt", "curve.csv", "cost.json")]

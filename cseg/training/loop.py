@@ -37,6 +37,8 @@ class LoopSettings:
     Attributes:
         steps: optimiser steps.
         batch: images per step.
+        accumulate: pieces that a batch is processed in, one after the other, to save memory; their
+            gradients are averaged. Batch norm and the contrastive loss see a piece at a time.
         lr: initial learning rate; it falls to 0 along half a cosine.
         momentum: of SGD.
         weight_decay: of SGD, on all parameters.
@@ -51,6 +53,7 @@ class LoopSettings:
 
     steps: int
     batch: int
+    accumulate: int
     lr: float
     momentum: float
     weight_decay: float
@@ -157,25 +160,29 @@ def _step(
     step: int,
     device: torch.device,
 ) -> Tensor:
-    images = to_unit(images.to(device, non_blocking=True))
-    images = images.contiguous(memory_format=torch.channels_last)
-    labels = labels.to(device, torch.int64, non_blocking=True)
     # Dropout draws from torch's global generator: key it by the step, as everything else is.
     torch.manual_seed(int(np.random.SeedSequence([STEP, settings.seed, step]).generate_state(1)[0]))
     rng = np.random.default_rng([DISTORT, settings.seed, step])
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
+    pieces = settings.accumulate
+    total = torch.zeros((), device=device)
+    optimizer.zero_grad(set_to_none=True)
     try:
-        with autocast:
-            loss = step_loss(network, images, labels, rng)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        for part, truth in zip(images.chunk(pieces), labels.chunk(pieces), strict=True):
+            unit = to_unit(part.to(device, non_blocking=True))
+            unit = unit.contiguous(memory_format=torch.channels_last)
+            classes = truth.to(device, torch.int64, non_blocking=True)
+            with autocast:
+                loss = step_loss(network, unit, classes, rng) / pieces
+            loss.backward()
+            total += loss.detach()
         optimizer.step()
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"out of memory at batch {settings.batch} and crop {tuple(images.shape[-2:])} on "
-            f"{device}; lower batch or image.crop, or set precision to bf16"
+            f"{device}; raise accumulate, lower batch or image.crop, or set precision to bf16"
         ) from error
-    return loss.detach()
+    return total
 
 
 def _finite_mean(losses: Tensor, first: int, rate: float, source: StepBatches, title: str) -> float:
