@@ -71,7 +71,7 @@ def test_predictions_are_the_networks_and_give_the_same_miou(run):
 
 
 def test_every_row_carries_its_provenance(run):
-    row = pd.read_csv(run[2].metrics).iloc[0]
+    row = pd.read_csv(run[2].metrics, dtype=str).iloc[0]  # a hash may look like a number: 2e46...
     columns = (
         "git_revision", "source_fingerprint", "subset_fingerprint", "index_fingerprint",
         "settings_fingerprint", "torch_version", "protocol", "device", "budget",
