@@ -27,7 +27,7 @@ from cseg.metrics import (
 )
 from cseg.model.load import LoadedSegmenter, load_segmenter
 from cseg.outputs import write_table
-from cseg.predict import ProtocolSettings, predict
+from cseg.predict import ProtocolSettings, predict, protocol_settings
 from cseg.records import provenance
 from cseg.runs import labelled_pairs, read_dataset, validation_pairs
 from cseg.settings import from_mapping
@@ -91,7 +91,7 @@ def evaluate(
     """
     started = time.monotonic()
     chosen = from_mapping(EvaluateSettings, settings["evaluate"], "evaluate")
-    protocol = ProtocolSettings(settings["image"]["short_side"], chosen.window)
+    protocol = protocol_settings(settings)
     compute = DeviceSettings(settings["device"], threads)
     device = open_device(compute)
     info, facts = read_dataset(dataset_json)

@@ -3,7 +3,9 @@
 Shapes: B batch, K classes, H and W height and width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +34,12 @@ class ProtocolSettings:
         if self.window is None:
             return f"whole image, {scale}, background counted"
         return f"window {self.window[0]}x{self.window[1]}, {scale}, background counted"
+
+
+def protocol_settings(values: Mapping[str, Any]) -> ProtocolSettings:
+    """The protocol of an arm's resolved config (`cseg.config.arm_settings`)."""
+    window = values["evaluate"]["window"]
+    return ProtocolSettings(values["image"]["short_side"], tuple(window) if window else None)
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ from cseg.files import fingerprint, sha256_file
 from cseg.metrics import confusion_matrix, mean_iou, pixel_accuracy
 from cseg.model.load import load_segmenter
 from cseg.outputs import write_table
-from cseg.predict import ProtocolSettings, predict_confident
+from cseg.predict import predict_confident, protocol_settings
 from cseg.runs import labelled_pairs, read_dataset, unlabelled_pairs
 from cseg.settings import from_mapping
 from cseg.training.device import DeviceSettings, open_device
@@ -72,8 +72,7 @@ def pseudolabel(
     """
     started = time.monotonic()
     chosen = from_mapping(PseudolabelSettings, settings["pseudolabel"], "pseudolabel")
-    window = settings["evaluate"]["window"]
-    protocol = ProtocolSettings(settings["image"]["short_side"], tuple(window) if window else None)
+    protocol = protocol_settings(settings)
     device = open_device(DeviceSettings(settings["device"], threads))
     info, _ = read_dataset(dataset_json)
     loaded = load_segmenter(teacher)

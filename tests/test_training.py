@@ -134,7 +134,6 @@ import json, sys
 from pathlib import Path
 from cseg.finetune import finetune
 from cseg.pretrain import pretrain
-from cseg.runs import labelled_pairs, read_dataset, run_settings, step_batches
 stage, out = sys.argv[1], sys.argv[4]
 data, settings = json.loads(sys.argv[2]), json.loads(sys.argv[3])
 paths = [Path(out) / name for name in ("weights.pt", "curve.csv", "cost.json")]
