@@ -20,7 +20,8 @@ ROOT = Path(__file__).parent.parent
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 PSEUDO = "_pseudo"  # what names of arms with a teacher end in
 SHARED = (
-    "budget", "image", "model", "evaluate", "device", "precision", "pretrain", "finetune",
+    "budget", "image", "model", "evaluate", "device", "precision", "compile", "tensorboard",
+    "pretrain", "finetune",
 )  # fmt: skip
 
 
@@ -88,6 +89,7 @@ def check(config: Mapping[str, Any]) -> None:
         resolved = merge(config, config["arms"][arm].get("overrides", {}))
         _check_schema(resolved, f"arms.{arm}.overrides: ")
         _check_pieces(resolved, arm)
+        _check_validation(resolved["finetune"], arm)
     for group, settings in config["ablations"].items():
         for setting, arm in settings.items():
             if arm not in config["run_arms"]:
@@ -106,6 +108,20 @@ def _check_pieces(config: Mapping[str, Any], arm: str) -> None:
                 f"config key {stage}.accumulate is {pieces} and {stage}.batch is {batch} (arm "
                 f"{arm}); choose an accumulate that divides the batch into pieces of at least 2"
             )
+
+
+def _check_validation(finetune: Mapping[str, Any], arm: str) -> None:
+    every, rows = finetune["validate_every"], finetune["log_every"]
+    if every % rows:
+        raise ConfigError(
+            f"config key finetune.validate_every is {every} (arm {arm}); choose a multiple of "
+            f"finetune.log_every, {rows}, or 0"
+        )
+    if finetune["report"] == "best" and not every:
+        raise ConfigError(
+            f"config key finetune.report is best (arm {arm}) but nothing is measured; "
+            "set finetune.validate_every"
+        )
 
 
 def _check_teacher(config: Mapping[str, Any], arm: str, teacher: str | None) -> None:
@@ -179,7 +195,7 @@ def arm_settings(config: Mapping[str, Any], arm: str, seed: int) -> dict[str, An
 
     Returns:
         Plain values: init, scope, seed, budget, image, model, pretrain, finetune, evaluate,
-        device, precision, and pseudolabel where the arm has a teacher.
+        device, precision, compile, tensorboard, and pseudolabel where the arm has a teacher.
     """
     chosen = config["arms"][arm]
     resolved = merge(config, chosen.get("overrides", {}))

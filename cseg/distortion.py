@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cseg.training.ranks import ALONE, Share
+
 LUMA = np.array([0.299, 0.587, 0.114])
 RGB_TO_YIQ = np.array([LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 JITTER = {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2}  # at strength 1
@@ -19,21 +21,25 @@ JITTER_PROBABILITY = 0.8
 GREY_PROBABILITY = 0.2
 
 
-def distort(images_B3HW: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
+def distort(
+    images_B3HW: Tensor, strength: float, rng: np.random.Generator, share: Share = ALONE
+) -> Tensor:
     """Distort the colours of each image.
 
     Args:
         images_B3HW: float, RGB in 0..1.
         strength: scales the jitter; 1 is SimCLR's, 0 returns the images as they are.
         rng: draws the parameters, on the host, so that they are the same on every device.
+        share: the images are this rank's part of a batch; parameters are drawn for all of it.
 
     Returns:
         Distorted images, same shape and type, in 0..1.
     """
     if strength == 0:
         return images_B3HW
-    pixel, mean = colour_maps(len(images_B3HW), strength, rng)
-    maps = torch.from_numpy(np.stack([pixel, mean]).astype(np.float32)).to(images_B3HW)
+    pixel, mean = colour_maps(len(images_B3HW) * share.ranks, strength, rng)
+    mine = np.stack([share.part(pixel), share.part(mean)]).astype(np.float32)
+    maps = torch.from_numpy(mine).to(images_B3HW)
     offset = maps[1] @ images_B3HW.mean(dim=(2, 3))[:, :, None]
     out = torch.baddbmm(offset, maps[0], images_B3HW.flatten(2))
     return out.view(images_B3HW.shape).clamp_(0, 1)

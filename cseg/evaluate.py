@@ -8,6 +8,7 @@ import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,23 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from cseg.datasets.samples import DatasetInfo, read_image, read_label
+from cseg.datasets.samples import DatasetInfo
 from cseg.files import atomic, fingerprint, read_json
+from cseg.measure import matrices_by_image
 from cseg.metrics import (
     accuracy_per_class,
-    confusion_matrix,
     iou_per_class,
     mean_iou,
     pixel_accuracy,
 )
 from cseg.model.load import LoadedSegmenter, load_segmenter
 from cseg.outputs import write_table
-from cseg.predict import ProtocolSettings, predict, protocol_settings
+from cseg.predict import ProtocolSettings, protocol_settings
 from cseg.records import provenance
 from cseg.runs import labelled_pairs, read_dataset, validation_pairs
 from cseg.settings import from_mapping
 from cseg.training.device import DeviceSettings, device_name, open_device
-from cseg.training.sampling import Pair
+from cseg.training.ranks import current_share
 
 IDENTITY = ("dataset", "arm", "n", "seed")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # equal predictions give equal archives
@@ -98,8 +99,14 @@ def evaluate(
     loaded = load_segmenter(weights)
     loaded.network.to(device).to(memory_format=torch.channels_last)
     pairs, subset = labelled_pairs(index_csv, subset_csv)
-    train = _measure(loaded, pairs[: chosen.train_images], info, protocol, device, None)
-    val = _measure(loaded, validation_pairs(index_csv), info, protocol, device, outputs.predictions)
+    measured = pairs[: chosen.train_images]
+    train, _ = matrices_by_image(loaded.network, measured, info, protocol, device)
+    val, pictures = matrices_by_image(
+        loaded.network, validation_pairs(index_csv), info, protocol, device, partial(_png, info)
+    )
+    if not current_share().leads:
+        return
+    _write_archive(outputs.predictions, pictures)
     confusion = sum(val.values(), np.zeros((info.num_classes,) * 2, np.int64))
     key = {"dataset": info.name, **identity, "n": len(pairs)}
     key = {name: key[name] for name in IDENTITY}
@@ -124,36 +131,18 @@ def evaluate(
     _write_rows(outputs, key, row, info, confusion, val)
 
 
-def _measure(
-    loaded: LoadedSegmenter,
-    pairs: Sequence[Pair],
-    info: DatasetInfo,
-    protocol: ProtocolSettings,
-    device: torch.device,
-    archive: Path | None,
-) -> dict[str, np.ndarray]:
-    """Confusion matrix by image id; predictions go to `archive` where one is given."""
-    matrices, pictures = {}, {}
-    for pair in pairs:
-        truth = read_label(pair.label, info.label_map)
-        image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
-        guess = predict(loaded.network, image, truth.shape, protocol, device).numpy()
-        matrices[pair.id] = confusion_matrix(truth, guess, info.num_classes)
-        if archive is not None:
-            pictures[pair.id] = _png(guess, info)
-    if archive is not None:
-        with atomic(archive) as temporary, zipfile.ZipFile(temporary, "w") as stream:
-            for name, data in pictures.items():
-                stream.writestr(zipfile.ZipInfo(f"{name}.png", EPOCH), data)
-    return matrices
-
-
-def _png(label_HW: np.ndarray, info: DatasetInfo) -> bytes:
+def _png(info: DatasetInfo, label_HW: np.ndarray) -> bytes:
     picture = Image.fromarray(label_HW, mode="P")
     picture.putpalette([channel for colour in info.palette for channel in colour])
     stream = io.BytesIO()
     picture.save(stream, format="PNG")
     return stream.getvalue()
+
+
+def _write_archive(path: Path, pictures: Mapping[str, bytes]) -> None:
+    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as stream:
+        for name, data in pictures.items():
+            stream.writestr(zipfile.ZipInfo(f"{name}.png", EPOCH), data)
 
 
 def _plan_columns(
@@ -172,7 +161,7 @@ def _plan_columns(
         "encoder": settings["model"]["encoder"],
         "parameters": sum(p.numel() for p in loaded.network.parameters()),
         "protocol": protocol.name,
-        "model_choice": "last",
+        "model_choice": settings["finetune"]["report"],
     }
 
 

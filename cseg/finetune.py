@@ -7,6 +7,7 @@ second stage. Shapes: B batch, K classes, H, W.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from torch.nn import functional as F
 from cseg.datasets.samples import info_to_json
 from cseg.distortion import distort
 from cseg.files import sha256_file
+from cseg.measure import validation_miou
+from cseg.model.network import compile_features
 from cseg.outputs import write_training
+from cseg.predict import protocol_settings
 from cseg.records import provenance
 from cseg.runs import (
     Cache,
@@ -30,9 +34,11 @@ from cseg.runs import (
     start_network,
     step_batches,
     training_pairs,
+    validation_pairs,
 )
 from cseg.training.device import open_device
-from cseg.training.loop import train
+from cseg.training.loop import Validation, train
+from cseg.training.ranks import current_share, sum_over_ranks
 from cseg.transforms import IGNORE
 
 
@@ -43,21 +49,28 @@ class FinetuneSettings:
     Attributes:
         distortion: strength of the colour distortion of the training images; 0 for none.
         distortion_share: share of the images that are distorted; the others stay as they are.
+        validate_every: steps between measurements of the validation mIoU; 0 measures none.
+        report: which weights the run ends with: last, or best on the validation split.
     """
 
     distortion: float
     distortion_share: float
+    validate_every: int
+    report: str
 
 
 def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
     """Mean cross-entropy over the pixels that are not ignored; 0 where all are.
 
+    Under several ranks it is this rank's sum over the pixels that a rank has in the mean, so that
+    the ranks' mean is the mean over all their pixels.
     Flat rows keep the backward pass deterministic on a GPU, which 2-D maps do not.
     """
     rows = logits_BKHW.permute(0, 2, 3, 1).flatten(0, 2).float()
     labels = labels_BHW.flatten()
     total = F.cross_entropy(rows, labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp(min=1)
+    pixels = sum_over_ranks((labels != IGNORE).sum())
+    return total * current_share().ranks / pixels.clamp(min=1)
 
 
 def finetune(
@@ -85,7 +98,7 @@ def finetune(
         threads: CPU threads.
         title: names the run in progress lines and messages.
         weights: written; the network with its classifier, the settings and the classes.
-        curve_csv: written; step, loss, lr.
+        curve_csv: written; step, loss, lr, and val_miou where it is measured.
         cost_json: written; seconds, images_per_second, peak_memory_mib, device.
         cache: from `prepare`, where images are read from it.
         pseudo_csv: from `pseudolabel`, where the arm also trains on pseudo labels.
@@ -97,25 +110,39 @@ def finetune(
     extra, loop = split_settings("finetune", FinetuneSettings, settings)
     device = open_device(run.compute)
     info, _ = read_dataset(dataset_json)
+    share = current_share()
     labelled, subset = labelled_pairs(index_csv, subset_csv)
     pairs, data = training_pairs(index_csv, subset_csv, cache, pseudo_csv)
     network = start_network(run, info.num_classes, pretrained)
     network.to(device).to(memory_format=torch.channels_last)
+    if settings["compile"]:
+        compile_features(network)
 
     def step_loss(
         net: nn.Module, images: Tensor, labels: Tensor, rng: np.random.Generator
     ) -> Tensor:
         if extra.distortion > 0:
-            chosen = torch.from_numpy(rng.random(len(images)) < extra.distortion_share)
-            distorted = distort(images, extra.distortion, rng)
+            drawn = rng.random(len(images) * share.ranks) < extra.distortion_share
+            chosen = torch.from_numpy(share.part(drawn))
+            distorted = distort(images, extra.distortion, rng, share)
             images = torch.where(chosen.to(images.device)[:, None, None, None], distorted, images)
         return cross_entropy(net(images), labels)
 
     start = sha256_file(pretrained) if pretrained else run.init
-    key = run_key("finetune", run, loop, extra, data, start)
+    key = run_key("finetune", run, loop, extra, data, start, settings["compile"])
     state = weights.with_suffix(".state")
     batches = step_batches(pairs, info, run, loop)
-    curve = train(network, step_loss, batches, loop, device, state, key, title)
+    validation = None
+    if extra.validate_every:
+        measure = partial(
+            validation_miou, network, validation_pairs(index_csv), info,
+            protocol_settings(settings), device,
+        )  # fmt: skip
+        validation = Validation(extra.validate_every, extra.report == "best", measure)
+    board = weights.parent / "tensorboard" / "finetune" if settings["tensorboard"] else None
+    curve = train(network, step_loss, batches, loop, device, state, key, title, validation, board)
+    if not share.leads:
+        return
     facts = {
         "settings": dict(settings),
         "dataset": info_to_json(info),

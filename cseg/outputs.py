@@ -1,5 +1,6 @@
 """What a training stage leaves behind: weights, curve and cost."""
 
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,8 @@ from torch import nn
 from cseg.files import atomic, write_json
 from cseg.training import checkpoint
 from cseg.training.device import device_name, peak_memory
-from cseg.training.loop import Curve, LoopSettings
+from cseg.training.loop import LoopSettings
+from cseg.training.state import Curve
 
 
 def write_training(
@@ -32,13 +34,16 @@ def write_training(
         loop: how it was trained.
         device: where.
         weights: written; tensors by name.
-        curve_csv: written; step, loss, lr.
+        curve_csv: written; step, loss, lr, and val_miou where it is measured.
         cost_json: written; seconds, images_per_second, peak_memory_mib, device.
         **facts: plain values saved beside the weights.
     """
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     checkpoint.save(weights, kind, {"network": state, **facts})
-    write_table(curve_csv, pd.DataFrame(curve.rows, columns=["step", "loss", "lr"]))
+    rows = pd.DataFrame(curve.rows, columns=["step", "loss", "lr"])
+    if curve.validation:
+        rows["val_miou"] = rows["step"].map(curve.validation)
+    write_table(curve_csv, rows)
     cost = {
         "seconds": round(curve.seconds, 2),
         "images_per_second": round(loop.steps * loop.batch / max(curve.seconds, 1e-9), 2),
@@ -46,6 +51,11 @@ def write_training(
         "device": device_name(device),
     }
     write_json(cost_json, cost)
+    print(
+        f"{kind}: {cost['seconds']} s, {cost['images_per_second']} images/s, peak memory "
+        f"{cost['peak_memory_mib']} MiB on {cost['device']}",
+        file=sys.stderr,
+    )
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:

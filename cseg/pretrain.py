@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cseg.distortion import distort
 from cseg.losses import PixelContrastLoss
-from cseg.model.network import Segmenter, build_segmenter
+from cseg.model.network import Segmenter, build_segmenter, compile_features
 from cseg.outputs import write_training
 from cseg.runs import (
     Cache,
@@ -27,6 +27,7 @@ from cseg.runs import (
 )
 from cseg.training.device import open_device
 from cseg.training.loop import train
+from cseg.training.ranks import current_share
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,10 @@ def pretrain(
     torch.manual_seed(run.seed)
     network = build_segmenter(run.model, info.num_classes, run.init)
     network.to(device).to(memory_format=torch.channels_last)
+    if settings["compile"]:
+        compile_features(network)
     network.classifier.requires_grad_(False)
+    share = current_share()
     pairing = torch.Generator()
     criterion = PixelContrastLoss(
         scope=contrast.scope,
@@ -104,15 +108,21 @@ def pretrain(
     def step_loss(
         net: Segmenter, images: Tensor, labels: Tensor, rng: np.random.Generator
     ) -> Tensor:
-        other = distort(images, contrast.distortion, rng)
+        other = distort(images, contrast.distortion, rng, share)
         feats = net.project(torch.cat([images, other])).float()
         pairing.manual_seed(int(rng.integers(2**63)))
         plain_BDHW, other_BDHW = feats.chunk(2)
-        return criterion(plain_BDHW, labels, other_BDHW)
+        loss = criterion(plain_BDHW, labels, other_BDHW)
+        if contrast.scope == "batch":  # the gradient of the whole, which averaging divides by ranks
+            loss = loss + (share.ranks - 1) * (loss - loss.detach())
+        return loss
 
-    key = run_key("pretrain", run, loop, contrast, subset)
+    key = run_key("pretrain", run, loop, contrast, subset, settings["compile"])
     state = weights.with_suffix(".state")
     batches = step_batches(pairs, info, run, loop)
-    curve = train(network, step_loss, batches, loop, device, state, key, title)
+    board = weights.parent / "tensorboard" / "pretrain" if settings["tensorboard"] else None
+    curve = train(network, step_loss, batches, loop, device, state, key, title, None, board)
+    if not share.leads:
+        return
     write_training("pretrain", network, curve, loop, device, weights, curve_csv, cost_json)
     state.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from cseg.settings import from_mapping
 from cseg.training import checkpoint
 from cseg.training.device import DeviceSettings
 from cseg.training.loop import LoopSettings
+from cseg.training.ranks import current_share
 from cseg.training.sampling import Pair, StepBatches
 from cseg.training.stored import read_places
 from cseg.transforms import ImageSettings
@@ -196,7 +197,7 @@ def step_batches(
     def batches(first: int) -> StepBatches:
         return StepBatches(
             pairs, dict(info.label_map), run.image, loop.batch, loop.seed, first, loop.steps,
-            loop.cache_mib,
+            loop.cache_mib, current_share(),
         )  # fmt: skip
 
     return batches

@@ -15,6 +15,7 @@ FRONT = {
     "adapter",
     "cli",
     "config",
+    "launch",
     "__main__",
     "plan",
 }  # above the stages: what people and rules call

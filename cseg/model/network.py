@@ -118,6 +118,11 @@ def build_segmenter(settings: ModelSettings, classes: int, init: str) -> Segment
     return Segmenter(encoder, settings, classes)
 
 
+def compile_features(network: Segmenter) -> None:
+    """Let torch.compile compile what both stages share; names of weights stay as they are."""
+    network.features = torch.compile(network.features)  # type: ignore[method-assign]
+
+
 def build_projector(head: str, channels: int, projected: int) -> nn.Sequential:
     """The projection head: "paper" (arXiv 2012.06985 as restated) or "released" (their code)."""
     if head == "paper":

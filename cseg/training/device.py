@@ -1,11 +1,13 @@
 """The one place that chooses where to compute."""
 
+import os
 import platform
 from dataclasses import dataclass
 
 import torch
 
 from cseg.errors import ConfigError
+from cseg.losses.gather import world_size
 from cseg.records import peak_memory_mib
 
 
@@ -26,15 +28,21 @@ def open_device(settings: DeviceSettings) -> torch.device:
     """Choose the device and set the thread count of this process.
 
     Raises:
-        ConfigError: cuda asked for where there is none, or an unknown name.
+        ConfigError: cuda asked for where there is none, more GPUs than there are, an unknown name.
     """
     torch.set_num_threads(settings.threads)
     if settings.device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"config key device is {settings.device!r}; use auto, cpu or cuda")
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("config key device is cuda but torch sees no GPU here; use auto or cpu")
-    use_gpu = settings.device != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if use_gpu else "cpu")
+    if settings.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if world_size() == 1:
+        return torch.device("cuda")
+    local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if local >= gpus:
+        raise ConfigError(f"resource gpu asks for more than the {gpus} GPUs here; lower it")
+    return torch.device("cuda", local)
 
 
 def device_name(device: torch.device) -> str:

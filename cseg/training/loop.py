@@ -8,19 +8,29 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from cseg.errors import TrainingError
-from cseg.training import checkpoint
+from cseg.training.board import Board
 from cseg.training.progress import Progress
+from cseg.training.ranks import (
+    Share,
+    any_rank,
+    check_batch,
+    current_share,
+    share_batch_norm,
+    sum_over_ranks,
+)
 from cseg.training.sampling import StepBatches, iterate
+from cseg.training.state import Best, Curve, resume, save_state
 from cseg.transforms import to_unit
 
 STEP, DISTORT = 3, 4  # first words of the random keys used here; sampling uses 1 and 2
@@ -36,7 +46,7 @@ class LoopSettings:
 
     Attributes:
         steps: optimiser steps.
-        batch: images per step.
+        batch: images per step, over all ranks.
         accumulate: pieces that a batch is processed in, one after the other, to save memory; their
             gradients are averaged. Batch norm and the contrastive loss see a piece at a time.
         lr: initial learning rate; it falls to 0 along half a cosine.
@@ -66,12 +76,19 @@ class LoopSettings:
     seed: int
 
 
-@dataclass
-class Curve:
-    """Rows of the training curve and what the training has cost so far."""
+@dataclass(frozen=True)
+class Validation:
+    """Measuring the network while it trains.
 
-    rows: list[tuple[int, float, float]] = field(default_factory=list)
-    seconds: float = 0.0
+    Attributes:
+        every: steps between measurements; the last step is measured, too.
+        keep_best: end with the weights of the highest value instead of the last ones.
+        measure: validation mIoU of the network as it is, alike on every rank.
+    """
+
+    every: int
+    keep_best: bool
+    measure: Callable[[], float]
 
 
 def learning_rate(step: int, settings: LoopSettings) -> float:
@@ -91,8 +108,12 @@ def train(
     state_path: Path,
     run_key: str,
     title: str,
+    validation: Validation | None = None,
+    board_dir: Path | None = None,
 ) -> Curve:
     """Optimise `network` in place and return its curve.
+
+    Under several ranks each process computes its share of every batch, and all end alike.
 
     Args:
         network: on `device`.
@@ -104,11 +125,16 @@ def train(
             caller once its own outputs are written. A state found there is resumed.
         run_key: fingerprint of everything that shapes the run; another one is refused.
         title: what the progress line says.
+        validation: see `Validation`; None measures nothing.
+        board_dir: where TensorBoard shall find the curve; None writes none.
 
     Raises:
         TrainingError: a loss that is not finite, a foreign or damaged state, no memory.
         SystemExit: after SIGTERM or SIGUSR1, with the state saved.
     """
+    share = current_share()
+    check_batch(settings.batch, settings.accumulate, share, title)
+    share_batch_norm(network, device)
     optimizer = torch.optim.SGD(
         [p for p in network.parameters() if p.requires_grad],
         lr=settings.lr,
@@ -117,64 +143,110 @@ def train(
         fused=True,
     )
     losses = torch.zeros(settings.log_every, device=device)  # since the last row of the curve
-    first, curve = _resume(state_path, run_key, network, optimizer, losses)
+    first, curve = resume(state_path, run_key, network, optimizer, losses)
+    objective: nn.Module = _Objective(network, step_loss)
+    if share.ranks > 1:
+        objective = DistributedDataParallel(objective, broadcast_buffers=False)
     source = batches(first)
     network.train()
-    saved_at, started = time.monotonic(), time.monotonic()
+    saved_at = started = time.monotonic()
     before = curve.seconds
     pin = device.type == "cuda"
-    with Progress(title, settings.steps, first, settings.batch) as progress, _stop_flag() as stop:
+    board = Board(board_dir if share.leads else None, first)
+    shown = Progress(title, settings.steps, first, settings.batch, share.leads)
+    with shown as progress, _stop_flag() as stop:
         for step, (images, labels) in enumerate(iterate(source, settings.workers, pin), first):
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss = _step(network, step_loss, optimizer, images, labels, settings, step, device)
+            loss = _step(objective, optimizer, images, labels, settings, step, device, share)
             losses[step % settings.log_every] = loss
             done = step + 1
             row_due = done % settings.log_every == 0 or done == settings.steps
             now = time.monotonic()
-            save_due = stop.is_set() or now - saved_at > settings.checkpoint_minutes * 60
+            late = now - saved_at > settings.checkpoint_minutes * 60
+            stopped, save_due = any_rank([stop.is_set(), stop.is_set() or late])
             if row_due or save_due:  # the host waits for the device only here
                 count = step % settings.log_every + 1
-                mean = _finite_mean(losses[:count], done - count, rate, source, title)
+                seen = sum_over_ranks(losses[:count]) / share.ranks
+                mean = _finite_mean(seen, done - count, rate, source, title)
             if row_due:
                 curve.rows.append((done, mean, rate))
                 progress.show(done, mean, rate)
+                told = {"loss": mean, "lr": rate}
+                board.show(done, told | _validate(network, curve, done, settings, validation))
             if save_due and done < settings.steps:
-                curve.seconds = before + now - started
-                _save(state_path, run_key, network, optimizer, losses, done, curve)
+                curve.seconds = before + time.monotonic() - started
+                save_state(state_path, run_key, network, optimizer, losses, done, curve)
                 saved_at = now
-                if stop.is_set():
+                if stopped:
+                    any_rank([True])  # nobody leaves before the state is on disk
                     raise SystemExit(f"{title}: stopped by a signal after step {done}; state saved")
     curve.seconds = before + time.monotonic() - started
+    board.close()
+    if curve.best is not None:
+        network.load_state_dict(curve.best.network)
     return curve
 
 
+class _Objective(nn.Module):
+    """The loss of a step as a module, which is what DistributedDataParallel takes."""
+
+    def __init__(self, network: nn.Module, step_loss: StepLoss[Any]) -> None:
+        super().__init__()
+        self.network, self.step_loss = network, step_loss
+
+    def forward(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+        return self.step_loss(self.network, images, labels, rng)
+
+
+def _validate(
+    network: nn.Module,
+    curve: Curve,
+    done: int,
+    settings: LoopSettings,
+    validation: Validation | None,
+) -> dict[str, float]:
+    if validation is None or (done % validation.every and done != settings.steps):
+        return {}
+    network.eval()
+    miou = validation.measure()
+    network.train()
+    curve.validation[done] = miou
+    if validation.keep_best and (curve.best is None or miou > curve.best.miou):
+        state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        curve.best = Best(miou, done, state)
+    return {"val_miou": miou}
+
+
 def _step(
-    network: Network,
-    step_loss: StepLoss[Network],
+    objective: nn.Module,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
     settings: LoopSettings,
     step: int,
     device: torch.device,
+    share: Share,
 ) -> Tensor:
     # Dropout draws from torch's global generator: key it by the step, as everything else is.
-    torch.manual_seed(int(np.random.SeedSequence([STEP, settings.seed, step]).generate_state(1)[0]))
+    key = [STEP, settings.seed, step] + ([] if share.leads else [share.rank])
+    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
     rng = np.random.default_rng([DISTORT, settings.seed, step])
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
     pieces = settings.accumulate
     total = torch.zeros((), device=device)
     optimizer.zero_grad(set_to_none=True)
     try:
-        for part, truth in zip(images.chunk(pieces), labels.chunk(pieces), strict=True):
+        parts = zip(images.chunk(pieces), labels.chunk(pieces), strict=True)
+        for number, (part, truth) in enumerate(parts, 1):
             unit = to_unit(part.to(device, non_blocking=True))
             unit = unit.contiguous(memory_format=torch.channels_last)
             classes = truth.to(device, torch.int64, non_blocking=True)
-            with autocast:
-                loss = step_loss(network, unit, classes, rng) / pieces
-            loss.backward()
+            with _averaged_over_ranks(objective, number == pieces):
+                with autocast:
+                    loss = objective(unit, classes, rng) / pieces
+                loss.backward()
             total += loss.detach()
         optimizer.step()
     except torch.OutOfMemoryError as error:
@@ -183,6 +255,13 @@ def _step(
             f"{device}; raise accumulate, lower batch or image.crop, or set precision to bf16"
         ) from error
     return total
+
+
+def _averaged_over_ranks(objective: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """Gradients are exchanged once a step, with those of its last piece."""
+    if last or not isinstance(objective, DistributedDataParallel):
+        return nullcontext()
+    return objective.no_sync()
 
 
 def _finite_mean(losses: Tensor, first: int, rate: float, source: StepBatches, title: str) -> float:
@@ -194,48 +273,6 @@ def _finite_mean(losses: Tensor, first: int, rate: float, source: StepBatches, t
                 f"images {', '.join(source.ids(step))}; lower the rate or look at these images"
             )
     return sum(values) / len(values)
-
-
-def _save(
-    path: Path,
-    run_key: str,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    losses: Tensor,
-    step: int,
-    curve: Curve,
-) -> None:
-    content = {
-        "run_key": run_key,
-        "step": step,
-        "rows": [list(row) for row in curve.rows],
-        "losses": losses,
-        "seconds": curve.seconds,
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    checkpoint.save(path, "training_state", content)
-
-
-def _resume(
-    path: Path,
-    run_key: str,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    losses: Tensor,
-) -> tuple[int, Curve]:
-    if not path.exists():
-        return 0, Curve()
-    state = checkpoint.load(path, "training_state")
-    if state["run_key"] != run_key:
-        raise TrainingError(
-            f"{path} was saved by a run with other settings, data or code; delete it to start anew"
-        )
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    losses.copy_(state["losses"])
-    rows = [(int(s), float(loss), float(rate)) for s, loss, rate in state["rows"]]
-    return int(state["step"]), Curve(rows, float(state["seconds"]))
 
 
 @contextmanager

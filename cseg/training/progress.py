@@ -12,12 +12,13 @@ LINE_SECONDS = 10.0
 class Progress:
     """Progress over steps with loss, rate, images per second and time left."""
 
-    def __init__(self, title: str, steps: int, first: int, batch: int) -> None:
+    def __init__(self, title: str, steps: int, first: int, batch: int, shown: bool) -> None:
         self.title, self.steps, self.first, self.batch = title, steps, first, batch
         self.started = self.spoken = time.monotonic()
-        live = sys.stderr.isatty()
+        self.shown = shown  # by the leading process only
+        live = shown and sys.stderr.isatty()
         self.bar = tqdm(total=steps, initial=first, desc=title, disable=not live, unit="step")
-        if not live:
+        if shown and not live:
             start = f"resumes after step {first}" if first else "starts"
             print(f"{title}: {start}, {steps} steps", file=sys.stderr, flush=True)
 
@@ -26,6 +27,8 @@ class Progress:
 
     def show(self, done: int, loss: float, rate: float) -> None:
         """Report that `done` steps are done."""
+        if not self.shown:
+            return
         now = time.monotonic()
         speed = (done - self.first) * self.batch / max(now - self.started, 1e-9)
         if not self.bar.disable:

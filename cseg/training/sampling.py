@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cseg.datasets.samples import read_image, read_label
+from cseg.training.ranks import ALONE, Share
 from cseg.training.stored import Place, read_pair
 from cseg.transforms import IGNORE, ImageSettings, random_crop, resize_label, resize_short_side
 
@@ -69,7 +70,10 @@ def _permutation(seed: int, count: int, turn: int) -> np.ndarray:
 
 
 class StepBatches(Dataset):
-    """The batch of each training step; item k is the batch of step `first_step + k`."""
+    """The batch of each training step; item k is the batch of step `first_step + k`.
+
+    Under several ranks an item is this rank's share of the batch.
+    """
 
     def __init__(
         self,
@@ -81,9 +85,10 @@ class StepBatches(Dataset):
         first_step: int,
         last_step: int,
         cache_mib: int,
+        share: Share = ALONE,
     ) -> None:
         self.pairs, self.label_map, self.settings = list(pairs), label_map, settings
-        self.batch, self.seed = batch, seed
+        self.batch, self.seed, self.share = batch, seed, share
         self.first_step, self.last_step = first_step, last_step
         self.cache: dict[int, tuple[Tensor, Tensor]] = {}
         self.room = cache_mib * 2**20
@@ -92,7 +97,7 @@ class StepBatches(Dataset):
         return self.last_step - self.first_step
 
     def ids(self, step: int) -> list[str]:
-        """Ids of the images of a step's batch."""
+        """Ids of the images of a step's batch, of all ranks."""
         first = step * self.batch
         order = draw_order(self.seed, len(self.pairs), first, self.batch)
         return [self.pairs[i].id for i in order]
@@ -102,7 +107,7 @@ class StepBatches(Dataset):
         step = self.first_step + index
         order = draw_order(self.seed, len(self.pairs), step * self.batch, self.batch)
         crops = []
-        for slot, item in enumerate(order):
+        for slot, item in self.share.part(list(enumerate(order))):
             rng = np.random.default_rng([GEOMETRY, self.seed, step, slot])
             crops.append(random_crop(*self._load(item), self.settings, rng))
         images, labels = zip(*crops, strict=True)

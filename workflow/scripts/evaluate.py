@@ -4,8 +4,12 @@ from cseg.adapter import stage
 
 with stage(snakemake.log[0]):
     from cseg.evaluate import EvaluateOutputs, evaluate
+    from cseg.launch import launch
 
-    evaluate(
+    launch(
+        snakemake.log[0],
+        snakemake.resources.gpu,
+        evaluate,
         Path(snakemake.input.index),
         Path(snakemake.input.dataset),
         Path(snakemake.input.subset),

@@ -4,9 +4,13 @@ from cseg.adapter import stage
 
 with stage(snakemake.log[0]):
     from cseg.finetune import finetune
+    from cseg.launch import launch
     from cseg.runs import Cache
 
-    finetune(
+    launch(
+        snakemake.log[0],
+        snakemake.resources.gpu,
+        finetune,
         Path(snakemake.input.index),
         Path(snakemake.input.dataset),
         Path(snakemake.input.subset),

@@ -3,10 +3,14 @@ from pathlib import Path
 from cseg.adapter import stage
 
 with stage(snakemake.log[0]):
+    from cseg.launch import launch
     from cseg.pretrain import pretrain
     from cseg.runs import Cache
 
-    pretrain(
+    launch(
+        snakemake.log[0],
+        snakemake.resources.gpu,
+        pretrain,
         Path(snakemake.input.index),
         Path(snakemake.input.dataset),
         Path(snakemake.input.subset),

@@ -1,0 +1,161 @@
+"""Two processes that share a batch train as one process does on the whole of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_runs import ROOT, small_data, small_settings
+
+from cseg.errors import ConfigError
+from cseg.training import checkpoint
+from cseg.training.ranks import Share, check_batch
+
+NAMES = ("weights.pt", "curve.csv", "cost.json")
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from cseg.adapter import stage
+from cseg.evaluate import EvaluateOutputs, evaluate
+from cseg.finetune import finetune
+from cseg.launch import launch
+from cseg.pretrain import pretrain
+name, processes, out = sys.argv[1], int(sys.argv[2]), Path(sys.argv[5])
+data, settings = [Path(p) for p in json.loads(sys.argv[3])], json.loads(sys.argv[4])
+log = str(out / "log.txt")
+paths = [out / name for name in ("weights.pt", "curve.csv", "cost.json")]
+names = ("metrics.csv", "per_class.csv", "per_image.csv", "confusion.csv", "predictions.zip")
+with stage(log):
+    if name == "pretrain":
+        launch(log, processes, pretrain, *data, settings, 1, "test", *paths)
+    elif name == "finetune":
+        launch(log, processes, finetune, *data, None, settings, 1, "test", *paths)
+    else:
+        launch(log, processes, evaluate, *data, paths[0], [], {"arm": "a", "seed": 0}, settings, 1,
+               EvaluateOutputs(*(out / f"{processes}{name}" for name in names)))
+"""
+
+
+def command(stage, processes, data, settings, out) -> list[str]:
+    out.mkdir(parents=True, exist_ok=True)
+    return [sys.executable, "-c", SCRIPT, stage, str(processes),
+            json.dumps([str(path) for path in data]), json.dumps(settings), str(out)]  # fmt: skip
+
+
+def start(*arguments) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command(*arguments), env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def run(*arguments) -> str:
+    process = start(*arguments)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, said
+    return said
+
+
+def small(arm: str, **blocks) -> dict:
+    """Settings without dropout, whose masks differ between ranks by design."""
+    return small_settings(arm, model={"aspp_dropout": 0.0}, **blocks)
+
+
+def test_shares_are_equal_and_leave_nothing_out():
+    items = list(range(12))
+    for ranks in (1, 2, 3, 4):
+        parts = [Share(rank, ranks).part(items) for rank in range(ranks)]
+        assert [item for part in parts for item in part] == items
+        assert {len(part) for part in parts} == {12 // ranks}
+    assert [Share(rank, 2).leads for rank in (0, 1)] == [True, False]
+
+
+def test_a_batch_that_ranks_do_not_divide_is_a_sentence():
+    check_batch(8, 2, Share(0, 2), "pretrain")
+    check_batch(3, 1, Share(), "pretrain")
+    for batch, pieces, ranks in ((6, 1, 4), (4, 1, 4), (8, 4, 2)):
+        with pytest.raises(ConfigError, match=r"pretrain\.batch is \d, which \d processes"):
+            check_batch(batch, pieces, Share(0, ranks), "pretrain")
+
+
+@pytest.mark.parametrize(
+    ("stage", "arm", "block"),
+    [
+        ("pretrain", "within", {"distortion": 1.0, "batch": 8}),
+        pytest.param("pretrain", "batch", {"distortion": 1.0}, marks=pytest.mark.slow),
+        pytest.param(
+            "finetune", "scratch", {"distortion": 1.0, "validate_every": 10}, marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_two_processes_have_the_curve_of_one_with_the_doubled_batch(tmp_path, stage, arm, block):
+    data = small_data(tmp_path, n=8)
+    block = {"steps": 40, "log_every": 2, "warmup_steps": 0, "lr": 0.01, **block}
+    settings = small(arm, **{stage: block})
+    curves, weights = [], []
+    for processes in (1, 2):
+        out = tmp_path / str(processes)
+        run(stage, processes, data, settings, out)
+        curves.append(pd.read_csv(out / NAMES[1]))
+        weights.append(checkpoint.load(out / NAMES[0], stage)["network"])
+    assert curves[0]["loss"].iloc[-1] < curves[0]["loss"].iloc[0]
+    # rounding alone differs, which training enlarges: measured 1e-7 in the first steps, 1e-3 later
+    np.testing.assert_allclose(curves[1].iloc[0, :2], curves[0].iloc[0, :2], rtol=1e-5)
+    np.testing.assert_allclose(curves[1]["loss"], curves[0]["loss"], rtol=0.01)
+    assert weights[0].keys() == weights[1].keys()
+    for key in (k for k in weights[0] if k.endswith("running_var")):
+        assert (weights[1][key] - weights[0][key]).norm() < 0.1 * weights[0][key].norm(), key
+
+
+@pytest.mark.slow
+def test_evaluation_in_two_processes_counts_every_image_once(tmp_path):
+    data = small_data(tmp_path)
+    settings = small("scratch", finetune={"steps": 10})
+    out = tmp_path / "run"
+    run("finetune", 1, data, settings, out)
+    for processes in (1, 2):
+        run("evaluate", processes, data, settings, out)
+    for name in ("per_class.csv", "per_image.csv", "confusion.csv", "predictions.zip"):
+        assert (out / f"1{name}").read_bytes() == (out / f"2{name}").read_bytes(), name
+    images = pd.read_csv(data[0], dtype=str)
+    assert list(pd.read_csv(out / "2per_image.csv", dtype=str)["id"]) == list(
+        images["id"][images["split"] == "val"]
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_stopped_by_a_signal_go_on_to_the_same_bytes(tmp_path):
+    data = small_data(tmp_path)
+    block = {"steps": 80, "log_every": 7, "checkpoint_minutes": 0.005}
+    settings = small("cross", pretrain=block)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run("pretrain", 2, data, settings, whole)
+    process = start("pretrain", 2, data, settings, broken)
+    state = broken / "weights.state"
+    deadline = time.monotonic() + 60
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    step = checkpoint.load(state, "training_state")["step"]
+    assert 0 < step < 80
+    run("pretrain", 2, data, settings, broken)
+    assert f"resumes after step {step}" in (broken / "log.txt").read_text()
+    for name in NAMES[:2]:
+        assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_a_failure_in_every_process_is_told_and_ends_the_job(tmp_path):
+    data = small_data(tmp_path)
+    settings = small("scratch", finetune={"lr": 1e30, "warmup_steps": 0, "steps": 8})
+    process = start("finetune", 2, data, settings, tmp_path / "run")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "the loss is nan at step" in said and "one of 2 processes failed" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "run" / NAMES[0]).exists()

@@ -1,0 +1,117 @@
+"""Seen while it runs: the validation curve, the best weights, TensorBoard, the log's last line."""
+
+import pandas as pd
+import pytest
+import torch
+from small_runs import SMOKE, small_data, small_settings
+
+from cseg import config as experiment
+from cseg.errors import ConfigError
+from cseg.evaluate import EvaluateOutputs, evaluate
+from cseg.finetune import finetune
+from cseg.pretrain import pretrain
+from cseg.training import checkpoint
+
+MEASURED = {"steps": 45, "log_every": 5, "validate_every": 10, "lr": 0.3}
+
+
+def run(data, settings, out):
+    """Fine-tune and evaluate; returns the curve, the evaluated row and the weights."""
+    out.mkdir()
+    weights, curve, cost = (out / name for name in ("finetune.pt", "finetune.csv", "cost.json"))
+    finetune(*data, None, settings, 1, "test", weights, curve, cost)
+    names = ("metrics.csv", "per_class.csv", "per_image.csv", "confusion.csv", "predictions.zip")
+    outputs = EvaluateOutputs(*(out / name for name in names))
+    evaluate(*data, weights, [], {"arm": "scratch", "seed": 0}, settings, 1, outputs)
+    row = pd.read_csv(outputs.metrics).iloc[0]
+    return pd.read_csv(curve), row, checkpoint.load(weights, "finetune")["network"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("validation")
+    data = small_data(folder)
+    blocks = {"unmeasured": {"validate_every": 0}, "last": {}, "best": {"report": "best"}}
+    return {
+        name: run(data, small_settings("scratch", finetune=MEASURED | block), folder / name)
+        for name, block in blocks.items()
+    }
+
+
+def test_the_curve_has_the_validation_miou_at_the_steps_asked_for_and_at_the_end(runs):
+    curve = runs["last"][0].set_index("step")["val_miou"]
+    assert list(curve.dropna().index) == [10, 20, 30, 40, 45]
+    assert list(curve.index) == list(range(5, 50, 5))
+    assert "val_miou" not in runs["unmeasured"][0]
+
+
+def test_the_last_value_is_the_miou_that_evaluation_finds(runs):
+    curve, row, _ = runs["last"]
+    assert curve["val_miou"].iloc[-1] == row["miou"]
+    assert row["model_choice"] == "last"
+
+
+def test_measuring_changes_nothing_in_the_training(runs):
+    plain, measured = runs["unmeasured"], runs["last"]
+    assert list(plain[0]["loss"]) == list(measured[0]["loss"])
+    assert all(torch.equal(plain[2][key], measured[2][key]) for key in plain[2])
+
+
+def test_best_reports_the_weights_of_the_highest_value(runs):
+    curve, row, _ = runs["best"]
+    assert curve["val_miou"].max() > curve["val_miou"].iloc[-1], "the last is the best: no test"
+    assert row["miou"] == curve["val_miou"].max()
+    assert row["model_choice"] == "best"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "validate_every: 7, log_every: 5",
+            r"validate_every is 7 .*multiple of finetune\.log_every",
+        ),
+        ("report: best", r"report is best .*set finetune\.validate_every"),
+    ],
+)
+def test_settings_that_do_not_fit_are_told(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"finetune: {{{text}}}\n")
+    with pytest.raises(ConfigError, match=message):
+        experiment.load([SMOKE, path])
+
+
+def test_tensorboard_shows_the_rows_of_the_curve(tmp_path, capsys):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    data = small_data(tmp_path)
+    settings = small_settings("cross", pretrain={"steps": 20, "log_every": 5})
+    paths = [tmp_path / name for name in ("pretrain.pt", "pretrain.csv", "cost.json")]
+    pretrain(*data, settings | {"tensorboard": True}, 1, "test", *paths)
+    board = events.EventAccumulator(str(tmp_path / "tensorboard" / "pretrain"))
+    board.Reload()
+    curve = pd.read_csv(paths[1])
+    for name in ("loss", "lr"):
+        shown = board.Scalars(name)
+        assert [value.step for value in shown] == list(curve["step"])
+        assert [value.value for value in shown] == pytest.approx(list(curve[name]), rel=1e-6)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("pretrain: ") and "peak memory" in said and "MiB" in said
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same(tmp_path):
+    import shutil
+
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler, and there is no g++")
+    data = small_data(tmp_path)
+    settings = small_settings("scratch", finetune={"steps": 6, "log_every": 1, "lr": 0.01})
+    curves = []
+    for compiled in (False, True):
+        paths = [tmp_path / f"{compiled}{name}" for name in ("w.pt", "c.csv", "j.json")]
+        finetune(*data, None, settings | {"compile": compiled}, 1, "test", *paths)
+        curves.append(pd.read_csv(paths[1])["loss"])
+        assert not any(
+            "_orig_mod" in key for key in checkpoint.load(paths[0], "finetune")["network"]
+        )
+    assert list(curves[1]) == pytest.approx(list(curves[0]), rel=1e-2)
