@@ -177,9 +177,11 @@ def _paint_run(
             step = np.arange(0, steps, 5)
             loss = 2 * np.exp(-step / 80) + 0.3 + generator.normal(0, 0.05, len(step))
             lr = 0.1 * (1 + np.cos(np.pi * step / steps)) / 2
-            pd.DataFrame({"step": step, "loss": loss, "lr": lr}).to_csv(
-                run / f"{stage}.csv", index=False
-            )
+            curve = pd.DataFrame({"step": step, "loss": loss, "lr": lr})
+            if stage == "finetune":  # measured along the way, as with finetune.validate_every
+                measured = {step[len(step) // 2]: 0.5 * metrics["miou"], step[-1]: metrics["miou"]}
+                curve["val_miou"] = curve["step"].map(measured)
+            curve.to_csv(run / f"{stage}.csv", index=False)
             cost = {"seconds": metrics[f"{stage}_seconds"], "images_per_second": 160.0,
                     "peak_memory_mib": 700.0 + n, "device": "cpu"}  # fmt: skip
             (run / f"{stage}_cost.json").write_text(json.dumps(cost))

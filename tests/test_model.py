@@ -4,7 +4,9 @@ import urllib.request
 
 import pytest
 import torch
+import torchvision
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model, resnet50
 
 from cseg.errors import ConfigError, TrainingError
@@ -78,6 +80,35 @@ def test_lite0_has_the_published_parameter_count():
     whole = sum(p.numel() for p in build_encoder("efficientnet_lite0", 32).parameters())
     head = 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
     assert whole + head == pytest.approx(4.65e6, rel=0.005)
+
+
+def multiply_adds(network, side: int) -> float:
+    """Multiply-adds of one image in convolutions and products, in units of 10^9."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, side, side))
+    return counter.get_total_flops() / 2e9
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("resnet18", torchvision.models.ResNet18_Weights.IMAGENET1K_V1),
+        ("resnet50", torchvision.models.ResNet50_Weights.IMAGENET1K_V1),
+        ("resnet101", torchvision.models.ResNet101_Weights.IMAGENET1K_V1),
+    ],
+)
+def test_resnets_have_the_published_multiply_adds(name, weights):
+    classifier = {"resnet18": 512, "resnet50": 2048, "resnet101": 2048}[name] * 1000 / 1e9
+    ours = multiply_adds(build_encoder(name, 32).eval(), 224) + classifier
+    assert ours == pytest.approx(weights.meta["_ops"], abs=0.002)  # torchvision's own table
+
+
+def test_lite0_has_the_published_multiply_adds():
+    # 407 million at 224 pixels (TensorFlow TPU models, EfficientNet-Lite), with a last 1x1
+    # convolution to 1280 channels and the classifier; counted by the ops of ours, 428 million
+    head = (7 * 7 * 320 * 1280 + 1280 * 1000) / 1e9
+    ours = multiply_adds(build_encoder("efficientnet_lite0", 32).eval(), 224)
+    assert ours + head == pytest.approx(0.407, rel=0.06)
 
 
 def test_lite0_at_stride_32_is_the_packages_network():
