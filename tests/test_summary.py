@@ -58,7 +58,7 @@ def test_rows_without_key_columns_receive_them(runs, tmp_path):
 def test_curves_and_costs_by_stage(runs, tmp_path):
     summary(runs, tmp_path / "out")
     curves = read(tmp_path / "out/curves.csv")
-    assert list(curves.columns) == [*KEY, "stage", "step", "loss", "lr"]
+    assert list(curves.columns) == [*KEY, "stage", "step", "loss", "lr", "val_miou"]
     assert set(curves[curves["arm"] == "scratch"]["stage"]) == {"finetune"}
     assert set(curves[curves["arm"] == "cross"]["stage"]) == {"pretrain", "finetune"}
     cost = read(tmp_path / "out/cost.csv")
