@@ -1,6 +1,7 @@
-"""The command line: tables from CSVs, what a checkpoint is, masks, a network as ONNX."""
+"""The command line: the cost of a config, tables from CSVs, checkpoints, masks, ONNX."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     paper.set_defaults(run=_paper)
 
+    plan = commands.add_parser("plan", help="jobs, device-hours, disk and memory of a config")
+    plan.add_argument("--configfile", type=Path, nargs="+", default=[], help="as for snakemake")
+    plan.add_argument("--devices", type=int, default=1, help="how many runs go on at a time")
+    plan.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="size of an image, where no index is",
+    )
+    plan.add_argument("--calibration", type=Path, help="costs saved before; measures nothing")
+    plan.add_argument("--save", type=Path, help="file for the costs measured here")
+    plan.set_defaults(run=_plan)
+
     info = commands.add_parser("info", help="say what a checkpoint is")
     info.add_argument("checkpoint", type=Path, help="finetune.pt of a run")
     info.set_defaults(run=_info)
@@ -65,6 +80,23 @@ def _paper(chosen: argparse.Namespace) -> int:
     published = PUBLISHED if PUBLISHED.exists() else None
     for path in paper(chosen.results, published=published, collect_runs=chosen.collect):
         print(path)
+    return 0
+
+
+def _plan(chosen: argparse.Namespace) -> int:
+    import torch
+
+    from cseg import config as experiment
+    from cseg.errors import ConfigError
+    from cseg.plan import plan
+
+    if chosen.devices < 1:
+        raise ConfigError(f"--devices is {chosen.devices}; give at least 1")
+    config = experiment.load(chosen.configfile)
+    alone = config["device"] != "cpu" and torch.cuda.is_available()
+    copies = 1 if alone else min(chosen.devices, len(os.sched_getaffinity(0)))
+    size = tuple(chosen.size) if chosen.size else None
+    print(plan(config, chosen.devices, copies, size, chosen.calibration, chosen.save))
     return 0
 
 

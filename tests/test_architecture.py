@@ -17,6 +17,7 @@ FRONT = {
     "config",
     "launch",
     "__main__",
+    "calibrate",
     "plan",
 }  # above the stages: what people and rules call
 

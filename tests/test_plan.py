@@ -1,0 +1,94 @@
+"""`cseg plan`: its jobs are Snakemake's, its sums add up, its measuring runs the real stages."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from small_runs import ROOT, SMOKE
+
+from cseg import config as experiment
+from cseg.calibrate import ArmCost
+from cseg.cli import main
+from cseg.errors import ConfigError
+from cseg.plan import Chain, Sizes, chains, finish, image_counts, image_size, job_counts
+
+CONFIGS = ROOT / "workflow" / "configs"
+COST = ArmCost(0.5, 0.25, 0.01, 2.0, 800.0, 4.0, 0.001, "made up")
+
+
+def loaded(tmp_path, *files, **changes):
+    config = experiment.load(files)
+    return experiment.merge(config, {"results_dir": str(tmp_path / "results"), **changes})
+
+
+def planned(config):
+    return chains(config, Sizes(512, 200), dict.fromkeys(config["arms"], COST))
+
+
+def counted_by_snakemake(tmp_path, files, extra):
+    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", "--configfile",
+               *files, "--config", f"results_dir={tmp_path / 'results'}", *extra]  # fmt: skip
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    rows = re.findall(r"^(\w+)\s+(\d+)$", said.stdout + said.stderr, re.M)
+    return {name: int(count) for name, count in rows if name != "total"}
+
+
+@pytest.mark.parametrize(
+    ("files", "extra"),
+    [
+        ([SMOKE], []),
+        ([CONFIGS / "semi_supervised.yaml"], []),
+        ([CONFIGS / "semi_supervised.yaml"], ["run_arms=[cross_pseudo]", "prepared_cache=True"]),
+        ([CONFIGS / "evidence" / "shapes.yaml"], []),
+    ],
+)
+def test_its_jobs_are_those_of_a_dry_run(tmp_path, files, extra):
+    changes = {"run_arms": ["cross_pseudo"], "prepared_cache": True} if extra else {}
+    config = loaded(tmp_path, *files, **changes)
+    counts = job_counts(config, planned(config))
+    assert counts == counted_by_snakemake(tmp_path, files, extra)
+
+
+def test_the_time_of_a_run_is_the_sum_of_its_parts(tmp_path):
+    config = loaded(tmp_path, run_arms=["cross", "scratch"], seeds=[0], label_counts=[16])
+    by_arm = {chain.arm: chain for chain in planned(config)}
+    assert by_arm["cross"].seconds == pytest.approx(600 * 0.5 + 600 * 0.25 + 216 * 0.01 + 3 * 2)
+    assert by_arm["scratch"].seconds == pytest.approx(1200 * 0.25 + 216 * 0.01 + 2 * 2)
+
+
+def test_a_pupil_labels_and_waits_for_its_teacher(tmp_path):
+    config = loaded(tmp_path, run_arms=["scratch_pseudo"], seeds=[0], label_counts=[16])
+    teacher, pupil = planned(config)
+    assert (teacher.jobs, pupil.jobs) == (("finetune",), ("pseudolabel", "finetune", "evaluate"))
+    assert pupil.seconds == pytest.approx(1200 * 0.25 + (512 - 16 + 216) * 0.01 + 3 * 2)
+    assert finish([teacher, pupil], 8) == pytest.approx(teacher.seconds + pupil.seconds)
+
+
+@pytest.mark.parametrize(("devices", "expected"), [(1, 12), (2, 7), (3, 5), (8, 5)])
+def test_the_finish_on_some_devices(devices, expected):
+    runs = [Chain("scratch", "4", seed, None, ("finetune",), s) for seed, s in enumerate([5, 4, 3])]
+    assert finish(runs, devices) == expected
+    assert finish(runs, devices) >= max(12 / devices, 5)
+
+
+def test_it_measures_saves_and_plans_again_without_measuring(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    saved = tmp_path / "costs.json"
+    assert main(["plan", "--configfile", str(SMOKE), "--save", str(saved)]) == 0
+    first = capsys.readouterr().out
+    assert main(["plan", "--configfile", str(SMOKE), "--calibration", str(saved)]) == 0
+    assert capsys.readouterr().out == first
+    assert re.search(r"^\| cross \| \d+ \| \d+ \| [\d.e-]+ \|", first, re.M)
+    other = ["plan", "--configfile", str(CONFIGS / "semi_supervised.yaml")]
+    assert main([*other, "--calibration", str(saved)]) == 1
+    assert "lacks arm scratch_pseudo" in capsys.readouterr().err
+
+
+def test_what_cannot_be_known_yet_is_said(tmp_path):
+    config = loaded(tmp_path, CONFIGS / "camvid.yaml")
+    with pytest.raises(ConfigError, match="--size HEIGHT WIDTH"):
+        image_size(config)
+    with pytest.raises(ConfigError, match="not known before its index exists"):
+        image_counts(config, {})
+    assert image_counts(config, {"train": 367, "val": 101}) == Sizes(367, 101)
