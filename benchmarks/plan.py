@@ -1,6 +1,8 @@
-"""Plan a small experiment, run it, and compare: python benchmarks/plan.py
+"""Plan a small experiment, run it, and compare.
 
-Both happen on this machine, two runs at a time; the result is a ratio for each rule.
+Both happen on this machine, two runs at a time; the result is a ratio for each arm.
+
+    python benchmarks/plan.py
 """
 
 import subprocess
