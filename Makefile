@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow lint bench dag venv clean help
+.PHONY: demo test slow reliability lint bench dag venv clean help
 
 help:
 	@echo "make demo   install, then run the default experiment: results/shapes/summary.html"
 	@echo "make test   install, then run the tests"
 	@echo "make slow   the tests of minutes"
+	@echo "make reliability  break everything on purpose, and write docs/reliability.md"
 	@echo "make lint   ruff, snakefmt, snakemake --lint, mypy"
 	@echo "make bench  speed and memory of the loss, short form"
 	@echo "make dag    docs/img/dag.svg, after a change of the rules"
@@ -25,6 +26,9 @@ test: $(STAMP)
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
+
+reliability: $(STAMP)
+	$(BIN)/python -m pytest -q -m fault --reliability docs/reliability.md
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
