@@ -187,7 +187,12 @@ def in_fresh_process(threads: int, *arguments: str):
 
 
 def report(
-    rows: list[dict], rounds: list[dict[str, dict]], rates: list[float], pixels: int, threads: int
+    rows: list[dict],
+    rounds: list[dict[str, dict]],
+    rates: list[float],
+    pixels: int,
+    threads: int,
+    measured: str,
 ) -> str:
     """Tables in Markdown: the rows, the ratios to the rivals, the share of the floor."""
     channels, gflops = rows[0]["channels"], statistics.median(rates)
@@ -199,7 +204,7 @@ def report(
     lines = [
         f"P = {pixels}, D = {channels}, one image, forward + backward, float32, "
         f"{threads} thread(s) of {cpu_name()}; GEMM rate {gflops:.0f} GFLOP/s; "
-        f"revision {revision()}.",
+        f"revision {measured}.",
         "",
         "`cpu ms` is the processor time of all the process's threads, median: with one thread the "
         "wall time of a machine that does nothing else. Ratios below are of it: the median over "
@@ -262,6 +267,7 @@ def main() -> None:
         return
     import loss_chart
 
+    measured = revision()  # before the results change the tree
     pixels = args.pixels or (1024 if args.short else 4225)
     threads = args.threads
 
@@ -288,7 +294,7 @@ def main() -> None:
         writer = csv.DictWriter(file, ["gemm_gflops", *rows[0]], lineterminator="\n")
         writer.writeheader()
         writer.writerows({"gemm_gflops": round(gflops, 1), **round_row(r)} for r in rows)
-    text = report(rows, rounds, rates, pixels, threads)
+    text = report(rows, rounds, rates, pixels, threads, measured)
     out.with_suffix(".md").write_text(text)
     loss_chart.plot(rows, pixels, OURS, out.with_suffix(".png"))
     print(text)

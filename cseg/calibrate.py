@@ -116,13 +116,13 @@ def _measure(
     job: float,
     folder: Path,
 ) -> ArmCost:
-    data = _paint(folder, info, size_HW)
+    data = paint(folder, info, size_HW)
     pretrains = settings["scope"] != "none"
     costs, steps = [], {"pretrain": 0.0, "finetune": 0.0}
     if pretrains:
-        steps["pretrain"], cost = _step("pretrain", settings, data, folder)
+        steps["pretrain"], cost = step_seconds("pretrain", settings, data, folder)
         costs.append(cost)
-    steps["finetune"], cost = _step("finetune", settings, data, folder)
+    steps["finetune"], cost = step_seconds("finetune", settings, data, folder)
     costs.append(cost)
     names = ("metrics", "per_class", "per_image", "confusion")
     tables = {name: folder / f"{name}.csv" for name in names}
@@ -146,10 +146,25 @@ def _measure(
     )
 
 
-def _step(
-    stage: str, settings: Mapping[str, Any], data: tuple[Path, Path, Path], folder: Path
+def step_seconds(
+    stage: str,
+    settings: Mapping[str, Any],
+    data: tuple[Path, Path, Path],
+    folder: Path,
+    threads: int = 1,
 ) -> tuple[float, Path]:
-    """Seconds of a step, as the difference of a short and a longer run."""
+    """Seconds of an optimiser step, as the difference of a short and a longer run.
+
+    Args:
+        stage: pretrain or finetune.
+        settings: the arm's resolved config.
+        data: from `paint`.
+        folder: where the runs leave their files.
+        threads: CPU threads.
+
+    Returns:
+        The seconds, and the cost file of the last run.
+    """
     cost = folder / f"{stage}_cost.json"
 
     def seconds(steps: int) -> float:
@@ -159,9 +174,9 @@ def _step(
         chosen = experiment.merge(settings, {stage: short})
         files = folder / f"{stage}.pt", folder / f"{stage}.csv", cost
         if stage == "pretrain":
-            pretrain(*data, chosen, 1, "calibration", *files)
+            pretrain(*data, chosen, threads, "calibration", *files)
         else:
-            finetune(*data, None, chosen, 1, "calibration", *files)
+            finetune(*data, None, chosen, threads, "calibration", *files)
         return float(read_json(cost)["seconds"])
 
     first = seconds(FIRST_STEPS)
@@ -169,8 +184,12 @@ def _step(
     return max((seconds(FIRST_STEPS + more) - first) / more, 1e-6), cost
 
 
-def _paint(folder: Path, info: DatasetInfo, size_HW: tuple[int, int]) -> tuple[Path, Path, Path]:
-    """Images of coloured blocks with labels of every class: index, facts and subset."""
+def paint(folder: Path, info: DatasetInfo, size_HW: tuple[int, int]) -> tuple[Path, Path, Path]:
+    """Write images of coloured blocks, labels of every class, and what `index` and `subset` would.
+
+    Returns:
+        The index, the dataset's facts and the subset.
+    """
     generator = np.random.default_rng(0)
     values = [raw for raw, c in info.label_map.items() if c != info.ignore_index]
     rows = []

@@ -1,0 +1,231 @@
+"""What a training step takes and where, beside the same training written the plain way.
+
+    python benchmarks/step.py [demo ...] [--threads 1] [--rounds 3]
+
+For every setting below both stages run for a few seconds by the project's own stages and by
+benchmarks/plain_loop.py, in turns, in each of the rounds; ratios are medians of those within a
+round. The parts of a step are taken in a run of their own. Writes benchmarks/results/step.{csv,md}.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import pandas as pd
+import plain_loop
+import step_parts
+import torch
+from loss import cpu_name, revision
+from torch.utils.flop_counter import FlopCounterMode
+
+from cseg import config as experiment
+from cseg.calibrate import paint, step_seconds
+from cseg.datasets import dataset_module
+from cseg.model.network import ModelSettings, build_segmenter
+from cseg.runs import labelled_pairs
+from cseg.settings import from_mapping
+from cseg.training.device import DeviceSettings, device_name, open_device
+
+HERE = Path(__file__).parent
+CONFIGS = HERE.parent / "workflow" / "configs"
+STAGES = ("pretrain", "finetune")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained.
+
+    Attributes:
+        configs: overlays on config.yaml.
+        changes: on top of them.
+        size_HW: of the painted images.
+        torchvisions: whether the plain way takes torchvision's deeplabv3_resnet50.
+        plain: steps of the plain way in a round, the first one not counted.
+        all_cores: ours trains a run on each core at a time, as the workflow does, the plain way one
+            run on all cores, as torch does by itself; a step's time is then that of all runs.
+    """
+
+    configs: tuple[Path, ...]
+    changes: Mapping[str, Any]
+    size_HW: tuple[int, int]
+    torchvisions: bool
+    plain: int
+    all_cores: bool = False
+
+
+SMALL = {
+    "image": {"crop": [129, 129]},
+    "pretrain": {"batch": 4, "grid": [33, 33], "workers": 0, "cache_mib": 256},
+    "finetune": {"batch": 4, "workers": 0, "cache_mib": 256},
+}
+PAPER = {"precision": "bf16", "compile": False}
+SETTINGS = {
+    "smoke": Setting((CONFIGS / "smoke.yaml",), {}, (32, 32), False, 3),  # for the test
+    "demo": Setting((), {}, (48, 48), False, 20),
+    "demo, all cores": Setting((), {}, (48, 48), False, 20, all_cores=True),
+    "resnet50 at 129": Setting((CONFIGS / "voc2012.yaml",), SMALL, (129, 172), False, 3),
+    "resnet50 at 129, torchvision's network": Setting(
+        (CONFIGS / "voc2012.yaml",), SMALL, (129, 172), True, 3
+    ),
+    "paper": Setting((CONFIGS / "voc2012.yaml",), PAPER, (375, 500), True, 10),  # for a GPU
+}
+DEFAULT = [name for name in SETTINGS if name not in ("smoke", "paper")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("settings", nargs="*", help=f"of {', '.join(SETTINGS)}")
+    parser.add_argument("--arm", default="within")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "step.csv")
+    args = parser.parse_args()
+    device = open_device(DeviceSettings("auto", args.threads))
+    facts = {
+        "arm": args.arm,
+        "threads": args.threads,
+        "device": device_name(device) if device.type == "cuda" else cpu_name(),
+        "torch_version": torch.__version__,
+        "revision": revision(),
+    }
+    rows = []
+    for name in args.settings or (DEFAULT if device.type == "cpu" else ["paper"]):
+        rows += measure(name, SETTINGS[name], args.arm, args.threads, args.rounds, device)
+    table = pd.DataFrame(rows).assign(**facts)
+    table.to_csv(args.out, index=False, float_format="%.6g", lineterminator="\n")
+    text = report(table, facts)
+    args.out.with_suffix(".md").write_text(text)
+    print(text)
+
+
+def measure(
+    name: str, setting: Setting, arm: str, threads: int, rounds: int, device: torch.device
+) -> list[dict[str, Any]]:
+    """A row for each stage of one setting."""
+    config = experiment.merge(experiment.load(setting.configs), setting.changes)
+    settings = experiment.arm_settings(config, arm, 0)
+    info = dataset_module(config["dataset"]).info({})
+    rows = []
+    copies = cores() if setting.all_cores else 1
+    with tempfile.TemporaryDirectory() as folder:
+        data = paint(Path(folder), info, setting.size_HW)
+        pairs = labelled_pairs(data[0], data[2])[0]
+        for stage in STAGES:
+            ours, plain, rates = [], [], []
+            for _ in range(rounds):
+                rates.append(copies * matmul_rate(device, settings["precision"]))
+                ours.append(our_seconds(stage, settings, data, Path(folder), threads, copies))
+                network = plain_loop.plain_network(settings, info.num_classes, setting.torchvisions)
+                torch.set_num_threads(threads * copies)
+                seconds = plain_loop.plain_steps(
+                    stage, settings, pairs, info.label_map, network, device, setting.plain
+                )
+                torch.set_num_threads(threads)
+                plain.append(median(seconds[1:]))
+                print(f"{name}, {stage}: {ours[-1]:.4f} s, plain {plain[-1]:.4f} s", flush=True)
+            with step_parts.marked() as steps:
+                step_seconds(stage, settings, data, Path(folder), threads)
+            work = network_flops(stage, settings, info.num_classes)
+            rows.append(
+                {
+                    "setting": name,
+                    "stage": stage,
+                    "step_ms": 1000 * median(ours),
+                    "step_ms_min": 1000 * min(ours),
+                    "step_ms_max": 1000 * max(ours),
+                    "images_per_second": settings[stage]["batch"] / median(ours),
+                    **{f"{k}_ms": v for k, v in step_parts.typical(steps, 8).items()},
+                    "network_gflop": work / 1e9,
+                    "matmul_gflops": median(rates) / 1e9,
+                    "share_of_matmul": median(work / t / rate for t, rate in zip(ours, rates)),
+                    "plain_ms": 1000 * median(plain),
+                    "plain_ms_min": 1000 * min(plain),
+                    "plain_ms_max": 1000 * max(plain),
+                    "times_plain": median(b / a for a, b in zip(ours, plain)),
+                    "planned_steps": settings[stage]["steps"],
+                    "planned_hours": settings[stage]["steps"] * median(ours) / 3600,
+                }
+            )
+    return rows
+
+
+def our_seconds(
+    stage: str, settings: Mapping[str, Any], data: Any, folder: Path, threads: int, copies: int
+) -> float:
+    """Seconds of a step, over the number of runs that train at the same time."""
+    if copies == 1:
+        return step_seconds(stage, settings, data, folder, threads)[0]
+    arguments = []
+    for number in range(copies):
+        own = folder / str(number)
+        own.mkdir(exist_ok=True)
+        arguments.append((stage, settings, data, own, threads))
+    with get_context("spawn").Pool(copies) as pool:
+        return mean(seconds for seconds, _ in pool.starmap(step_seconds, arguments)) / copies
+
+
+def cores() -> int:
+    """Count the processor's cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def matmul_rate(device: torch.device, precision: str) -> float:
+    """Measured flops per second of square products in the precision of the training."""
+    size = 8192 if device.type == "cuda" else 1024
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    times = []
+    for _ in range(8):
+        started = time.perf_counter()
+        (a @ b)[0, 0].item()
+        times.append(time.perf_counter() - started)
+    return 2 * size**3 / median(times[2:])
+
+
+def network_flops(stage: str, settings: Mapping[str, Any], classes: int) -> float:
+    """Flops of the network in a step, forward and backward, without the loss."""
+    model = from_mapping(ModelSettings, settings["model"], "model")
+    network = build_segmenter(model, classes, "random")
+    views = 2 if stage == "pretrain" else 1
+    images = torch.rand(2, 3, *settings["image"]["crop"])
+    with FlopCounterMode(display=False) as counter:
+        (network.project if stage == "pretrain" else network)(images).sum().backward()
+    return counter.get_total_flops() * settings[stage]["batch"] * views / len(images)
+
+
+def report(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    """The rows in Markdown."""
+    parts = [part for part in step_parts.PARTS if part != "other"]
+    lines = [
+        f"Arm {facts['arm']}, {facts['threads']} thread(s) of {facts['device']}, torch "
+        f"{facts['torch_version']}, revision {facts['revision']}. The plain way: torchvision's "
+        "transforms, each image decoded for every batch, float32, NCHW, eager, the dense loss; "
+        "times are medians over the rounds (least to most). `all cores`: ours trains a run on each "
+        "core, the plain way one run on all of them; a step's time is that of a step of all runs.",
+        "",
+        f"| setting | stage | ms a step | images/s | {' | '.join(parts)} | other | share of matmul "
+        "rate | plain, ms | faster | steps planned: hours |",
+        "| --- | --- | ---: | ---: |" + " ---: |" * (len(parts) + 5),
+    ]
+    for r in table.to_dict("records"):
+        whole = sum(r[f"{part}_ms"] for part in step_parts.PARTS)
+        shares = [f"{r[f'{part}_ms'] / whole:.0%}" for part in [*parts, "other"]]
+        lines.append(
+            f"| {r['setting']} | {r['stage']} | {r['step_ms']:.1f} ({r['step_ms_min']:.1f} - "
+            f"{r['step_ms_max']:.1f}) | {r['images_per_second']:.1f} | {' | '.join(shares)} | "
+            f"{r['share_of_matmul']:.0%} | {r['plain_ms']:.1f} ({r['plain_ms_min']:.1f} - "
+            f"{r['plain_ms_max']:.1f}) | {r['times_plain']:.2f}x | "
+            f"{r['planned_steps']}: {r['planned_hours']:.3g} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
