@@ -23,14 +23,12 @@ import plain_loop
 import step_parts
 import torch
 from loss import cpu_name, revision
-from torch.utils.flop_counter import FlopCounterMode
 
 from cseg import config as experiment
 from cseg.calibrate import paint, step_seconds
+from cseg.counted import step_work
 from cseg.datasets import dataset_module
-from cseg.model.network import ModelSettings, build_segmenter
 from cseg.runs import labelled_pairs
-from cseg.settings import from_mapping
 from cseg.training.device import DeviceSettings, device_name, open_device
 
 HERE = Path(__file__).parent
@@ -132,7 +130,7 @@ def measure(
                 print(f"{name}, {stage}: {ours[-1]:.4f} s, plain {plain[-1]:.4f} s", flush=True)
             with step_parts.marked() as steps:
                 step_seconds(stage, settings, data, Path(folder), threads)
-            work = network_flops(stage, settings, info.num_classes)
+            work, _ = step_work(stage, settings, info.num_classes)
             rows.append(
                 {
                     "setting": name,
@@ -187,17 +185,6 @@ def matmul_rate(device: torch.device, precision: str) -> float:
         (a @ b)[0, 0].item()
         times.append(time.perf_counter() - started)
     return 2 * size**3 / median(times[2:])
-
-
-def network_flops(stage: str, settings: Mapping[str, Any], classes: int) -> float:
-    """Flops of the network in a step, forward and backward, without the loss."""
-    model = from_mapping(ModelSettings, settings["model"], "model")
-    network = build_segmenter(model, classes, "random")
-    views = 2 if stage == "pretrain" else 1
-    images = torch.rand(2, 3, *settings["image"]["crop"])
-    with FlopCounterMode(display=False) as counter:
-        (network.project if stage == "pretrain" else network)(images).sum().backward()
-    return counter.get_total_flops() * settings[stage]["batch"] * views / len(images)
 
 
 def report(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:

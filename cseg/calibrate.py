@@ -86,7 +86,7 @@ def _mean(costs: Sequence[ArmCost]) -> ArmCost:
 def _measure_all(
     config: Mapping[str, Any], arms: Sequence[str], info: DatasetInfo, size_HW: tuple[int, int]
 ) -> dict[str, ArmCost]:
-    job = _job_seconds()
+    job = job_seconds()
     known: dict[str, ArmCost] = {}
     found = {}
     for arm in arms:
@@ -103,7 +103,8 @@ def _measure_all(
     return found
 
 
-def _job_seconds() -> float:
+def job_seconds() -> float:
+    """Seconds until a training job begins to work on this machine."""
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", "import cseg.finetune"], check=True)
     return time.monotonic() - started

@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
         help="size of an image, where no index is",
     )
     plan.add_argument("--calibration", type=Path, help="costs saved before; measures nothing")
+    plan.add_argument(
+        "--teraflops", type=float, help="count for a device that reaches so much; measures nothing"
+    )
     plan.add_argument("--save", type=Path, help="file for the costs measured here")
     plan.set_defaults(run=_plan)
 
@@ -92,11 +95,14 @@ def _plan(chosen: argparse.Namespace) -> int:
 
     if chosen.devices < 1:
         raise ConfigError(f"--devices is {chosen.devices}; give at least 1")
+    if chosen.teraflops is not None and chosen.teraflops <= 0:
+        raise ConfigError(f"--teraflops is {chosen.teraflops:g}; give more than 0")
     config = experiment.load(chosen.configfile)
     alone = config["device"] != "cpu" and torch.cuda.is_available()
     copies = 1 if alone else min(chosen.devices, len(os.sched_getaffinity(0)))
     size = tuple(chosen.size) if chosen.size else None
-    print(plan(config, chosen.devices, copies, size, chosen.calibration, chosen.save))
+    given = (chosen.calibration, chosen.save, chosen.teraflops)
+    print(plan(config, chosen.devices, copies, size, *given))
     return 0
 
 

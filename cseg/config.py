@@ -75,6 +75,12 @@ def check(config: Mapping[str, Any]) -> None:
             f"config key dataset is {config['dataset']!r}, which is unknown; "
             f"choose one of {', '.join(MODULES)}"
         )
+    encoder, blocks = config["model"]["encoder"], config["model"]["blocks"]
+    if blocks is not None and encoder != "efficientnet_lite0":
+        raise ConfigError(
+            f"config key model.blocks is {blocks}, but only efficientnet_lite0 can be cut, not "
+            f"{encoder}; set it null"
+        )
     for arm in config["run_arms"]:
         if arm not in config["arms"]:
             raise ConfigError(

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cseg import config as experiment
 from cseg.calibrate import ArmCost, calibrate
+from cseg.counted import counted_costs
 from cseg.datasets import dataset_module
 from cseg.errors import ConfigError
 from cseg.files import read_json, write_json
@@ -54,6 +55,7 @@ def plan(
     size_HW: tuple[int, int] | None = None,
     calibration: Path | None = None,
     save: Path | None = None,
+    teraflops: float | None = None,
 ) -> str:
     """The plan as text: a table with a row per arm, totals, and the finish on `devices`.
 
@@ -64,6 +66,7 @@ def plan(
         size_HW: height and width of an image; None takes them from the index, if there is one.
         calibration: costs saved on another machine; None measures here.
         save: where to keep the costs measured.
+        teraflops: counts the work for a device of this speed instead of measuring here.
 
     Raises:
         ConfigError: sizes are not known before the dataset is there, or the calibration lacks an
@@ -73,10 +76,13 @@ def plan(
     info = module.info(config["dataset_options"].get(config["dataset"], {}))
     sizes = image_counts(config, info.split_sizes)
     arms = [arm for arm, _ in _arms(config)]
-    if calibration is None:
-        costs = calibrate(config, arms, info, size_HW or image_size(config), copies)
-    else:
+    if calibration is not None:
         costs = read_costs(calibration, arms)
+    elif teraflops is not None:
+        size = size_HW or image_size(config)
+        costs = counted_costs(config, arms, info.num_classes, size, teraflops)
+    else:
+        costs = calibrate(config, arms, info, size_HW or image_size(config), copies)
     if save is not None:
         write_json(save, {arm: asdict(cost) for arm, cost in costs.items()})
     found = chains(config, sizes, costs)

@@ -18,6 +18,7 @@ FRONT = {
     "launch",
     "__main__",
     "calibrate",
+    "counted",
     "plan",
 }  # above the stages: what people and rules call
 

@@ -50,6 +50,7 @@ def test_overlays_replace_single_keys(tmp_path):
         ("dataset", "imagenet22k", "dataset is 'imagenet22k'.*choose one of"),
         ("dataset_options", {"shapes": {"sise": 48}}, "sise"),
         ("model.encoder", "vgg16", r"model\.encoder is 'vgg16'; choose one of"),
+        ("model.encoder", "resnet50", r"model\.blocks is 5, but only efficientnet_lite0"),
         ("run_arms", ["scratch", "croos"], "run_arms names 'croos'"),
         ("run_arms", [], "run_arms is wrong"),
         ("label_counts", [16, 513], "513 is more than the 512"),

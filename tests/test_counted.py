@@ -1,0 +1,81 @@
+"""`cseg plan --teraflops`: work is counted, not done; the network of every config can be built."""
+
+import re
+
+import pytest
+import torch
+from small_runs import ROOT, SMOKE, small_settings
+from torch import nn
+
+from cseg import config as experiment
+from cseg.cli import main
+from cseg.counted import counted_costs, loss_flops, step_work
+from cseg.model.network import ModelSettings, build_segmenter
+from cseg.settings import from_mapping
+
+CONFIGS = sorted((ROOT / "workflow" / "configs").glob("**/*.yaml"))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_the_network_of_every_config_can_be_built(config):
+    loaded = experiment.load([config])
+    settings = experiment.arm_settings(loaded, loaded["run_arms"][0], 0)
+    flops, held = step_work("finetune", settings, 21)
+    assert flops > 0 and held > 0
+
+
+def multiply_adds(network: nn.Module, image: torch.Tensor) -> int:
+    """Of all convolutions, from the shapes that pass through them."""
+    counts = []
+
+    def count(conv: nn.Conv2d, inputs: tuple, output: torch.Tensor) -> None:
+        per_output = conv.in_channels // conv.groups * conv.kernel_size[0] * conv.kernel_size[1]
+        counts.append(output.numel() * per_output)
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(count)
+    network(image)
+    return sum(counts)
+
+
+def test_flops_of_a_step_are_three_passes_of_two_per_multiply_add():
+    settings = small_settings("scratch", finetune={"batch": 6})
+    model = from_mapping(ModelSettings, settings["model"], "model")
+    network = build_segmenter(model, 7, "random").eval()
+    once = multiply_adds(network, torch.rand(1, 3, *settings["image"]["crop"]))
+    assert step_work("finetune", settings, 7)[0] == 6 * once * 2 * 3
+
+
+def test_memory_follows_the_batch_the_pieces_and_the_precision():
+    def held(**changes):
+        settings = small_settings("scratch", finetune={"batch": 8, **changes.pop("finetune", {})})
+        return step_work("finetune", {**settings, **changes}, 7)[1]
+
+    assert held(finetune={"accumulate": 2}) == held() / 2 == held(precision="bf16")
+
+
+def test_the_loss_sees_as_many_pairs_as_its_scope_says():
+    def flops(arm):
+        return loss_flops(small_settings(arm, pretrain={"batch": 4, "grid": [3, 5]}))
+
+    channels = small_settings("within")["model"]["projection_channels"]
+    assert flops("within") == 6 * 4 * 15**2 * channels
+    assert flops("cross") == 2 * flops("within") and flops("batch") == 4 * flops("within")
+
+
+def test_twice_the_speed_takes_half_the_time():
+    config = experiment.load([SMOKE])
+    slow, fast = (counted_costs(config, ["cross"], 7, (32, 32), t)["cross"] for t in (1, 2))
+    assert slow.pretrain_step == pytest.approx(2 * fast.pretrain_step)
+    assert slow.finetune_step == pytest.approx(2 * fast.finetune_step)
+    assert slow.memory_mib == fast.memory_mib
+
+
+def test_the_paper_grid_is_planned_for_a_device_that_is_not_here(capsys):
+    files = ["--configfile", str(ROOT / "workflow" / "configs" / "voc2012.yaml")]
+    assert main(["plan", *files, "--size", "375", "500", "--teraflops", "100"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"device-hours on a device of 100 TFLOP/s", said)
+    assert main(["plan", *files, "--size", "375", "500", "--teraflops", "0"]) == 1
+    assert "give more than 0" in capsys.readouterr().err
