@@ -1,4 +1,4 @@
-"""A real Slurm of one node on this machine: munged, slurmctld and slurmd with a state of its own.
+"""A real Slurm on this machine: munged, slurmctld and a slurmd per node, with a state of its own.
 
 Debian's packages slurm-wlm and munge give the programs. Slurm's commands read
 /etc/slurm/slurm.conf and nothing else once a job clears its environment, so the file is put there
@@ -45,29 +45,30 @@ def wait_for(what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
 class SlurmCluster:
     """The daemons; each can be killed and started again while jobs run."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nodes: int = 1) -> None:
         self.folder = folder
         self.daemons: dict[str, subprocess.Popen] = {}
-        controller, node = _free_ports(2)
+        controller, *ports = _free_ports(1 + nodes)
         (folder / "key").write_bytes(os.urandom(128))
         (folder / "key").chmod(0o600)
         CONF.parent.mkdir(exist_ok=True)
-        CONF.write_text(OURS + _configuration(folder, controller, node))
+        CONF.write_text(OURS + _configuration(folder, controller, ports))
         self.commands = {
             "munged": ["munged", "--foreground", "--force", f"--key-file={folder}/key",
                        f"--socket={folder}/munge", f"--pid-file={folder}/munged.pid",
                        f"--log-file={folder}/munged.log", f"--seed-file={folder}/seed"],
             "slurmctld": ["slurmctld", "-D"],
-            "slurmd": ["slurmd", "-D", "-N", "localhost"],
+        } | {
+            f"slurmd{n}": ["slurmd", "-D", "-N", f"node{n}"] for n in range(1, 1 + nodes)
         }  # fmt: skip
 
     def start(self) -> None:
-        """Start the three and wait until the node is idle."""
+        """Start all of them and wait until the nodes are idle."""
         self._start("munged")
         wait_for("munge's socket", (self.folder / "munge").exists)
-        self._start("slurmctld")
-        self._start("slurmd")
-        wait_for("the node's start", lambda: "idle" in _output("sinfo", "-h", "-o", "%T"))
+        for daemon in list(self.commands)[1:]:
+            self._start(daemon)
+        wait_for("the nodes' start", lambda: _output("sinfo", "-h", "-o", "%T").strip() == "idle")
 
     def restart(self, daemon: str) -> None:
         """End one daemon as `systemctl restart` does, and start it again.
@@ -114,12 +115,12 @@ class SlurmCluster:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[SlurmCluster]:
+def cluster(folder: Path, nodes: int = 1) -> Iterator[SlurmCluster]:
     """A running cluster with its state in `folder`; one at a time on a machine."""
     CONF.parent.mkdir(exist_ok=True)
     with (CONF.parent / ".cseg-tests").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        here = SlurmCluster(folder)
+        here = SlurmCluster(folder, nodes)
         try:
             here.start()
             yield here
@@ -140,22 +141,26 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _configuration(folder: Path, controller: int, node: int) -> str:
+def _configuration(folder: Path, controller: int, ports: list[int]) -> str:
+    nodes = "".join(
+        f"NodeName=node{n} NodeHostname=localhost Port={port} CPUs=2 RealMemory=64000 "
+        "State=UNKNOWN\n"
+        for n, port in enumerate(ports, 1)
+    )
     return f"""\
 ClusterName=cseg
 SlurmctldHost=localhost
 SlurmctldPort={controller}
-SlurmdPort={node}
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge
 CredType=cred/munge
 StateSaveLocation={folder}/controller
-SlurmdSpoolDir={folder}/node
+SlurmdSpoolDir={folder}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/%n.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -171,6 +176,5 @@ ReturnToService=2
 KillWait=20
 MinJobAge=600
 MailProg=/bin/true
-NodeName=localhost CPUs=2 RealMemory=64000 State=UNKNOWN
-PartitionName=all Nodes=localhost Default=YES MaxTime=INFINITE State=UP
+{nodes}PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """

@@ -161,7 +161,7 @@ def broken(slurm, smoke_run, undisturbed, checkout, hard_config, tmp_path_factor
     wait_for("the limit's passing", lambda: training(slurm, folder, HUNG) != caught[HUNG], 90)
     for process in trainers(caught[RESTARTED]):
         process.resume()
-    slurm.restart("slurmd")
+    slurm.restart("slurmd1")
     slurm.restart("slurmctld")
     finish(run, folder / "first.log")
 

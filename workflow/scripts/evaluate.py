@@ -19,4 +19,5 @@ with stage(snakemake.log[0]):
         snakemake.params.settings,
         snakemake.threads,
         EvaluateOutputs(**{name: Path(path) for name, path in snakemake.output.items()}),
+        nodes=snakemake.resources.get("nodes", 1),
     )

@@ -22,4 +22,5 @@ with stage(snakemake.log[0]):
         Path(snakemake.output.cost),
         Cache(*map(Path, snakemake.input.cache)) if snakemake.input.cache else None,
         Path(snakemake.input.pseudo[0]) if snakemake.input.pseudo else None,
+        nodes=snakemake.resources.get("nodes", 1),
     )
