@@ -9,7 +9,7 @@ from pathlib import Path
 import cseg
 from cseg.errors import CsegError
 
-PUBLISHED = Path(__file__).parent.parent / "workflow" / "resources" / "published.csv"
+RESOURCES = Path(__file__).parent.parent / "workflow" / "resources"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,8 +80,10 @@ def _parser() -> argparse.ArgumentParser:
 def _paper(chosen: argparse.Namespace) -> int:
     from cseg.paper.render import paper
 
-    published = PUBLISHED if PUBLISHED.exists() else None
-    for path in paper(chosen.results, published=published, collect_runs=chosen.collect):
+    found = {key: RESOURCES / name for key, name in (("published", "published.csv"),
+                                                     ("dag_csv", "dag.csv"))}  # fmt: skip
+    there = {key: path for key, path in found.items() if path.exists()}
+    for path in paper(chosen.results, collect_runs=chosen.collect, **there):
         print(path)
     return 0
 

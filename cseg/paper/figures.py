@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from cseg.errors import CsegError, DataError
-from cseg.paper import figure_classes, figure_curves, figure_features, panels
+from cseg.paper import figure_classes, figure_curves, figure_dag, figure_features, panels
 from cseg.paper.results import Results, read_results
 from cseg.paper.style import figure_style, note, save
 
@@ -30,13 +30,14 @@ def figures(
     ids: tuple[str, ...] = (),
     panel_n: int | None = None,
     only: Collection[str] = (),
+    dag_csv: Path | None = None,
 ) -> list[Path]:
     """Write every figure that one dataset's results allow, as PNG and PDF.
 
     From the CSVs: label_efficiency, per_class, slopes, confusion, confusion_difference,
-    training_curves; where their CSVs exist feature_space, separability. From predictions.zip and
-    the images of index.csv: qualitative, largest_gain, largest_loss. A figure that cannot be drawn
-    is named in the log; an older one is kept, and one of `CORE` that never existed becomes a
+    training_curves; where their CSVs exist feature_space, separability, dag. From predictions.zip
+    and the images of index.csv: qualitative, largest_gain, largest_loss. A figure that cannot be
+    drawn is named in the log; an older one is kept, and one of `CORE` that never existed becomes a
     picture of the reason, so that a workflow finds every file it declares.
 
     Args:
@@ -47,6 +48,7 @@ def figures(
         panel_n: label count of panels and confusion matrices; by default the smallest, where
             labels are scarcest.
         only: names of figures to write; all where empty.
+        dag_csv: the workflow's rules (`figure_dag.read_graph`); None draws none.
 
     Returns:
         The files written.
@@ -70,6 +72,8 @@ def figures(
         "largest_gain": lambda: _extreme(results, arm, reference, n, gain=True),
         "largest_loss": lambda: _extreme(results, arm, reference, n, gain=False),
     }
+    if dag_csv is not None:
+        drawings["dag"] = lambda: figure_dag.dag(figure_dag.read_graph(dag_csv))
     written = []
     with figure_style():
         for name, draw in drawings.items():

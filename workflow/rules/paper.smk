@@ -11,6 +11,7 @@ FIGURES = [
     "largest_loss",
     "feature_space",
     "separability",
+    "dag",
 ]
 ABLATIONS = ["ablations"] if config["ablations"] else []
 TEACHERS = [arm for arm in config["run_arms"] if "teacher" in config["arms"][arm]]
@@ -131,6 +132,7 @@ rule figures:
         index=rules.index.output.index,
         features=rules.features.output,
         predictions=expand("{run}/predictions.zip", run=RUNS),
+        dag=f"{workflow.basedir}/workflow/resources/dag.csv",
     output:
         report(
             f"{RESULTS}/summary.html",
@@ -203,6 +205,12 @@ rule figures:
             caption="../report/separability.rst",
             category="3 Figures",
             labels={"figure": "separability"},
+        ),
+        report(
+            f"{RESULTS}/figures/dag.png",
+            caption="../report/dag.rst",
+            category="3 Figures",
+            labels={"figure": "rules"},
         ),
         expand("{results}/figures/{figure}.pdf", results=RESULTS, figure=FIGURES),
     log:

@@ -7,6 +7,6 @@ with stage(snakemake.log[0]):
     from cseg.paper.page import summary_page
 
     results = Path(snakemake.input.dataset).parent
-    figures(results, results / "figures")
+    figures(results, results / "figures", dag_csv=Path(snakemake.input.dag))
     curve = results / "figures" / "label_efficiency.png"
     summary_page(results, results / "summary.html", curve_png=curve)
