@@ -156,6 +156,12 @@ def test_arms_keep_their_look_and_pseudo_arms_take_their_partners():
     assert max(lightness) < 200  # visible on paper
 
 
+def test_no_two_of_twenty_arms_share_both_colour_and_line():
+    arms = [f"arm{number}" for number in range(20)]
+    styles = arm_styles(arms)
+    assert len({(s.color, s.linestyle) for s in styles.values()}) == len(arms)
+
+
 def test_fonts_are_embedded_in_the_vector_files(full):
     assert SETTINGS["pdf.fonttype"] == 42
     data = (full / "figures/label_efficiency.pdf").read_bytes()

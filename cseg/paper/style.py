@@ -30,6 +30,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = seaborn.color
 ).as_hex()
 ARM_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BROWN, YELLOW, PINK)
 MARKERS = "osD^vP*Xph"
+ROUNDS = ("-", "-.", ":")  # lines of the first arms that share the colours, the next, the last
 REFERENCES = {"scratch": "#333333", "imagenet": GREY}  # what is compared with stays neutral
 SUFFIX = "_pseudo"
 INCH_WIDTH = 6.9  # two print columns
@@ -70,16 +71,19 @@ class ArmStyle:
 def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
     """One style per arm, the same for the same list of arms.
 
-    An arm with pseudo labels has its partner's colour and marker and a dashed line.
+    An arm with pseudo labels has its partner's colour and marker and a dashed line. Where there are
+    more arms than colours, those of the next round differ in their line, too.
     """
     bases = list(dict.fromkeys(arm.removesuffix(SUFFIX) for arm in arms))
     others = [arm for arm in bases if arm not in REFERENCES]
     styles = {}
     for arm in arms:
         base = arm.removesuffix(SUFFIX)
-        colour = REFERENCES.get(base) or ARM_COLOURS[others.index(base) % len(ARM_COLOURS)]
+        place = 0 if base in REFERENCES else others.index(base)
+        colour = REFERENCES.get(base) or ARM_COLOURS[place % len(ARM_COLOURS)]
         marker = MARKERS[bases.index(base) % len(MARKERS)]
-        styles[arm] = ArmStyle(colour, marker, "--" if arm != base else "-")
+        line = ROUNDS[place // len(ARM_COLOURS) % len(ROUNDS)] if arm == base else "--"
+        styles[arm] = ArmStyle(colour, marker, line)
     return styles
 
 
