@@ -20,8 +20,8 @@ ROOT = Path(__file__).parent.parent
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 PSEUDO = "_pseudo"  # what names of arms with a teacher end in
 SHARED = (
-    "budget", "image", "model", "evaluate", "device", "precision", "compile", "tensorboard",
-    "pretrain", "finetune",
+    "budget", "image", "model", "evaluate", "device", "precision", "deterministic",
+    "compile", "tensorboard", "pretrain", "finetune",
 )  # fmt: skip
 
 
@@ -201,7 +201,8 @@ def arm_settings(config: Mapping[str, Any], arm: str, seed: int) -> dict[str, An
 
     Returns:
         Plain values: init, scope, seed, budget, image, model, pretrain, finetune, evaluate,
-        device, precision, compile, tensorboard, and pseudolabel where the arm has a teacher.
+        device, precision, deterministic, compile, tensorboard, and pseudolabel where the arm has a
+        teacher.
     """
     chosen = config["arms"][arm]
     resolved = merge(config, chosen.get("overrides", {}))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cseg.training.device import to_device
 from cseg.training.ranks import ALONE, Share
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -39,7 +40,7 @@ def distort(
         return images_B3HW
     pixel, mean = colour_maps(len(images_B3HW) * share.ranks, strength, rng)
     mine = np.stack([share.part(pixel), share.part(mean)]).astype(np.float32)
-    maps = torch.from_numpy(mine).to(images_B3HW)
+    maps = to_device(mine, images_B3HW.device).to(images_B3HW.dtype)
     offset = maps[1] @ images_B3HW.mean(dim=(2, 3))[:, :, None]
     out = torch.baddbmm(offset, maps[0], images_B3HW.flatten(2))
     return out.view(images_B3HW.shape).clamp_(0, 1)

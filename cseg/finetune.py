@@ -36,7 +36,7 @@ from cseg.runs import (
     training_pairs,
     validation_pairs,
 )
-from cseg.training.device import open_device
+from cseg.training.device import open_device, to_device
 from cseg.training.loop import Validation, train
 from cseg.training.ranks import current_share, sum_over_ranks
 from cseg.transforms import IGNORE
@@ -123,9 +123,9 @@ def finetune(
     ) -> Tensor:
         if extra.distortion > 0:
             drawn = rng.random(len(images) * share.ranks) < extra.distortion_share
-            chosen = torch.from_numpy(share.part(drawn))
+            chosen = to_device(share.part(drawn), images.device)
             distorted = distort(images, extra.distortion, rng, share)
-            images = torch.where(chosen.to(images.device)[:, None, None, None], distorted, images)
+            images = torch.where(chosen[:, None, None, None], distorted, images)
         return cross_entropy(net(images), labels)
 
     start = sha256_file(pretrained) if pretrained else run.init

@@ -60,7 +60,7 @@ def run_settings(values: Mapping[str, Any], threads: int) -> RunSettings:
         seed=values["seed"],
         image=from_mapping(ImageSettings, values["image"], "image"),
         model=from_mapping(ModelSettings, values["model"], "model"),
-        compute=DeviceSettings(values["device"], threads),
+        compute=DeviceSettings(values["device"], threads, values["deterministic"]),
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from loss_cases import loss_and_grads, random_case, relative_error
 
-from cseg.losses import LossInputError, pixel_contrast_loss
+from cseg.losses import LossInputError, PixelContrastLoss, bags, pixel_contrast_loss
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu":
@@ -74,6 +74,20 @@ def test_no_gradient_and_same_bits():
         once, again = (loss_and_grads(feats, labels, other, **options) for _ in range(2))
         assert loss.item() == once[0].item()
         assert all(torch.equal(a, b) for a, b in zip(once, again))
+
+
+def test_features_that_the_module_has_normalised_are_not_measured_again(monkeypatch):
+    def measured(feats):
+        raise AssertionError("reading a length waits for the device")
+
+    feats, labels, other, _ = random_case(5, 2, 40, 8)
+    feats, other, labels = 7 * feats.float().to(DEVICE), other.float().to(DEVICE), labels.to(DEVICE)
+    module = PixelContrastLoss(grid=None, backend="triton")
+    want = PixelContrastLoss(grid=None, backend="dense")(feats, labels, other)
+    monkeypatch.setattr(bags, "longest", measured)
+    assert module(feats, labels, other).item() == pytest.approx(want.item(), rel=1e-5)
+    with pytest.raises(AssertionError, match="waits for the device"):
+        pixel_contrast_loss(feats, labels, other, backend="triton")
 
 
 def test_what_the_kernels_do_not_take():

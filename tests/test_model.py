@@ -8,11 +8,12 @@ import torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model, resnet50
+from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 
 from cseg.errors import ConfigError, TrainingError
 from cseg.files import sha256_file
 from cseg.model.encoders import build_encoder
-from cseg.model.network import ModelSettings, build_projector, build_segmenter
+from cseg.model.network import ModelSettings, _conv, build_projector, build_segmenter
 from cseg.model.weights import imagenet_encoder
 
 
@@ -101,6 +102,27 @@ def test_resnets_have_the_published_multiply_adds(name, weights):
     classifier = {"resnet18": 512, "resnet50": 2048, "resnet101": 2048}[name] * 1000 / 1e9
     ours = multiply_adds(build_encoder(name, 32).eval(), 224) + classifier
     assert ours == pytest.approx(weights.meta["_ops"], abs=0.002)  # torchvision's own table
+
+
+def test_encoder_and_aspp_are_those_of_the_published_deeplabv3():
+    """Ours and the parts that only torchvision's has make up its table's parameters and work."""
+    published = DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.meta
+    wide = {"aspp_rates": (12, 24, 36), "aspp_channels": 256, "output_stride": 8, "blocks": None}
+    with torch.device("meta"):
+        ours = build_segmenter(settings(encoder="resnet50", **wide), 21, "random").eval()
+        theirs = nn.Sequential(_conv(256, 256, 3), nn.Conv2d(256, 21, 1))  # after the ASPP
+        auxiliary = nn.Sequential(_conv(1024, 256, 3), nn.Conv2d(256, 21, 1))  # on layer 3
+    parts = [ours.encoder, ours.aspp, theirs, auxiliary]
+    assert sum(p.numel() for part in parts for p in part.parameters()) == published["num_params"]
+
+    def work(image: torch.Tensor) -> None:
+        high = ours.encoder(image)[1]
+        theirs(ours.aspp(high))
+        auxiliary(high.new_empty(1, 1024, *high.shape[-2:]))
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        work(torch.empty(1, 3, 520, 520, device="meta"))
+    assert counter.get_total_flops() / 2e9 == pytest.approx(published["_ops"], rel=0.001)
 
 
 def test_lite0_has_the_published_multiply_adds():

@@ -80,12 +80,15 @@ def random_derangement(size: int, generator: torch.Generator | None = None) -> T
 
 
 class _TakeImages(torch.autograd.Function):
-    """feats[partner], whose gradient adds up in a fixed order on every device."""
+    """feats[partner], whose gradient adds up in a fixed order on every device.
+
+    Image by image: an index would have to be copied to the device, which waits for it.
+    """
 
     @staticmethod
     def forward(ctx: Any, feats_BPD: Tensor, partner: tuple[int, ...]) -> Tensor:
         ctx.partner = partner
-        return feats_BPD[list(partner)]
+        return torch.stack([feats_BPD[j] for j in partner])
 
     @staticmethod
     def backward(ctx: Any, grad_BPD: Tensor) -> tuple[Tensor, None]:
@@ -114,10 +117,12 @@ def candidate_bags(
         cands, cand_labels = other_BPD, other_labels_BP
     elif scope == "cross":
         # An image paired with itself has no second image: its labels there are ignored.
-        partner_labels = other_labels_BP[partner].clone()
-        alone = partner.eq(torch.arange(images))
-        partner_labels[alone.to(partner_labels.device)] = ignore_index
-        taken = _TakeImages.apply(other_BPD, tuple(partner.tolist()))
+        pairs = tuple(partner.tolist())
+        nothing = torch.full_like(other_labels_BP[0], ignore_index)
+        partner_labels = torch.stack(
+            [nothing if i == j else other_labels_BP[j] for i, j in enumerate(pairs)]
+        )
+        taken = _TakeImages.apply(other_BPD, pairs)
         cands = torch.cat([other_BPD, taken], 1)
         cand_labels = torch.cat([other_labels_BP, partner_labels], 1)
     else:
@@ -152,9 +157,9 @@ def pixel_bags(
     if scope == "cross":
         if other_BPD is None:
             other_BPD, other_labels_BP = feats_BPD, labels_BP
-        taken = _TakeImages.apply(other_BPD, tuple(partner.tolist()))
-        both = torch.cat([feats_BPD, taken], 1)
-        labels = torch.cat([labels_BP, other_labels_BP[partner]], 1)
+        pairs = tuple(partner.tolist())
+        both = torch.cat([feats_BPD, _TakeImages.apply(other_BPD, pairs)], 1)
+        labels = torch.cat([labels_BP, torch.stack([other_labels_BP[j] for j in pairs])], 1)
         return [PixelBags(both, labels, pixels, images)]
     flat, labels = feats_BPD.flatten(0, 1), labels_BP.flatten()
     if other_BPD is not None:

@@ -90,6 +90,27 @@ def pixel_contrast_loss(
     Raises:
         LossInputError: a wrong shape, dtype or option, by name.
     """
+    return _loss(
+        feats, labels, other_feats, other_labels, scope, denominator, temperature, ignore_index,
+        partner, generator, backend, longest=None,
+    )  # fmt: skip
+
+
+def _loss(
+    feats: Tensor,
+    labels: Tensor,
+    other_feats: Tensor | None,
+    other_labels: Tensor | None,
+    scope: str,
+    denominator: str,
+    temperature: float,
+    ignore_index: int,
+    partner: Tensor | None,
+    generator: torch.Generator | None,
+    backend: str,
+    longest: float | None,
+) -> Tensor:
+    """The loss; `longest` bounds the length of a feature, where that is known without looking."""
     check_choice("scope", scope, SCOPES)
     check_choice("denominator", denominator, DENOMINATORS)
     check_choice("backend", backend, BACKENDS)
@@ -110,7 +131,7 @@ def pixel_contrast_loss(
     else:
         partner = checked_partner(partner, feats.shape[0], generator)
 
-    kernels = _backend(backend, feats, other_feats, temperature)
+    kernels = _backend(backend, feats, other_feats, temperature, longest)
     ranks = gather.world_size() if scope == "batch" else 1
     if ranks > 1 and not gather.shapes_agree(*(t for t in (feats, other_feats) if t is not None)):
         raise LossInputError(
@@ -193,7 +214,7 @@ class PixelContrastLoss(nn.Module):
         """
         if other_feats is not None and other_labels is None:
             other_labels = labels
-        return pixel_contrast_loss(
+        return _loss(
             self._prepared("feats", feats),
             self._resized_labels("labels", labels),
             None if other_feats is None else self._prepared("other_feats", other_feats),
@@ -205,6 +226,7 @@ class PixelContrastLoss(nn.Module):
             partner=partner,
             generator=self.generator,
             backend=self.backend,
+            longest=1.0 if self.normalize else None,
         )
 
     def extra_repr(self) -> str:
@@ -249,7 +271,11 @@ def _nearest_corners(size: int, out: int, device: torch.device) -> Tensor:
 
 
 def _backend(
-    name: str, feats: Tensor, other_feats: Tensor | None, temperature: float
+    name: str,
+    feats: Tensor,
+    other_feats: Tensor | None,
+    temperature: float,
+    longest: float | None,
 ) -> ModuleType:
     """Choose the module that computes; triton is imported only where it is used."""
     channels = feats.shape[2]
@@ -265,7 +291,8 @@ def _backend(
         raise LossInputError(
             f"backend='triton' needs CUDA tensors, not {feats.device}; use backend='tiled'"
         )
-    if name == "triton":  # the kernels compute in float32; reading the bound waits for the device
-        longest = max(forms.longest(f) for f in (feats, other_feats) if f is not None)
+    if name == "triton":  # the kernels compute in float32
+        if longest is None:  # reading it waits for the device
+            longest = max(forms.longest(f) for f in (feats, other_feats) if f is not None)
         name = "tiled" if longest**2 / temperature > forms.SINGLE_BOUND else name
     return import_module({"triton": "cseg.losses.triton_kernels"}.get(name, f"cseg.losses.{name}"))

@@ -4,7 +4,9 @@ import os
 import platform
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from cseg.errors import ConfigError
 from cseg.losses.gather import world_size
@@ -18,10 +20,13 @@ class DeviceSettings:
     Attributes:
         device: auto (a GPU where there is one), cpu or cuda.
         threads: CPU threads of torch in this process.
+        deterministic: whether a GPU, too, shall give the same bits each time, at a cost in speed;
+            CPUs do so anyway.
     """
 
     device: str
     threads: int
+    deterministic: bool = False
 
 
 def open_device(settings: DeviceSettings) -> torch.device:
@@ -31,6 +36,10 @@ def open_device(settings: DeviceSettings) -> torch.device:
         ConfigError: cuda asked for where there is none, more GPUs than there are, an unknown name.
     """
     torch.set_num_threads(settings.threads)
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if settings.device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"config key device is {settings.device!r}; use auto, cpu or cuda")
     if settings.device == "cuda" and not torch.cuda.is_available():
@@ -43,6 +52,12 @@ def open_device(settings: DeviceSettings) -> torch.device:
     if local >= gpus:
         raise ConfigError(f"resource gpu asks for more than the {gpus} GPUs here; lower it")
     return torch.device("cuda", local)
+
+
+def to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """Copy numbers drawn on the host to the device without waiting for it."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def device_name(device: torch.device) -> str:

@@ -127,7 +127,14 @@ def starts(wildcards):
                         ),
                         "settings": {
                             key: settings[key]
-                            for key in ("init", "seed", "image", "model", "device")
+                            for key in (
+                                "init",
+                                "seed",
+                                "image",
+                                "model",
+                                "device",
+                                "deterministic",
+                            )
                         },
                     }
                 )
