@@ -27,11 +27,12 @@ def eager_released(feats, labels, sides=None):
     return anchor.sum() / (count > 0).float().sum()
 
 
-def eager_released_cross(feats, labels, other):
+def eager_released_cross(feats, labels, other, other_labels=None):
     """Compute the same on an image and another one's view, negatives from its image only."""
     both = torch.cat([feats, other])
-    sides = torch.arange(len(both)) >= len(feats)
-    return eager_released(both, torch.cat([labels, labels]), sides)
+    sides = torch.arange(len(both), device=both.device) >= len(feats)
+    other_labels = labels if other_labels is None else other_labels
+    return eager_released(both, torch.cat([labels, other_labels]), sides)
 
 
 def eager_paper(feats, labels, other):
@@ -51,3 +52,27 @@ def sup_con(feats, labels, other):
     keep = labels != IGNORE
     feats, other, labels = feats[keep], other[keep], labels[keep]
     return SupConLoss(temperature=TEMPERATURE)(feats, labels, ref_emb=other, ref_labels=labels)
+
+
+def sampled(feats, labels, count):
+    """Contrast a sample of pixels of the batch, equally many of each image and class.
+
+    As in ContrastiveSeg (Wang et al., ICCV 2021), whose choice of hard pixels by a prediction is
+    left out: pixels of each (image, class) drawn at random, then a supervised contrast among them.
+    """
+    picked = []
+    groups = [(i, c) for i, y in enumerate(labels) for c in y.unique().tolist() if c != IGNORE]
+    each = max(1, count // len(groups))
+    for i, c in groups:
+        there = (labels[i] == c).nonzero()[:, 0]
+        chosen = there[torch.randperm(len(there), device=there.device)[:each]]
+        picked.append((feats[i, chosen], labels[i, chosen]))
+    x, y = (torch.cat(parts) for parts in zip(*picked))
+    logits = x @ x.T / TEMPERATURE
+    same = (y[:, None] == y[None, :]).float()
+    itself = torch.eye(len(y), device=y.device)
+    positive, negative = same - itself, 1 - same
+    logits = logits - logits.detach().amax(1, keepdim=True)
+    exps = torch.exp(logits)
+    log_prob = logits - torch.log(exps + (exps * negative).sum(1, keepdim=True))
+    return -((positive * log_prob).sum(1) / positive.sum(1).clamp(min=1)).mean()

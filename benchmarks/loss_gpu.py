@@ -1,0 +1,206 @@
+"""Time and memory of the pixel contrastive loss of a whole batch on a GPU, beside its rivals.
+
+    python benchmarks/loss_gpu.py [--images 16] [--pixels 4225] [--channels 256] [--dtype bf16]
+
+Each row: a few runs to warm up, then timed runs of forward + backward with the device waited for
+at the end of each, then one whose peak of allocated memory above the inputs is taken; NaN where a
+rival does not fit. The share of the matmul rate counts only the flops that are needed: 3 (released
+form) or 6 (paper's) per pair and channel. Writes benchmarks/results/loss_gpu.{csv,md}. With
+--device cpu it runs small sizes anywhere, as its test does.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+import rivals
+import torch
+from loss import cpu_name, revision
+from torch import Tensor
+
+from cseg.losses import pixel_contrast_loss
+
+HERE = Path(__file__).parent
+OURS = "ours, "
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+# (ours, rival, times faster, times less memory) as the project set out to reach on an H100
+TARGETS = [
+    ("released form, within", "eager released form, within", 8, 100),
+    ("paper's form, within", "sampling 1,024 pixels (ContrastiveSeg's way)", 1, None),
+]
+
+
+def inputs(images: int, pixels: int, channels: int, device: torch.device, dtype: torch.dtype):
+    """Two views' unit features (B,P,D) and labels (B,P) of stripes of eight classes."""
+    gen = torch.Generator().manual_seed(0)
+    stripes = torch.randint(0, 8, (images, 1 + pixels // 64), generator=gen)
+    labels = stripes.repeat_interleave(64, 1)[:, :pixels].contiguous()
+    centres = torch.randn(8, channels, generator=gen)[labels]
+    views = [centres + 2 * torch.randn(centres.shape, generator=gen) for _ in range(2)]
+    units = [torch.nn.functional.normalize(v, dim=2).to(device, dtype) for v in views]
+    return *(u.requires_grad_() for u in units), labels.to(device)
+
+
+def rows_of(feats: Tensor, other: Tensor, labels: Tensor) -> dict[str, Callable[[], Tensor]]:
+    """The loss of each row, without arguments."""
+    partner = torch.arange(len(labels)).roll(1)
+
+    def ours(scope: str, denominator: str, second: Tensor | None) -> Callable[[], Tensor]:
+        return lambda: pixel_contrast_loss(
+            feats, labels, second, scope=scope, denominator=denominator, partner=partner
+        )
+
+    def each(loss: Callable[..., Tensor]) -> Callable[[], Tensor]:
+        return lambda: torch.stack([loss(f, y) for f, y in zip(feats, labels)]).mean()
+
+    def cross() -> Tensor:
+        parts = [
+            rivals.eager_released_cross(feats[i], labels[i], other[j], labels[j])
+            for i, j in enumerate(partner.tolist())
+        ]
+        return torch.stack(parts).mean()
+
+    compiled = torch.compile(rivals.eager_released)
+    return {
+        OURS + "released form, within": ours("within", "negatives", None),
+        OURS + "released form, cross": ours("cross", "negatives", other),
+        OURS + "paper's form, within": ours("within", "all", other),
+        OURS + "paper's form, cross": ours("cross", "all", other),
+        OURS + "paper's form, batch": ours("batch", "all", other),
+        "eager released form, within": each(rivals.eager_released),
+        "torch.compile of the released form, within": each(compiled),
+        "eager released form, cross": cross,
+        "sampling 1,024 pixels (ContrastiveSeg's way)": lambda: rivals.sampled(feats, labels, 1024),
+    }
+
+
+def measure(step: Callable[[], Tensor], leaves: list[Tensor], repeats: int) -> dict[str, float]:
+    """Milliseconds and extra MiB of one row; NaN where it does not fit into memory."""
+    device = leaves[0].device
+
+    def once() -> float:
+        for leaf in leaves:
+            leaf.grad = None
+        _wait(device)
+        started = time.perf_counter()
+        step().backward()
+        _wait(device)
+        return 1000 * (time.perf_counter() - started)
+
+    try:
+        for _ in range(3):
+            once()
+        times = sorted(once() for _ in range(repeats))
+        extra = float("nan")
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            once()
+            extra = (torch.cuda.max_memory_allocated() - before) / 2**20
+    except torch.OutOfMemoryError:
+        return dict.fromkeys(("median_ms", "min_ms", "max_ms", "extra_mib"), float("nan"))
+    return {
+        "median_ms": median(times),
+        "min_ms": times[0],
+        "max_ms": times[-1],
+        "extra_mib": extra,
+    }
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    """Measured flops per second of square products."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    times = []
+    for _ in range(12):
+        _wait(device)
+        started = time.perf_counter()
+        a @ b
+        _wait(device)
+        times.append(time.perf_counter() - started)
+    return 2 * size**3 / median(times[2:])
+
+
+def needed_flops(row: str, images: int, pixels: int, channels: int) -> float:
+    """Flops that one of our rows cannot do without; same-class pairs across images left out."""
+    pairs = images * pixels**2
+    if row.endswith("batch"):
+        return 6.0 * (images * pixels) ** 2 * channels
+    sides = 2 if row.endswith("cross") and "released" in row else 1
+    return (3.0 if "released" in row else 6.0) * sides * pairs * channels
+
+
+def report(table: pd.DataFrame, facts: dict[str, object]) -> str:
+    """The rows and the ratios in Markdown."""
+    lines = [
+        ", ".join(f"{name} {value}" for name, value in facts.items()) + "; forward + backward.",
+        "",
+        "| row | median ms (min - max) | extra MiB | share of the matmul rate |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for r in table.to_dict("records"):
+        share = "" if pd.isna(r["share"]) else f"{r['share']:.0%}"
+        lines.append(
+            f"| {r['row']} | {r['median_ms']:.2f} ({r['min_ms']:.2f} - {r['max_ms']:.2f}) | "
+            f"{r['extra_mib']:.0f} | {share} |"
+        )
+    by_row = table.set_index("row")
+    lines += ["", "| against | faster | wanted | less memory | wanted |", "| --- " * 5 + "|"]
+    for ours, rival, faster, leaner in TARGETS:
+        one, other = by_row.loc[OURS + ours], by_row.loc[rival]
+        lines.append(
+            f"| {rival} | {other['median_ms'] / one['median_ms']:.1f}x | >= {faster}x | "
+            f"{other['extra_mib'] / one['extra_mib']:.1f}x | {f'>= {leaner}x' if leaner else ''} |"
+        )
+    whole = by_row.loc[OURS + "paper's form, batch"]
+    lines += [
+        "",
+        f"The batch as one bag: {whole['median_ms']:.1f} ms, {whole['extra_mib']:.0f} MiB (wanted "
+        "at 16 x 4225 pixels: under 40 ms, 2048 MiB).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--pixels", type=int, default=4225)
+    parser.add_argument("--channels", type=int, default=256)
+    parser.add_argument("--dtype", choices=DTYPES, default="bf16")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "loss_gpu.csv")
+    args = parser.parse_args()
+    device, dtype = torch.device(args.device), DTYPES[args.dtype]
+    name = torch.cuda.get_device_name() if device.type == "cuda" else cpu_name()
+    sizes = (args.images, args.pixels, args.channels)
+    facts = {"B": sizes[0], "P": sizes[1], "D": sizes[2], "dtype": args.dtype, "device": name,
+             "torch": torch.__version__, "revision": revision()}  # fmt: skip
+    feats, other, labels = inputs(*sizes, device, dtype)
+    rate = matmul_rate(device, dtype, 8192 if device.type == "cuda" else 256)
+    rows = []
+    for row, step in rows_of(feats, other, labels).items():
+        found = measure(step, [feats, other], args.repeats)
+        share = float("nan")
+        if row.startswith(OURS):
+            share = needed_flops(row, *sizes) / (found["median_ms"] / 1000) / rate
+        rows.append({"row": row, **found, "share": share})
+        print(f"{row}: {found['median_ms']:.2f} ms, {found['extra_mib']:.0f} MiB", flush=True)
+    table = pd.DataFrame(rows)
+    args.out.parent.mkdir(exist_ok=True)
+    table.assign(**facts).to_csv(args.out, index=False, float_format="%.6g", lineterminator="\n")
+    text = report(table, facts)
+    args.out.with_suffix(".md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
