@@ -1,22 +1,28 @@
 """Files that appear whole or not at all, and their fingerprints."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cseg.errors import CsegError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or the user's share of it
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary sibling of `path` that replaces it when the block ends without error.
 
-    The sibling is on disk (fsync) before the rename, and removed when the block fails.
+    The sibling is on disk (fsync) before the rename, and removed when the block fails. Its name is
+    always the same, so that the next writer of `path` uses up what a killed one left; where a
+    living writer has it, or the filesystem knows no locks, a name of its own is made.
 
     Raises:
         CsegError: the folder cannot be written or the disk is full; names the path.
@@ -24,23 +30,61 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp" + path.suffix
-        )
-        os.close(handle)
+        temporary, handle = _temporary(path)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are for sharing
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
+        os.fchmod(handle, 0o666 & ~_umask())  # made private; results are for sharing
+        os.fsync(handle)
         temporary.replace(path)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if has_name(handle, temporary):
+            temporary.unlink()
+        os.close(handle)
+
+
+def _temporary(path: Path) -> tuple[Path, int]:
+    """An empty sibling of `path`, and its open file, whose lock says that it is in use."""
+    usual = path.with_name(f".{path.name}.tmp{path.suffix}")
+    with suppress(PermissionError):  # it may be of another user
+        handle = os.open(usual, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if take(handle, usual):
+                os.truncate(handle, 0)
+                return usual, handle
+        except OSError:  # no locks on this filesystem: nobody writes there
+            usual.unlink(missing_ok=True)
+        os.close(handle)
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp" + path.suffix
+    )
+    return Path(name), handle
+
+
+def take(handle: int, path: Path) -> bool:
+    """Lock an open file or folder; whether it is this process's now, under the name `path`.
+
+    The lock ends when the handle is closed, or with the process, however that ends.
+
+    Raises:
+        OSError: the filesystem knows no such locks.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:  # a living process has it
+        return False
+    return has_name(handle, path)
+
+
+def has_name(handle: int, path: Path) -> bool:
+    """Whether `path` is the name of this open file, and not of another one or none."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _cannot_write(path: Path, error: OSError) -> CsegError:

@@ -1,0 +1,90 @@
+"""Files appear whole or not at all, whatever becomes of their writer."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+
+import pytest
+from small_runs import ROOT
+
+from cseg.errors import CsegError
+from cseg.files import atomic, write_text
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def killed_writer(path):
+    """A process that dies by SIGKILL while it writes `path`."""
+    script = """
+import os, signal, sys
+from cseg.files import atomic
+with atomic(sys.argv[1]) as temporary:
+    temporary.write_bytes(b"half" * 9999)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script, str(path)], env=environment)
+    assert done.returncode == -9
+
+
+def test_a_killed_writer_leaves_the_old_file_and_the_next_one_uses_up_its_half(tmp_path):
+    path = tmp_path / "a.csv"
+    write_text(path, "old")
+    for _ in range(2):
+        killed_writer(path)
+        assert path.read_text() == "old" and len(names(tmp_path)) == 2
+    write_text(path, "new")
+    assert path.read_text() == "new" and names(tmp_path) == ["a.csv"]
+
+
+def test_a_writer_that_fails_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "a.csv"
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), atomic(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old" and names(tmp_path) == ["a.csv"]
+
+
+def test_a_second_living_writer_has_a_file_of_its_own(tmp_path):
+    path = tmp_path / "a.csv"
+    with atomic(path) as first:
+        first.write_text("first")
+        with atomic(path) as second:
+            second.write_text("second")
+        assert first != second and first.read_text() == "first"
+        assert path.read_text() == "second"
+    assert path.read_text() == "first" and names(tmp_path) == ["a.csv"]
+
+
+def test_a_writer_that_fails_takes_nothing_from_another(tmp_path):
+    path = tmp_path / "a.csv"
+    first, second = atomic(path), atomic(path)
+    name = first.__enter__()
+    name.unlink()  # as a tidy user does, who takes it for what a killed run left
+    assert second.__enter__() == name
+    name.write_text("second")
+    first.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
+    second.__exit__(None, None, None)
+    assert path.read_text() == "second" and names(tmp_path) == ["a.csv"]
+
+
+def test_a_filesystem_without_locks_is_written_all_the_same(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOSYS, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    path = tmp_path / "a.csv"
+    for text in ("one", "two"):
+        write_text(path, text)
+        assert path.read_text() == text and names(tmp_path) == ["a.csv"]
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_its_remedy(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CsegError, match=r"cannot write .*file/a\.csv: .*; free space or choose"):
+        write_text(tmp_path / "file" / "a.csv", "text")
