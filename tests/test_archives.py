@@ -1,13 +1,16 @@
 import io
+import os
 import shutil
 import stat
 import tarfile
 import zipfile
 
 import pytest
+from faults import dies_writing
 
 from cseg.datasets.archives import extract
 from cseg.errors import DataError
+from cseg.files import take
 
 FILES = {"top/in/a.txt": b"aaa" * 999, "top/in/deep/ü b.txt": b"b", "top/other.txt": b"c"}
 
@@ -47,6 +50,27 @@ def test_a_folder_of_an_archive_becomes_the_target(tmp_path, mode):
     }
     extract(path, tmp_path / "all")
     assert tree(tmp_path / "all") == FILES
+
+
+def test_what_a_killed_unpacking_left_is_gone_after_the_next(tmp_path):
+    path = make_tar(tmp_path / "a.tar", FILES | {"top/big": b"b" * 2**21}, mode="w")
+    assert dies_writing(2**20, "cseg.datasets.archives", "extract", path, tmp_path / "target")
+    assert [p.name for p in (tmp_path / ".target.unpacking" / "top").iterdir()]
+    extract(path, tmp_path / "target")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar", "target"]
+    assert len(tree(tmp_path / "target")) == 4
+
+
+def test_two_unpackings_at_once_do_not_touch_each_other(tmp_path):
+    path = make_tar(tmp_path / "a.tgz")
+    other = tmp_path / ".target.unpacking"
+    other.mkdir()
+    (other / "half").write_text("of a living process")
+    handle = os.open(other, os.O_RDONLY)
+    assert take(handle, other)
+    extract(path, tmp_path / "target")
+    os.close(handle)
+    assert tree(tmp_path / "target") == FILES and (other / "half").exists()
 
 
 def link(name, kind, target):

@@ -1,6 +1,7 @@
 """Unpack tar and zip archives, which may be hostile: nothing lands outside the target folder."""
 
 import lzma
+import os
 import shutil
 import stat
 import tarfile
@@ -8,11 +9,12 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from cseg.errors import DataError
+from cseg.files import NO_SPACE, has_name, take
 
 OpenMember = Callable[[Any], IO[bytes]]
 DAMAGE = (  # what the standard library raises on damaged, encrypted or unwritable archives
@@ -35,7 +37,8 @@ def extract(archive: str | Path, target: str | Path, inside: str = "") -> None:
     """Unpack the folder `inside` of a tar (any compression) or zip archive as `target`.
 
     Everything is unpacked beside `target` and renamed at the end, so that `target` is whole or
-    absent. Only folders and plain files are made, with default permissions.
+    absent; what a killed unpacking left there is removed. Only folders and plain files are made,
+    with default permissions.
 
     Args:
         archive: the file; its kind is told by its content.
@@ -52,10 +55,11 @@ def extract(archive: str | Path, target: str | Path, inside: str = "") -> None:
     prefix = PurePosixPath(inside).parts
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        scratch, handle = _scratch(target)
     except OSError as error:
         raise DataError(
-            f"cannot unpack {archive} to {target}: {error.strerror}; choose a writable data_dir"
+            f"cannot unpack {archive} to {target}: {error.strerror}; free space or choose a "
+            "writable data_dir"
         ) from error
     try:
         with _opened(archive) as (members, open_member):
@@ -70,11 +74,33 @@ def extract(archive: str | Path, target: str | Path, inside: str = "") -> None:
         scratch.chmod(0o755)
         scratch.rename(target)
     except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise DataError(
+                f"cannot unpack {archive} to {target}: {error.strerror}; free space or choose "
+                "another data_dir, then run again"
+            ) from error
         raise DataError(
             f"cannot unpack {archive}: {error}; if it is damaged, delete it and run again"
         ) from error
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if has_name(handle, scratch):
+            shutil.rmtree(scratch, ignore_errors=True)
+        os.close(handle)
+
+
+def _scratch(target: Path) -> tuple[Path, int]:
+    """An empty folder beside `target`, and its handle, whose lock says that it is in use."""
+    usual = target.with_name(f".{target.name}.unpacking")
+    usual.mkdir(exist_ok=True)
+    handle = os.open(usual, os.O_RDONLY)
+    with suppress(OSError):  # no locks on this filesystem
+        if take(handle, usual):
+            for left in usual.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            return usual, handle
+    os.close(handle)
+    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    return scratch, os.open(scratch, os.O_RDONLY)
 
 
 def _safe_parts(name: str, archive: Path) -> tuple[str, ...]:

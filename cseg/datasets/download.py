@@ -1,6 +1,7 @@
 """Download a file over HTTP: resumed, retried, checked before use, whole or not at all."""
 
 import email.message
+import errno
 import fcntl
 import hashlib
 import http.client
@@ -17,6 +18,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from cseg.errors import DataError
+from cseg.files import NO_SPACE
 
 CHUNK = 1 << 18  # bytes read at a time
 LONGEST_PAUSE = 30.0  # seconds
@@ -113,7 +115,7 @@ def _collect(
                 ) from error
             problem, wait = f"{error.code} {error.reason}", _retry_after(error.headers)
         except (OSError, http.client.HTTPException) as error:
-            if getattr(error, "errno", None) in (28, 30, 122):  # no space, read-only, over quota
+            if getattr(error, "errno", None) in (*NO_SPACE, errno.EROFS):
                 raise
             problem, wait = str(error) or type(error).__name__, 0.0
         failures = failures + 1 if stream.seek(0, 2) <= before else 1

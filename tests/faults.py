@@ -1,0 +1,25 @@
+"""Break a process in the middle of what it does."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from small_runs import ROOT
+
+DYING = """
+import importlib, resource, signal, sys
+limit, module, function, *paths = sys.argv[1:]
+work = getattr(importlib.import_module(module), function)
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # python ignores it
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+work(*paths)
+"""
+
+
+def dies_writing(limit: int, module: str, function: str, *paths: Path) -> bool:
+    """Whether a process that calls the function is killed as a file of it exceeds `limit` bytes."""
+    command = [sys.executable, "-c", DYING, str(limit), module, function, *map(str, paths)]
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    return subprocess.run(command, env=environment, timeout=60).returncode == -signal.SIGXFSZ
