@@ -15,9 +15,17 @@ def save(path: str | Path, kind: str, content: dict[str, Any]) -> None:
     """Write `content` (tensors and plain values) atomically, marked with its `kind`.
 
     Equal contents give equal bytes.
+
+    Raises:
+        CsegError: the folder cannot be written or the disk is full; what was there before stays.
     """
     with atomic(path) as temporary, temporary.open("wb") as stream:
-        torch.save({"cseg_format": FORMAT, "kind": kind, **content}, stream)
+        try:
+            torch.save({"cseg_format": FORMAT, "kind": kind, **content}, stream)
+        except RuntimeError as error:  # torch's archive writer hides what the disk said
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def load(path: str | Path, kind: str) -> dict[str, Any]:
