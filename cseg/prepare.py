@@ -1,5 +1,6 @@
 """Stage prepare (optional): decode every training pair once, so that epochs only copy bytes."""
 
+import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -49,27 +50,34 @@ def prepare(
     told = f"prepared cache of {len(places)} training pairs, {pixels}: {size / 2**20:.1f} MiB"
     print(f"{told}, {free / 2**20:.0f} MiB free", file=sys.stderr, flush=True)
     if size > free:
-        raise DataError(f"{told} do not fit into {free / 2**20:.1f} MiB; lower image.short_side")
+        raise DataError(
+            f"{told} do not fit into {free / 2**20:.1f} MiB; free space or lower image.short_side"
+        )
     label_map = dict(load_info(dataset_json).label_map)
     torch.set_num_threads(1)  # the pairs are what runs in parallel
-    with atomic(pixels) as temporary:
-        store = np.memmap(temporary, np.uint8, "w+", shape=(size,))
+    with atomic(pixels) as temporary, temporary.open("r+b") as store:
 
         def copy(pair: Pair, place: Place) -> None:
             image, label = load_pair(pair, label_map, short_side)
             if tuple(label.shape) != (place.height, place.width):
                 raise DataError(f"{pair.image} has changed since it was indexed; run index again")
-            here = store[place.offset : place.offset + place.bytes]
-            here[: 3 * label.numel()] = image.permute(1, 2, 0).numpy().ravel()
-            here[3 * label.numel() :] = label.numpy().ravel()
+            parts = image.permute(1, 2, 0).numpy().ravel(), label.numpy().ravel()
+            _write_at(store.fileno(), np.concatenate(parts), place.offset)
 
         bar = tqdm(total=len(places), desc="prepare", disable=not sys.stderr.isatty())
         with bar, ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
             for _ in pool.map(copy, pairs_of(table), places):
                 bar.update()
-        store.flush()
     with atomic(places_csv) as temporary:
         write_places(temporary, list(table["id"]), places)
+
+
+def _write_at(store: int, values: np.ndarray, offset: int) -> None:
+    """Write bytes into an open file; mapped into memory, a full disk would kill the process."""
+    data = values.tobytes()
+    while data:
+        written = os.pwrite(store, data, offset)
+        data, offset = data[written:], offset + written
 
 
 def plan(table: pd.DataFrame, short_side: int | None, pixels: Path) -> list[Place]:
