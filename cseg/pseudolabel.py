@@ -80,7 +80,7 @@ def pseudolabel(
     _, subset = labelled_pairs(index_csv, subset_csv)
     pairs = unlabelled_pairs(index_csv, subset_csv)[: chosen.images]
     shutil.rmtree(labels, ignore_errors=True)  # of a run that was killed here
-    labels.mkdir(parents=True)
+    labels.mkdir(parents=True, exist_ok=True)  # or of one that lives on without its Snakemake
     rows: list[tuple[str, str, float]] = []
     confusion = np.zeros((info.num_classes,) * 2, np.int64)
     pixels = known = 0
