@@ -177,7 +177,8 @@ def test_evaluation_in_two_processes_counts_every_image_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_stopped_by_a_signal_go_on_to_the_same_bytes(tmp_path):
+@pytest.mark.fault
+def test_two_processes_stopped_by_a_signal_go_on_to_the_same_bytes(tmp_path, tried):
     data = small_data(tmp_path)
     block = {"steps": 80, "log_every": 7, "checkpoint_minutes": 0.005}
     settings = small("cross", pretrain=block)
@@ -197,6 +198,8 @@ def test_two_processes_stopped_by_a_signal_go_on_to_the_same_bytes(tmp_path):
     assert f"resumes after step {step}" in (broken / "log.txt").read_text()
     for name in NAMES[:2]:
         assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
+    tried("Kills", "SIGTERM in pretrain of two processes, a state being there", 1,
+          "goes on from the state to the same weights and curve")  # fmt: skip
 
 
 @pytest.mark.slow

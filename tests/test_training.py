@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,8 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from small_runs import ROOT, SMOKE, small_data, small_settings
+from small_runs import SMOKE, small_data, small_settings
+from stage_runs import NAMES, outputs, start
 
 from cseg import config as experiment
 from cseg.errors import ConfigError, TrainingError
@@ -21,13 +21,6 @@ from cseg.pretrain import pretrain
 from cseg.runs import labelled_pairs, read_dataset, run_settings, step_batches
 from cseg.training import checkpoint
 from cseg.training.loop import LoopSettings, learning_rate, train
-
-NAMES = ("weights.pt", "curve.csv", "cost.json")
-
-
-def outputs(folder: Path) -> tuple[Path, Path, Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    return tuple(folder / name for name in NAMES)
 
 
 def loop(**changes) -> LoopSettings:
@@ -129,31 +122,6 @@ def test_same_settings_same_bytes_whatever_the_workers(tmp_path):
     assert (tmp_path / "a" / NAMES[1]).read_bytes() == (tmp_path / "b" / NAMES[1]).read_bytes()
 
 
-SCRIPT = """
-import json, sys
-from pathlib import Path
-from cseg.finetune import finetune
-from cseg.pretrain import pretrain
-stage, out = sys.argv[1], sys.argv[4]
-data, settings = json.loads(sys.argv[2]), json.loads(sys.argv[3])
-paths = [Path(out) / name for name in ("weights.pt", "curve.csv", "cost.json")]
-data = [Path(path) for path in data]
-if stage == "pretrain":
-    pretrain(*data, settings, 1, "test", *paths)
-else:
-    finetune(*data, None, settings, 1, "test", *paths)
-"""
-
-
-def start(stage, data, settings, out) -> subprocess.Popen:
-    import json
-
-    command = [sys.executable, "-c", SCRIPT, stage, json.dumps([str(p) for p in data])]
-    command += [json.dumps(settings), str(out)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-
-
 def wait_for(path: Path, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 60
     while not path.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -161,16 +129,16 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
     assert path.exists(), "the run ended before it saved a state"
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("stage", "number"), [("pretrain", signal.SIGKILL), ("finetune", signal.SIGTERM)]
 )
-def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, stage, number):
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tried, stage, number):
     data = small_data(tmp_path)
     arm = "cross" if stage == "pretrain" else "scratch"
     block = {"steps": 300, "log_every": 7, "checkpoint_minutes": 0.002}
     settings = small_settings(arm, **{stage: block})
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    outputs(whole), outputs(broken)
     assert start(stage, data, settings, whole).wait(120) == 0
     state = broken / "weights.state"
     process = start(stage, data, settings, broken)
@@ -188,6 +156,8 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, stage, number):
     for name in NAMES[:2]:
         assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
     assert not state.exists()
+    tried("Kills", f"{number.name} in {stage}, a state being there", 1,
+          "goes on from the state to the same weights and curve")  # fmt: skip
 
 
 def save_state(tmp_path, settings, data, out):
@@ -198,10 +168,10 @@ def save_state(tmp_path, settings, data, out):
     process.communicate()
 
 
-def test_a_state_of_other_settings_is_refused(tmp_path):
+@pytest.mark.fault
+def test_a_state_of_other_settings_is_refused(tmp_path, tried):
     data = small_data(tmp_path)
     block = {"steps": 400, "checkpoint_minutes": 0.001}
-    outputs(tmp_path / "run")
     save_state(tmp_path, small_settings("scratch", finetune=block), data, tmp_path / "run")
     other = small_settings("scratch", finetune={**block, "lr": 0.03})
     with pytest.raises(
@@ -211,6 +181,8 @@ def test_a_state_of_other_settings_is_refused(tmp_path):
     (tmp_path / "run" / "weights.state").write_bytes(b"PK damaged")
     with pytest.raises(TrainingError, match="damaged"):
         finetune(*data, None, other, 1, "test", *outputs(tmp_path / "run"))
+    tried("Kills", "a killed run's state: settings changed, or the file damaged", 2,
+          "refused by name, with the remedy")  # fmt: skip
 
 
 def test_a_loss_that_is_not_finite_names_step_rate_and_images(tmp_path):
