@@ -1,9 +1,12 @@
 """Break a process in the middle of what it does."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from small_runs import ROOT
@@ -23,3 +26,14 @@ def dies_writing(limit: int, module: str, function: str, *paths: Path) -> bool:
     command = [sys.executable, "-c", DYING, str(limit), module, function, *map(str, paths)]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     return subprocess.run(command, env=environment, timeout=60).returncode == -signal.SIGXFSZ
+
+
+@contextmanager
+def file_limit(size: int) -> Iterator[None]:
+    """No file of this process may grow beyond `size` bytes: writing fails, as over a quota."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)

@@ -1,8 +1,10 @@
 """A checkpoint is saved whole, or the one before it stays."""
 
+import pytest
 import torch
-from faults import dies_writing
+from faults import dies_writing, file_limit
 
+from cseg.errors import CsegError
 from cseg.training import checkpoint
 
 
@@ -19,4 +21,15 @@ def test_a_process_that_dies_while_it_saves_leaves_the_state_before(tmp_path):
     assert checkpoint.load(path, "training_state")["step"] == 1
     save_large(path)
     assert checkpoint.load(path, "training_state")["step"] == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.state"]
+
+
+def test_a_state_that_finds_no_space_is_a_sentence_and_leaves_the_one_before(tmp_path):
+    path = tmp_path / "weights.state"
+    checkpoint.save(path, "training_state", {"step": 1})
+    for limit in (100, 2**20):  # in torch's first bytes, and in the middle of a tensor
+        refused = pytest.raises(CsegError, match=r"cannot write .*weights\.state: .*; free space")
+        with file_limit(limit), refused:
+            save_large(path)
+    assert checkpoint.load(path, "training_state")["step"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["weights.state"]

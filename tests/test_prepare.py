@@ -5,10 +5,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+from faults import file_limit
 from made_trees import make_camvid, paint_image, paint_label
 
 from cseg.datasets.samples import load_info
-from cseg.errors import DataError
+from cseg.errors import CsegError, DataError
 from cseg.fetch import fetch
 from cseg.index import index
 from cseg.prepare import prepare
@@ -72,6 +73,13 @@ def test_workers_change_nothing(indexed):
 def test_a_file_that_changed_since_the_index_is_named_and_nothing_is_left(indexed):
     paint_image(indexed / "CamVid" / "train" / "train_002.png", 5, size=(30, 20))
     with pytest.raises(DataError, match=r"train_002\.png has changed since it was indexed"):
+        run(indexed, None)
+    assert not list((indexed / "cache").iterdir())
+
+
+def test_a_cache_that_the_disk_does_not_hold_after_all_is_a_sentence(indexed):
+    refused = pytest.raises(CsegError, match=r"cannot write .*pixels\.bin: .*; free space")
+    with file_limit(3000), refused:
         run(indexed, None)
     assert not list((indexed / "cache").iterdir())
 
