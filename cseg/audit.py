@@ -261,8 +261,9 @@ def _draw(rows: Sequence[Row], sets: Mapping[str, set[str]], paths: Sequence[Pat
     if judged:
         _draw_distances(axes[1], judged)
     for path in paths:
+        undated = {"CreationDate": None} if path.suffix == ".pdf" else None  # same bytes again
         with atomic(path) as temporary:
-            figure.savefig(temporary, dpi=150)
+            figure.savefig(temporary, dpi=150, metadata=undated)
 
 
 def _draw_distances(axis: Any, judged: Sequence[Row]) -> None:
