@@ -13,7 +13,7 @@ from typing import Any
 
 from cseg.errors import CsegError
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)  # the disk is full, or the user's share of it
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk is full, or one's share of it
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import tarfile
 import zipfile
 
 import pytest
-from faults import dies_writing
+from faults import dies_writing, file_limit
 
 from cseg.datasets.archives import extract
 from cseg.errors import DataError
@@ -59,6 +59,14 @@ def test_what_a_killed_unpacking_left_is_gone_after_the_next(tmp_path):
     extract(path, tmp_path / "target")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar", "target"]
     assert len(tree(tmp_path / "target")) == 4
+
+
+def test_an_archive_that_the_disk_does_not_hold_after_all(tmp_path):
+    path = make_tar(tmp_path / "a.tar", {"big": b"b" * 2**21}, mode="w")
+    refused = pytest.raises(DataError, match=r"cannot unpack .*a\.tar to .*target: .*; free space")
+    with file_limit(2**20), refused:
+        extract(path, tmp_path / "target")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.tar"]
 
 
 def test_two_unpackings_at_once_do_not_touch_each_other(tmp_path):

@@ -3,14 +3,22 @@
 import errno
 import fcntl
 import os
+import re
 import subprocess
 import sys
+import zipfile
 
+import numpy as np
+import pandas as pd
 import pytest
+from faults import file_limit
+from matplotlib.figure import Figure
 from small_runs import ROOT
 
+from cseg.datasets.samples import write_image
 from cseg.errors import CsegError
-from cseg.files import atomic, write_text
+from cseg.files import atomic, write_json, write_text
+from cseg.outputs import write_table
 
 
 def names(folder):
@@ -82,6 +90,41 @@ def test_a_filesystem_without_locks_is_written_all_the_same(tmp_path, monkeypatc
     for text in ("one", "two"):
         write_text(path, text)
         assert path.read_text() == text and names(tmp_path) == ["a.csv"]
+
+
+def save_figure(path):
+    figure = Figure()
+    figure.subplots().plot([1, 2])
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:])
+
+
+def save_archive(path):
+    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as stream:
+        for number in range(20):
+            stream.writestr(str(number), bytes(500))
+
+
+@pytest.mark.parametrize("limit", [0, 10, 4000])
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.csv", lambda path: write_table(path, pd.DataFrame({"a": range(9999)}))),
+        ("a.json", lambda path: write_json(path, list(range(9999)))),
+        ("a.png", lambda path: write_image(path, np.random.default_rng(0).integers(
+            256, size=(99, 99, 3), dtype=np.uint8))),
+        ("plot.png", save_figure),
+        ("plot.pdf", save_figure),
+        ("a.zip", save_archive),
+    ],
+)  # fmt: skip
+def test_every_kind_of_file_that_finds_no_space_is_one_sentence(tmp_path, name, write, limit):
+    path = tmp_path / name
+    path.write_text("old")
+    said = pytest.raises(CsegError, match=rf"cannot write .*{re.escape(name)}: .*; free space")
+    with file_limit(limit), said:
+        write(path)
+    assert path.read_text() == "old" and names(tmp_path) == [name]
 
 
 def test_a_folder_that_cannot_be_made_is_named_with_its_remedy(tmp_path):
