@@ -12,7 +12,8 @@ def save_large(path):
     checkpoint.save(path, "training_state", {"step": 2, "weights": torch.zeros(2**20)})
 
 
-def test_a_process_that_dies_while_it_saves_leaves_the_state_before(tmp_path):
+@pytest.mark.fault
+def test_a_process_that_dies_while_it_saves_leaves_the_state_before(tmp_path, tried):
     path = tmp_path / "weights.state"
     checkpoint.save(path, "training_state", {"step": 1})
     assert dies_writing(2**20, "test_checkpoint", "save_large", path)
@@ -22,9 +23,12 @@ def test_a_process_that_dies_while_it_saves_leaves_the_state_before(tmp_path):
     save_large(path)
     assert checkpoint.load(path, "training_state")["step"] == 2
     assert [p.name for p in tmp_path.iterdir()] == ["weights.state"]
+    tried("Kills", "the process dies in the middle of saving a state", 1,
+          "the state before is whole, and the next save uses up the half")  # fmt: skip
 
 
-def test_a_state_that_finds_no_space_is_a_sentence_and_leaves_the_one_before(tmp_path):
+@pytest.mark.fault
+def test_a_state_that_finds_no_space_is_a_sentence_and_leaves_the_one_before(tmp_path, tried):
     path = tmp_path / "weights.state"
     checkpoint.save(path, "training_state", {"step": 1})
     for limit in (100, 2**20):  # in torch's first bytes, and in the middle of a tensor
@@ -33,3 +37,5 @@ def test_a_state_that_finds_no_space_is_a_sentence_and_leaves_the_one_before(tmp
             save_large(path)
     assert checkpoint.load(path, "training_state")["step"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["weights.state"]
+    tried("Full disk", "a quota that ends in the middle of saving a state", 2,
+          "one sentence that names the state; the state before is whole")  # fmt: skip
