@@ -14,7 +14,7 @@ from cseg.datasets.samples import read_image, read_label
 from cseg.evaluate import EvaluateOutputs, evaluate
 from cseg.finetune import finetune
 from cseg.metrics import confusion_matrix, mean_iou
-from cseg.model.load import load_segmenter
+from cseg.model import load_segmenter
 from cseg.predict import ProtocolSettings, predict
 from cseg.runs import read_dataset, validation_pairs
 

@@ -11,7 +11,7 @@ from small_runs import ROOT, small_data, small_settings
 
 from cseg.cli import main
 from cseg.finetune import finetune
-from cseg.model.load import load_segmenter
+from cseg.model import load_segmenter
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")

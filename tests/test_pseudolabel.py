@@ -17,7 +17,7 @@ from cseg.datasets.samples import read_image, read_label
 from cseg.errors import ConfigError, DataError
 from cseg.finetune import finetune
 from cseg.metrics import confusion_matrix, mean_iou
-from cseg.model.load import load_segmenter
+from cseg.model import load_segmenter
 from cseg.predict import ProtocolSettings, predict, predict_confident
 from cseg.pretrain import pretrain
 from cseg.pseudolabel import pseudolabel
