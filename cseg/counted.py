@@ -99,8 +99,9 @@ def step_work(stage: str, settings: Mapping[str, Any], classes: int) -> tuple[fl
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with FlopCounterMode(display=False) as counter, hooks:
         (network.project if stage == "pretrain" else network)(images)
-    # Three times the forward pass: torch counts the backward of depthwise convolutions too high.
-    flops = 3 * counter.get_total_flops()
+    # Times of the forward pass: torch counts the backward of depthwise convolutions too high.
+    probe = stage == "finetune" and settings["finetune"]["trained"] == "classifier"
+    flops = (1 if probe else 3) * counter.get_total_flops()
     views = 2 if stage == "pretrain" else 1
     whole = settings[stage]["batch"] * views / IMAGES
     piece = whole / settings[stage]["accumulate"]

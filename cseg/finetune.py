@@ -51,12 +51,14 @@ class FinetuneSettings:
         distortion_share: share of the images that are distorted; the others stay as they are.
         validate_every: steps between measurements of the validation mIoU; 0 measures none.
         report: which weights the run ends with: last, or best on the validation split.
+        trained: what learns: all, or the classifier alone on features that stay (a linear probe).
     """
 
     distortion: float
     distortion_share: float
     validate_every: int
     report: str
+    trained: str
 
 
 def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
@@ -115,6 +117,8 @@ def finetune(
     pairs, data = training_pairs(index_csv, subset_csv, cache, pseudo_csv)
     network = start_network(run, info.num_classes, pretrained)
     network.to(device).to(memory_format=torch.channels_last)
+    if extra.trained == "classifier":
+        network.freeze_features()
     if settings["compile"]:
         compile_features(network)
 

@@ -111,6 +111,17 @@ def test_finetuning_starts_from_the_pretrained_features(tmp_path):
     assert torch.allclose(before[key], after[key], atol=1e-8)
 
 
+def test_a_linear_probe_changes_the_classifier_and_nothing_else(tmp_path):
+    data = small_data(tmp_path)
+    pretrain(*data, small_settings(), 1, "test", *outputs(tmp_path / "a"))
+    probe = small_settings(finetune={"trained": "classifier", "weight_decay": 0.1})
+    finetune(*data, tmp_path / "a" / NAMES[0], probe, 1, "test", *outputs(tmp_path / "b"))
+    before = checkpoint.load(tmp_path / "a" / NAMES[0], "pretrain")["network"]
+    after = checkpoint.load(tmp_path / "b" / NAMES[0], "finetune")["network"]
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}  # no weight, no statistic
+
+
 def test_same_settings_same_bytes_whatever_the_workers(tmp_path):
     data = small_data(tmp_path)
     for name, workers in (("a", 0), ("b", 2)):

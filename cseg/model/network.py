@@ -59,6 +59,7 @@ class Segmenter(nn.Module):
     mean: Tensor
     std: Tensor
     projector: nn.Module  # after pretraining an Identity takes its place
+    frozen = False
 
     def __init__(self, encoder: Encoder, settings: ModelSettings, classes: int) -> None:
         super().__init__()
@@ -81,11 +82,26 @@ class Segmenter(nn.Module):
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         """Decoder features (B, C, H/low_stride, W/low_stride) of RGB images in 0..1."""
-        low, high = self.encoder((images_BCHW - self.mean) / self.std)
-        high = F.interpolate(
-            self.aspp(high), size=low.shape[-2:], mode="bilinear", align_corners=False
-        )
-        return self.decoder(torch.cat([high, self.reduce(low)], dim=1))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            low, high = self.encoder((images_BCHW - self.mean) / self.std)
+            high = F.interpolate(
+                self.aspp(high), size=low.shape[-2:], mode="bilinear", align_corners=False
+            )
+            return self.decoder(torch.cat([high, self.reduce(low)], dim=1))
+
+    def freeze_features(self) -> None:
+        """Leave only the classifier to be trained: the others' weights and statistics stay."""
+        self.frozen = True
+        self.requires_grad_(False)
+        self.classifier.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        """Switch to training; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            for part in (self.encoder, self.aspp, self.reduce, self.decoder):
+                part.eval()
+        return self
 
     def project(self, images_BCHW: Tensor) -> Tensor:
         """Projected features (B, D, H', W'), not normalised: the contrastive loss does that."""
