@@ -43,7 +43,20 @@ def _local(path: str, sha256: str | None) -> dict[str, Tensor]:
             f"model.weights_file {path} has sha256 {found} but model.weights_sha256 is {sha256}; "
             "check where the file comes from, then set the sum to the right value"
         )
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for damaged or foreign files
+        raise _no_state_dict(path) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise _no_state_dict(path)
+    return state
+
+
+def _no_state_dict(path: str) -> TrainingError:
+    return TrainingError(
+        f"model.weights_file {path} holds no state dict of tensors; save one with "
+        "torch.save(network.state_dict(), path)"
+    )
 
 
 def _named(name: str) -> dict[str, Tensor]:
