@@ -4,16 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow reliability lint bench dag venv clean help
+.PHONY: demo test slow reliability lint bench dag lock venv clean help
 
 help:
 	@echo "make demo   install, then run the default experiment: results/shapes/summary.html"
 	@echo "make test   install, then run the tests"
 	@echo "make slow   the tests of minutes"
 	@echo "make reliability  break everything on purpose, and write docs/reliability.md"
-	@echo "make lint   ruff, snakefmt, snakemake --lint, mypy"
+	@echo "make lint   ruff, snakefmt, snakemake --lint, mypy, pip check"
 	@echo "make bench  speed and memory of the loss, short form"
 	@echo "make dag    docs/img/dag.svg, after a change of the rules"
+	@echo "make lock   requirements.lock: the versions installed here and their hashes"
 	@echo "make clean  remove results of the default experiment and caches"
 
 demo: $(STAMP)
@@ -36,12 +37,16 @@ lint: $(STAMP)
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
+	$(BIN)/python -m pip check
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/loss.py --short
 
 dag: $(STAMP)
 	$(BIN)/python docs/draw_dag.py
+
+lock: $(STAMP)
+	$(BIN)/python envs/lock.py
 
 venv: $(STAMP)
 
