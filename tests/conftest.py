@@ -1,7 +1,7 @@
 """Settings every test shares, made before anything is imported."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,10 @@ if not Path("/proc/driver/nvidia").exists():
     # triton reads this once, when it is first imported, and torch may import it in any test
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+import messages
 import reliability
+
+from cseg.errors import CsegError
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,10 +22,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 TRIALS = pytest.StashKey[list]()
+RAISED: list[str] = []  # every failure message of the session
+
+
+def _noted(error: CsegError, *arguments: object) -> None:
+    Exception.__init__(error, *arguments)
+    RAISED.append(str(error))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[TRIALS] = []
+    CsegError.__init__ = _noted  # type: ignore[method-assign]
+
+
+@pytest.fixture(autouse=True)
+def every_message_is_one_sentence_with_a_remedy() -> Iterator[None]:
+    """Whatever failure a test provokes in this process is checked for its form."""
+    before = len(RAISED)
+    yield
+    for message in RAISED[before:]:
+        assert messages.fault_of(message) is None, f"{messages.fault_of(message)}: {message}"
 
 
 @pytest.fixture
@@ -40,4 +59,13 @@ def tried(request: pytest.FixtureRequest) -> Callable[..., None]:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     path = session.config.getoption("--reliability")
     if path and session.testsfailed == 0:
-        Path(path).write_text(reliability.page(session.config.stash[TRIALS]), encoding="utf-8")
+        checked = reliability.Trial(
+            "Messages",
+            "failures in these tests' own process",
+            len(RAISED),
+            f"each, {len(set(RAISED))} different, is one sentence that names thing and remedy",
+            "nothing",
+            "conftest.py::every_message_is_one_sentence_with_a_remedy",
+        )
+        trials = [*session.config.stash[TRIALS], checked]
+        Path(path).write_text(reliability.page(trials), encoding="utf-8")

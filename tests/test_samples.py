@@ -122,7 +122,7 @@ def test_a_list_that_is_missing_or_no_text(tmp_path):
 def test_options_are_filled_in_and_checked():
     defaults = {"size": 48, "quick": False}
     assert check_options("shapes", {"size": 9}, defaults) == {"size": 9, "quick": False}
-    with pytest.raises(ConfigError, match=r"shapes: siz is not an option of shapes; it knows q"):
+    with pytest.raises(ConfigError, match=r"shapes: siz is not an option of shapes; use one of q"):
         check_options("shapes", {"siz": 9}, defaults)
     for wrong in ("9", 9.0, True, None):
         with pytest.raises(ConfigError, match=r"shapes: size must be of type int, not"):

@@ -79,8 +79,9 @@ def extract(archive: str | Path, target: str | Path, inside: str = "") -> None:
                 f"cannot unpack {archive} to {target}: {error.strerror}; free space or choose "
                 "another data_dir, then run again"
             ) from error
+        reason = " ".join(str(error).split())  # tarfile's has a line for each compression
         raise DataError(
-            f"cannot unpack {archive}: {error}; if it is damaged, delete it and run again"
+            f"cannot unpack {archive}: {reason}; if it is damaged, delete it and run again"
         ) from error
     finally:
         if has_name(handle, scratch):

@@ -230,7 +230,7 @@ def check_options(
         where = f"dataset_options: {dataset}: {key}"
         if key not in defaults:
             names = ", ".join(sorted(defaults))
-            raise ConfigError(f"{where} is not an option of {dataset}; it knows {names}")
+            raise ConfigError(f"{where} is not an option of {dataset}; use one of {names}")
         if type(value) is not type(defaults[key]):
             raise ConfigError(
                 f"{where} must be of type {type(defaults[key]).__name__}, not {value!r}; "

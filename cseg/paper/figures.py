@@ -90,21 +90,30 @@ def figures(
     return written
 
 
+class _NothingToDraw(Exception):
+    """The results give no cause for a figure, and nobody has to mend anything."""
+
+
 def _drawn(draw: Callable[[], Figure | None]) -> tuple[Figure | None, str]:
     """Return the figure, or None and the reason."""
     try:
         return draw(), "the results hold nothing to draw"
-    except (CsegError, OSError) as error:  # pictures may live on another machine
+    except (CsegError, OSError, _NothingToDraw) as error:  # pictures may live on another machine
         return None, str(error)
 
 
 def _predicted(results: Results) -> dict[tuple[str, int, int], Path]:
     """Folders of the runs whose predictions can be painted; DataError says what is missing."""
     if not results.info or not (results.folder / "index.csv").is_file():
-        raise DataError(f"dataset.json or index.csv is not in {results.folder}")
+        raise DataError(
+            f"dataset.json or index.csv is not in {results.folder}; put both there, render again"
+        )
     folders = panels.run_folders(results)
     if not folders:
-        raise DataError(f"no run below {results.folder} holds predictions.zip")
+        raise DataError(
+            f"no run below {results.folder} holds predictions.zip; put the run folders there and "
+            "render again"
+        )
     return folders
 
 
@@ -120,10 +129,12 @@ def _qualitative(results: Results, n: int, ids: tuple[str, ...]) -> Figure:
 def _extreme(results: Results, arm: str | None, reference: str, n: int, gain: bool) -> Figure:
     folders = _predicted(results)
     if arm is None:
-        raise DataError(f"no contrastive arm has run at n = {n}")
+        raise _NothingToDraw(f"no contrastive arm has run at n = {n}")
     seed = panels.common_seed(folders, (reference, arm), n)
     choice = panels.extreme_ids(results, arm, reference, n, seed, EXTREME_ROWS, gain)
     if choice is None:
         better = "better" if gain else "worse"
-        raise DataError(f"no image comes out {better} with {arm} than with {reference} at n = {n}")
+        raise _NothingToDraw(
+            f"no image comes out {better} with {arm} than with {reference} at n = {n}"
+        )
     return panels.panel(results, folders, choice, (reference, arm), n, seed)
