@@ -4,13 +4,17 @@ Needs neither torch nor Snakemake. The same functions serve the workflow and the
 """
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.protocols import Validator
+from jsonschema.validators import extend
 
 from cseg.datasets import MODULES, dataset_module
 from cseg.errors import ConfigError
@@ -144,10 +148,22 @@ def _check_teacher(config: Mapping[str, Any], arm: str, teacher: str | None) -> 
 
 
 def _check_schema(config: Mapping[str, Any], where: str) -> None:
-    schema = read_yaml(SCHEMA)
-    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    error = best_match(_validator().iter_errors(config))
     if error is not None:
         raise ConfigError(where + _sentence(error))
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Validator:
+    """JSON Schema's, but that numbers are finite and whole numbers are written as such."""
+    types = Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"integer": lambda _, value: type(value) is int, "number": lambda _, value: _finite(value)}
+    )
+    return extend(Draft202012Validator, type_checker=types)(read_yaml(SCHEMA))
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _sentence(error: ValidationError) -> str:
@@ -157,7 +173,7 @@ def _sentence(error: ValidationError) -> str:
         known = error.schema.get("properties", {})
         extra = [name for name in error.instance if name not in known]
         path = f"{key}.{extra[0]}" if error.absolute_path else str(extra[0])
-        return f"config key {path} is unknown; known keys here: {', '.join(known)}"
+        return f"config key {path} is unknown; use one of {', '.join(known)}"
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
         path = f"{key}.{missing[0]}" if error.absolute_path else missing[0]
@@ -165,9 +181,11 @@ def _sentence(error: ValidationError) -> str:
     if error.validator == "enum":
         choices = ", ".join(str(value) for value in error.validator_value)
         return f"config key {key} is {error.instance!r}; choose one of {choices}"
+    wanted = error.schema.get("description", "what config.yaml shows")
+    if error.validator == "pattern":
+        return f"config key {key} is wrong: it has {error.instance!r}; give {wanted}"
     reason = error.message.replace("\n", " ")
-    wanted = error.schema.get("description", "see config.yaml")
-    return f"config key {key} is wrong: {reason}; it is: {wanted}"
+    return f"config key {key} is wrong: {reason}; give {wanted}"
 
 
 def _check_counts(config: Mapping[str, Any]) -> None:

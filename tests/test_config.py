@@ -1,6 +1,7 @@
 """The config: merged by key, checked by key, resolved by arm."""
 
 import copy
+import math
 
 import pytest
 import yaml
@@ -49,6 +50,10 @@ def test_overlays_replace_single_keys(tmp_path):
         ("pretrain.grid", [8, "x"], r"pretrain\.grid\.1 is wrong"),
         ("dataset", "imagenet22k", "dataset is 'imagenet22k'.*choose one of"),
         ("dataset_options", {"shapes": {"sise": 48}}, "sise"),
+        ("dataset_options", {"shapes": {"train": 0}}, "shapes: train is 0; give at least 1"),
+        ("results_dir", "runs/{arm}", "results_dir is wrong.*without braces"),
+        ("data_dir", "a\0b", "data_dir is wrong.*without braces"),
+        ("label_lists", {"mine": "{n}.txt"}, r"label_lists\.mine is wrong.*without braces"),
         ("model.encoder", "vgg16", r"model\.encoder is 'vgg16'; choose one of"),
         ("model.encoder", "resnet50", r"model\.blocks is 5, but only efficientnet_lite0"),
         ("run_arms", ["scratch", "croos"], "run_arms names 'croos'"),
@@ -57,7 +62,7 @@ def test_overlays_replace_single_keys(tmp_path):
         ("label_counts", [16, 16], "names a count twice"),
         ("label_counts", ["many"], "label_counts"),
         ("label_lists", {"all": "list.txt"}, "label_lists is wrong"),
-        ("label_lists", {"u2pl": 92}, r"label_lists\.u2pl is wrong.*path of a list"),
+        ("label_lists", {"u2pl": 92}, r"label_lists\.u2pl is wrong.*give a path"),
         ("audit_lists", "list.txt", "audit_lists is wrong.*list of paths"),
         ("prepared_cache", "yes", "prepared_cache is wrong.*true or false"),
         ("seeds", [0, 0], "seeds is wrong"),
@@ -72,6 +77,13 @@ def test_overlays_replace_single_keys(tmp_path):
         ("ablations", {"head": {"a": "cross"}}, r"ablations\.head is wrong.*at least two"),
         ("ablations", {"tau": {0.1: "cross", "b": "within"}}, r"ablations\.tau is wrong.*quotes"),
         ("arms.Cross", {"init": "random", "scope": "none"}, "Cross"),
+        ("arms", {1: {"init": "random", "scope": "none"}}, r"arms is wrong: 1 .*an arm's name"),
+        ("label_lists", {1: "list.txt"}, "label_lists is wrong: 1 .*a list's name"),
+        ("label_lists", {"mine\n": "list.txt"}, "label_lists is wrong.*a list's name"),
+        ("finetune.lr", math.nan, r"finetune\.lr is wrong: nan"),
+        ("pretrain.temperature", math.inf, r"pretrain\.temperature is wrong: inf"),
+        ("seeds", [0.0], r"seeds\.0 is wrong.*a whole number"),
+        ("finetune.steps", 6.0, r"finetune\.steps is wrong: 6\.0"),
         ("device", "tpu", "device is 'tpu'"),
     ],
 )  # fmt: skip

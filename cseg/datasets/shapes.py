@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from cseg.datasets.samples import DatasetInfo, Sample, check_options, write_label
+from cseg.errors import ConfigError
 from cseg.files import atomic
 
 CLASS_NAMES = ("background", "disc", "star", "stripes", "checks", "dots", "rings")
@@ -27,6 +28,7 @@ PALETTE = (
     (204, 121, 167),
 )
 DEFAULTS = {"size": 48, "train": 512, "val": 200, "seed": 0}
+LEAST = {"size": 8, "train": 1, "val": 1, "seed": 0}
 SUPERSAMPLE = 2
 PAINTER = 1  # raise it when scenes change, so that older ones on disk are not taken for new
 SPLITS = ("train", "val")
@@ -34,7 +36,7 @@ SPLITS = ("train", "val")
 
 def info(options: Mapping[str, Any]) -> DatasetInfo:
     """Describe the painted dataset; its split sizes are the ones asked for."""
-    chosen = check_options("shapes", options, DEFAULTS)
+    chosen = _chosen(options)
     return DatasetInfo(
         name="shapes",
         class_names=CLASS_NAMES,
@@ -48,7 +50,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
 
 def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     """Paint every scene that is not there yet, as PNG, below `root`."""
-    chosen = check_options("shapes", options, DEFAULTS)
+    chosen = _chosen(options)
     for split, index, sample in _listing(_folder(root, chosen), chosen):
         if sample.image.exists() and sample.label.exists():
             continue
@@ -60,8 +62,18 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
 
 def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
     """List the scenes, train first."""
-    chosen = check_options("shapes", options, DEFAULTS)
+    chosen = _chosen(options)
     return [sample for _, _, sample in _listing(_folder(root, chosen), chosen)]
+
+
+def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
+    chosen = check_options("shapes", options, DEFAULTS)
+    for key, least in LEAST.items():
+        if chosen[key] < least:
+            raise ConfigError(
+                f"dataset_options: shapes: {key} is {chosen[key]}; give at least {least}"
+            )
+    return chosen
 
 
 def _folder(root: Path, chosen: Mapping[str, int]) -> Path:

@@ -1,0 +1,207 @@
+"""Hypothesis strategies of configs, made from the workflow's own schema.
+
+`valid_configs` draws values for some keys and keeps what belongs together coherent;
+`spoiled_configs` makes one key of such a config wrong and says which.
+"""
+
+import copy
+import math
+import string
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from hypothesis import strategies as st
+
+from cseg import config as experiment
+
+SCHEMA = yaml.safe_load(experiment.SCHEMA.read_text(encoding="utf-8"))
+WHOLE = experiment.load([])
+PATHS = st.text(string.ascii_letters + string.digits + " ._-é/", min_size=1, max_size=12)
+NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
+OTHERS = {  # a value of each type
+    "string": "sideways", "integer": 3, "number": 0.5, "boolean": True, "null": None,
+    "array": ["x", "y"], "object": {"x": 1},
+}  # fmt: skip
+LINKED = {  # keys that others must agree with: drawn by `coherent`, or left as they are
+    "dataset", "dataset_options", "run_arms", "label_counts", "label_lists", "audit_lists", "arms",
+    "ablations", "batch", "accumulate", "validate_every", "log_every", "report", "weights_file",
+}  # fmt: skip
+Path = tuple[str, ...]
+
+
+def resolve(schema: dict[str, Any]) -> dict[str, Any]:
+    """`schema` without references at its top."""
+    if "$ref" in schema:
+        return resolve(SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]])
+    return resolve(schema["allOf"][0]) if "allOf" in schema else schema
+
+
+def entries(value: Any, schema: dict[str, Any], path: Path = ()) -> Iterator[tuple[Path, dict]]:
+    """Every key of a config with its schema, depth first."""
+    schema = resolve(schema)
+    yield path, schema
+    if not isinstance(value, dict):
+        return
+    for key, inner in value.items():
+        known = schema.get("properties", {}).get(key) or schema.get("additionalProperties")
+        if isinstance(known, dict):
+            yield from entries(inner, known, (*path, key))
+
+
+def values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Values that a schema allows."""
+    schema = resolve(schema)
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    if "oneOf" in schema:
+        return st.one_of(*map(values, schema["oneOf"]))
+    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    return st.one_of(*(_of_type(kind, schema) for kind in kinds))
+
+
+def _of_type(kind: str, schema: dict[str, Any]) -> st.SearchStrategy[Any]:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if kind == "null":
+        return st.none()
+    if kind == "boolean":
+        return st.booleans()
+    if kind == "integer":
+        return st.integers(low, high if high is not None else (low or 0) + 10**6)
+    if kind == "number":
+        bounds = {"exclude_min": "exclusiveMinimum" in schema,
+                  "exclude_max": "exclusiveMaximum" in schema}  # fmt: skip
+        low, high = schema.get("exclusiveMinimum", low), schema.get("exclusiveMaximum", high)
+        return st.floats(low, high if high is not None else 1e9, allow_nan=False, **bounds)
+    if kind == "string":
+        wanted = schema.get("pattern")
+        return st.from_regex(wanted, fullmatch=True) if wanted else PATHS
+    assert kind == "array", schema
+    return st.lists(
+        values(schema["items"]),
+        min_size=schema.get("minItems", 0),
+        max_size=schema.get("maxItems", 4),
+        unique=schema.get("uniqueItems", False),
+    )
+
+
+def put(config: dict[str, Any], path: Path, value: Any) -> None:
+    """Set one key in place."""
+    *parents, last = path
+    for name in parents:
+        config = config[name]
+    config[last] = value
+
+
+@st.composite
+def valid_configs(draw: st.DrawFn) -> dict[str, Any]:
+    """A whole config with some keys drawn anew, which must be accepted and give a plan."""
+    config = copy.deepcopy(WHOLE)
+    plain = [
+        (path, schema)
+        for path, schema in entries(config, SCHEMA)
+        if path and schema.get("type") != "object" and not LINKED & set(path)
+    ]
+    chosen = draw(st.lists(st.sampled_from(plain), max_size=8, unique_by=lambda entry: entry[0]))
+    for path, schema in chosen:
+        put(config, path, draw(values(schema)))
+    _draw_arms(draw, config)
+    _draw_counts(draw, config)
+    for stage in ("pretrain", "finetune"):
+        pieces, of_piece = draw(st.integers(1, 8)), draw(st.integers(2, 16))
+        config[stage] |= {"accumulate": pieces, "batch": pieces * of_piece}
+    rows, times = draw(st.integers(1, 50)), draw(st.integers(0, 5))
+    report = draw(st.sampled_from(["last", "best"] if times else ["last"]))
+    config["finetune"] |= {"log_every": rows, "validate_every": rows * times, "report": report}
+    return config
+
+
+def _draw_arms(draw: st.DrawFn, config: dict[str, Any]) -> None:
+    made = draw(st.dictionaries(NAMES, values_of_arm(), max_size=3))
+    config["arms"] |= {name: arm for name, arm in made.items() if not name.endswith("_pseudo")}
+    taught = draw(st.sampled_from([n for n in config["arms"] if not n.endswith("_pseudo")]))
+    config["arms"][f"{taught}_pseudo"] = draw(values_of_arm()) | {"teacher": taught}
+    names = st.sampled_from(sorted(config["arms"]))
+    config["run_arms"] = draw(st.lists(names, min_size=1, max_size=4, unique=True))
+    if len(config["run_arms"]) > 1 and draw(st.booleans()):
+        settings = zip(("this", "that"), config["run_arms"])
+        config["ablations"] = {draw(PATHS): dict(settings)}
+
+
+@st.composite
+def values_of_arm(draw: st.DrawFn) -> dict[str, Any]:
+    """An arm without a teacher."""
+    known = resolve({"$ref": "#/$defs/arm"})["properties"]
+    arm = {key: draw(values(known[key])) for key in ("init", "scope")}
+    if draw(st.booleans()):
+        model = known["overrides"]["properties"]["model"]["properties"]
+        arm["overrides"] = {
+            "budget": draw(values(known["overrides"]["properties"]["budget"])),
+            "model": {"projection_channels": draw(values(model["projection_channels"]))},
+            "pretrain": {"lr": draw(values({"$ref": "#/$defs/rate"}))},
+            "finetune": {"steps": draw(values({"$ref": "#/$defs/positive"}))},
+        }
+    return arm
+
+
+def _draw_counts(draw: st.DrawFn, config: dict[str, Any]) -> None:
+    size = draw(st.integers(8, 600))
+    dataset = draw(st.sampled_from(["shapes", "camvid", "voc2012", "cityscapes"]))
+    config["dataset"] = dataset
+    config["dataset_options"] = {"shapes": {"size": draw(st.integers(16, 64)), "train": size}}
+    smallest = size if dataset == "shapes" else 367  # CamVid's training images
+    counts = st.one_of(
+        st.integers(1, smallest), st.just("all"), st.sampled_from(["1/2", "1/3", 0.25, 0.5])
+    )
+    config["label_counts"] = draw(
+        st.lists(counts, min_size=1, max_size=4, unique_by=lambda n: str(n))
+    )
+
+
+@st.composite
+def spoiled_configs(draw: st.DrawFn) -> tuple[dict[str, Any], str, str]:
+    """A config with one key made wrong, that key in dots, and what was done to it."""
+    config = draw(valid_configs())
+    found = list(entries(config, SCHEMA))
+    how = draw(st.sampled_from(["type", "range", "unknown"]))
+    if how == "unknown":
+        closed = [path for path, schema in found if schema.get("additionalProperties") is False]
+        path = (*draw(st.sampled_from(closed)), draw(NAMES) + "x_")
+        put(config, path, draw(st.sampled_from(list(OTHERS.values()))))
+    else:
+        spoil = wrong_types if how == "type" else out_of_range
+        able = [(path, wrong) for path, schema in found if path and (wrong := spoil(schema))]
+        path, wrong = draw(st.sampled_from(able))
+        put(config, path, draw(st.sampled_from(wrong)))
+    return config, ".".join(path), how
+
+
+def wrong_types(schema: dict[str, Any]) -> list[Any]:
+    """Values of types that a schema does not allow."""
+    allowed: set[str] = set()
+    for each in schema.get("oneOf", [schema]):
+        kind = resolve(each).get("type", "string")
+        allowed |= set(kind if isinstance(kind, list) else [kind])
+    if "number" in allowed:
+        allowed.add("integer")
+    wrong = [value for kind, value in OTHERS.items() if kind not in allowed]
+    return wrong + ([2.0] if "integer" in allowed and "number" not in allowed else [])
+
+
+def out_of_range(schema: dict[str, Any]) -> list[Any]:
+    """Values of the right type that a schema does not allow."""
+    wrong: list[Any] = ["sideways"] if "enum" in schema else []
+    if "minimum" in schema:
+        wrong.append(schema["minimum"] - 1)
+    if "maximum" in schema:
+        wrong.append(schema["maximum"] + 1)
+    wrong += [schema[key] for key in ("exclusiveMinimum", "exclusiveMaximum") if key in schema]
+    if "number" in schema.get("type", ""):
+        wrong += [math.nan, math.inf]
+    if schema.get("minItems"):
+        wrong.append([])
+    if schema.get("minLength"):
+        wrong.append("")
+    if schema.get("pattern"):
+        wrong.append("{\n")
+    return wrong

@@ -1,0 +1,149 @@
+"""500 configs drawn from the schema: right ones give a plan, wrong ones a sentence with the key."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from config_strategies import SCHEMA, WHOLE, entries, spoiled_configs, valid_configs
+from hypothesis import HealthCheck, Phase, given, settings
+from small_runs import ROOT
+from workflow_runs import snakemake
+
+from cseg import config as experiment
+from cseg.errors import ConfigError
+
+VALID = SPOILED = 250
+QUICK = settings(max_examples=50, deadline=None, derandomize=True,
+                 suppress_health_check=list(HealthCheck))  # fmt: skip
+# the same configs each time, so that the page says the same; change the numbers to draw others
+WHOLE_RUN = settings(QUICK, phases=[Phase.generate])
+
+
+@QUICK
+@given(valid_configs())
+def test_valid_configs_are_accepted_and_resolved_for_every_arm(config):
+    experiment.check(config)
+    for arm in config["run_arms"]:
+        assert experiment.arm_settings(config, arm, 0)["finetune"]["steps"] >= 1
+
+
+@QUICK
+@given(spoiled_configs())
+def test_a_spoiled_config_is_refused_by_the_name_of_the_key(drawn):
+    config, key, _ = drawn
+    with pytest.raises(ConfigError) as caught:
+        experiment.check(config)
+    assert key in str(caught.value)
+
+
+def required_keys() -> list[tuple[str, ...]]:
+    return [
+        (*path, key)
+        for path, schema in entries(WHOLE, SCHEMA)
+        for key in schema.get("required", [])
+    ]
+
+
+@pytest.mark.parametrize("path", required_keys(), ids=".".join)
+def test_a_required_key_that_is_missing_is_named(path):
+    config = yaml.safe_load(yaml.safe_dump(WHOLE))
+    place = config
+    for name in path[:-1]:
+        place = place[name]
+    del place[path[-1]]
+    with pytest.raises(ConfigError, match=f"config key {'.'.join(path)} is missing"):
+        experiment.check(config)
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory) -> Iterator[Callable[[dict], list[str] | None]]:
+    """Dry-runs a config in a process that stays, and says what error there was."""
+    folder = tmp_path_factory.mktemp("fuzzed")
+    command = [sys.executable, str(ROOT / "tests" / "dry_runs.py")]
+    with (folder / "stderr").open("w") as stderr:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   stderr=stderr, text=True)  # fmt: skip
+
+        def ask(config: dict) -> list[str] | None:
+            path = write(folder, config)
+            print(path, file=process.stdin, flush=True)
+            return json.loads(process.stdout.readline())
+
+        yield ask
+        process.stdin.close()
+        process.wait(60)
+    assert "Traceback" not in (folder / "stderr").read_text()
+
+
+def write(folder: Path, config: dict) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+def test_every_valid_config_gives_a_plan(plan, tried):
+    done = []
+
+    @settings(WHOLE_RUN, max_examples=VALID)
+    @given(valid_configs())
+    def drawn(config):
+        assert plan(config) is None
+        done.append(config)
+
+    drawn()
+    assert len(done) == VALID
+    tried("Fuzzed configs", "valid configs, dry-run through Snakemake's API", len(done),
+          "every one gave a plan")  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+def test_every_spoiled_config_stops_the_workflow_by_the_name_of_its_key(plan, tried):
+    done: Counter = Counter()
+
+    @settings(WHOLE_RUN, max_examples=SPOILED)
+    @given(spoiled_configs())
+    def drawn(spoiled):
+        config, key, how = spoiled
+        kind, said = plan(config)
+        assert kind == "WorkflowError" and key in said
+        done[how] += 1
+
+    drawn()
+    assert sum(done.values()) == SPOILED and len(done) == 3
+    words = {"type": "wrong type", "range": "out of range", "unknown": "unknown key"}
+    for how, times in done.items():
+        tried("Fuzzed configs", f"{words[how]}, through Snakemake's API", times,
+              "refused in a sentence with the key's name, no traceback")  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+def test_the_command_line_says_the_same(tmp_path, tried):
+    done: Counter = Counter()
+
+    @settings(WHOLE_RUN, max_examples=13)
+    @given(valid_configs(), spoiled_configs())
+    def drawn(valid, spoiled):
+        path = write(tmp_path, valid)
+        asked = snakemake(tmp_path, "-n", "--quiet", "all", "--configfile", str(path))
+        assert asked.returncode == 0 and "Traceback" not in asked.stderr, asked.stderr
+        config, key, _ = spoiled
+        path = write(tmp_path, config)
+        asked = snakemake(tmp_path, "-n", "--quiet", "all", "--configfile", str(path))
+        assert asked.returncode != 0 and key in asked.stderr
+        assert "Traceback" not in asked.stderr
+        done.update(["valid", "spoiled"])
+
+    drawn()
+    assert done == {"valid": 13, "spoiled": 13}
+    tried("Fuzzed configs", "valid configs, by the command snakemake -n", 13, "each gave a plan")
+    tried("Fuzzed configs", "spoiled configs, by the command snakemake -n", 13,
+          "refused in a sentence with the key's name, no traceback")  # fmt: skip
