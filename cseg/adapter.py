@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from cseg.errors import CsegError
+from cseg.errors import CsegError, reason
 from cseg.files import NO_SPACE
 
 
@@ -33,7 +33,7 @@ def stage(log: str) -> Iterator[None]:
             sentence = _sentence(error)
             if sentence is None:
                 traceback.print_exc(file=stream)
-                sentence = f"{type(error).__name__}: {error}; the traceback is in {log}"
+                sentence = f"{type(error).__name__}: {reason(error)}; the traceback is in {log}"
             else:
                 print(f"error: {sentence}", file=stream)
             print(f"error: {sentence}", file=terminal, flush=True)
@@ -41,8 +41,8 @@ def stage(log: str) -> Iterator[None]:
         finally:
             stream.flush()
             if file.failure is not None:
-                reason = file.failure.strerror
-                print(f"warning: {log} is incomplete: {reason}", file=terminal, flush=True)
+                why = file.failure.strerror
+                print(f"warning: {log} is incomplete: {why}", file=terminal, flush=True)
 
 
 class _Log(io.FileIO):

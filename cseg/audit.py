@@ -20,7 +20,7 @@ import pandas as pd
 from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import DataError
 from cseg.files import atomic, write_text
-from cseg.subset import read_subset
+from cseg.indexed import read_index, read_subset
 
 RANDOM_DRAWS = 20
 
@@ -103,7 +103,7 @@ def audit(
     for row in rows:
         _compare(row, rows, sets)
     if index_csv is not None:
-        table = pd.read_csv(index_csv, dtype={"id": str}, keep_default_na=False)
+        table = read_index(index_csv)
         for row in rows:
             _use_index(row, lines[row.list], table)
     with atomic(out_csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
@@ -142,7 +142,7 @@ def find_lists(places: Sequence[str | Path]) -> list[Path]:
 def read_list(path: Path) -> list[tuple[str, str]]:
     """Read a published list or a subset's CSV as (line, image name) pairs."""
     if path.suffix == ".csv":
-        return [(name, name) for name in read_subset(path)]
+        return [(name, name) for name in read_subset(path)[0]]
     return read_published(path)
 
 

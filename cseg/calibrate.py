@@ -19,7 +19,7 @@ from PIL import Image
 from cseg import config as experiment
 from cseg.datasets.samples import DatasetInfo, info_to_json
 from cseg.evaluate import EvaluateOutputs, evaluate
-from cseg.files import fingerprint, read_json, write_json
+from cseg.files import fingerprint, read_json, sha256_file, write_json
 from cseg.finetune import finetune
 from cseg.pretrain import pretrain
 
@@ -204,7 +204,8 @@ def paint(folder: Path, info: DatasetInfo, size_HW: tuple[int, int]) -> tuple[Pa
             label = Image.fromarray(classes).resize(size_HW[::-1], Image.Resampling.NEAREST)
             label.save(folder / f"{name}.png")
             files = {"image": folder / f"{name}.jpg", "label": folder / f"{name}.png"}
-            rows.append({"split": split, "id": name, **files})
+            sums = {f"{kind}_sha256": sha256_file(path) for kind, path in files.items()}
+            rows.append({"split": split, "id": name, **files, **sums})
     index, dataset, subset = (folder / name for name in ("index.csv", "dataset.json", "subset.csv"))
     pd.DataFrame(rows).to_csv(index, index=False)
     facts = {"index_fingerprint": "painted", "train_size": IMAGES, "val_size": IMAGES}

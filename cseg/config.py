@@ -17,7 +17,7 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
 from cseg.datasets import MODULES, dataset_module
-from cseg.errors import ConfigError
+from cseg.errors import ConfigError, reason
 from cseg.subset import count_token, resolve_count
 
 ROOT = Path(__file__).parent.parent
@@ -51,8 +51,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"config file {path} cannot be read: {reason}; correct it") from error
+        raise ConfigError(
+            f"config file {path} cannot be read: {reason(error)}; correct it"
+        ) from error
     if not isinstance(content, dict):
         raise ConfigError(f"config file {path} holds no keys; write `key: value` lines")
     return content
@@ -184,8 +185,8 @@ def _sentence(error: ValidationError) -> str:
     wanted = error.schema.get("description", "what config.yaml shows")
     if error.validator == "pattern":
         return f"config key {key} is wrong: it has {error.instance!r}; give {wanted}"
-    reason = error.message.replace("\n", " ")
-    return f"config key {key} is wrong: {reason}; give {wanted}"
+    found = " ".join(error.message.split())
+    return f"config key {key} is wrong: {found}; give {wanted}"
 
 
 def _check_counts(config: Mapping[str, Any]) -> None:

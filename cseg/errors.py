@@ -1,5 +1,7 @@
 """Failures a user can mend: one sentence saying what is wrong, where, and what to do."""
 
+import re
+
 
 class CsegError(Exception):
     """Base of every failure that is reported as one sentence, without a traceback."""
@@ -15,3 +17,9 @@ class DataError(CsegError):
 
 class TrainingError(CsegError):
     """Training cannot go on: a loss that is not finite, a foreign checkpoint, no memory."""
+
+
+def reason(error: BaseException) -> str:
+    """What a library's error says, as a part of a sentence: on one line, without full stops."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"[.!?]+ ", ", ", words).rstrip(".!? ")

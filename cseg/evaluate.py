@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from cseg.checksums import write_checksums
 from cseg.datasets.samples import DatasetInfo
 from cseg.files import atomic, fingerprint, read_json
 from cseg.measure import matrices_by_image
@@ -54,7 +55,7 @@ class EvaluateSettings:
 
 @dataclass(frozen=True)
 class EvaluateOutputs:
-    """Files written by the stage, in the run's folder."""
+    """Files written by the stage, in the run's folder; checksums.json of the CSVs joins them."""
 
     metrics: Path
     per_class: Path
@@ -208,3 +209,4 @@ def _write_rows(
             table.insert(place, name, value)
         write_table(path, table)
     write_table(outputs.metrics, pd.DataFrame([row]))
+    write_checksums([outputs.metrics, outputs.per_class, outputs.per_image, outputs.confusion])

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cseg.errors import CsegError
+from cseg.errors import CsegError, reason
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk is full, or one's share of it
 
@@ -121,7 +121,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CsegError(
-            f"cannot read {path}: {error}; delete it and run again to make it anew"
+            f"cannot read {path}: {reason(error)}; delete it and run again to make it anew"
         ) from error
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from tqdm import tqdm
 from cseg.datasets.pairs import Pair, inspect_pair
 from cseg.datasets.samples import DatasetInfo, Sample, info_from_json, info_to_json
 from cseg.errors import DataError
-from cseg.files import atomic, fingerprint, read_json, write_json
+from cseg.files import atomic, fingerprint, read_json, sha256_file, write_json
 
 
 def index(
@@ -26,7 +26,7 @@ def index(
             (pixels), image_sha256, label_sha256 (of the files), pixels_0.. (per class),
             pixels_ignored.
         dataset_json: the `DatasetInfo`, index_fingerprint (of contents and classes, not of
-            paths), train_size, val_size.
+            paths), train_size, val_size, index_sha256 (of the file index.csv).
         workers: how many pairs are decoded at a time. Threads, not processes: decoders and
             hashes run outside Python's lock, and threads need no importable main module.
 
@@ -50,7 +50,7 @@ def index(
     if not any(pair.split == "train" for pair in pairs):
         raise DataError(f"{info.name} has no training image; name at least one in its train list")
     _write_csv(pairs, index_csv)
-    write_json(dataset_json, _describe(info, pairs))
+    write_json(dataset_json, _describe(info, pairs) | {"index_sha256": sha256_file(index_csv)})
 
 
 def _inspect_all(
@@ -90,7 +90,7 @@ def _write_csv(pairs: list[Pair], path: str | Path) -> None:
             writer.writerow([*pair[:-2], *pair.pixels, pair.pixels_ignored])
 
 
-def _describe(info: DatasetInfo, pairs: list[Pair]) -> Mapping[str, Any]:
+def _describe(info: DatasetInfo, pairs: list[Pair]) -> dict[str, Any]:
     described = info_to_json(info)
     contents = sorted((p.split, p.id, p.image_sha256, p.label_sha256) for p in pairs)
     described["index_fingerprint"] = fingerprint(

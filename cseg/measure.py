@@ -74,6 +74,6 @@ def _truth_and_guess(
     protocol: ProtocolSettings,
     device: torch.device,
 ) -> tuple[np.ndarray, np.ndarray]:
-    truth = read_label(pair.label, info.label_map)
-    image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
+    truth = read_label(pair.label, info.label_map, pair.label_sha256)
+    image = torch.from_numpy(read_image(pair.image, pair.image_sha256)).permute(2, 0, 1)
     return truth, predict(network, image, truth.shape, protocol, device).numpy()

@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from cseg import config as experiment
 from cseg.calibrate import ArmCost, calibrate
 from cseg.counted import counted_costs
 from cseg.datasets import dataset_module
 from cseg.errors import ConfigError
 from cseg.files import read_json, write_json
+from cseg.indexed import read_index
 from cseg.settings import from_mapping
 from cseg.subset import resolve_count
 
@@ -131,7 +130,7 @@ def image_size(config: Mapping[str, Any]) -> tuple[int, int]:
     """
     index = _results(config) / "index.csv"
     if index.exists():
-        table = pd.read_csv(index, usecols=["height", "width"])
+        table = read_index(index)
         return int(table["height"].median()), int(table["width"].median())
     side = config["dataset_options"].get(config["dataset"], {}).get("size")
     if not side:

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from cseg.datasets.samples import load_info
 from cseg.errors import DataError
 from cseg.files import atomic
-from cseg.runs import pairs_of, read_index
+from cseg.indexed import read_index
+from cseg.runs import pairs_of
 from cseg.training.sampling import Pair, load_pair
 from cseg.training.stored import Place, write_places
 from cseg.transforms import resized_shape

@@ -12,6 +12,7 @@ from torch import nn
 from cseg.datasets.samples import DatasetInfo, load_info
 from cseg.errors import DataError
 from cseg.files import fingerprint, read_json
+from cseg.indexed import read_index, read_subset
 from cseg.model.network import ModelSettings, Segmenter, build_segmenter
 from cseg.records import source_fingerprint
 from cseg.settings import from_mapping
@@ -74,24 +75,22 @@ def labelled_pairs(
     Raises:
         DataError: an empty subset, or an id that the index does not hold.
     """
-    subset = pd.read_csv(subset_csv, dtype={"id": str, "fingerprint": str})
-    if subset.empty:
-        raise DataError(f"subset {subset_csv} is empty; choose label_counts of at least 1")
+    ids, mark = read_subset(subset_csv)
     index = read_index(index_csv)
     rows = index[index["split"] == "train"].set_index("id")
-    unknown = [name for name in subset["id"] if name not in rows.index]
+    unknown = [name for name in ids if name not in rows.index]
     if unknown:
         raise DataError(
             f"subset {subset_csv} names {unknown[0]}, which {index_csv} does not hold; "
             "delete the subset and run again"
         )
-    pairs = pairs_of(rows.loc[subset["id"]].reset_index())
+    pairs = pairs_of(rows.loc[ids].reset_index())
     if cache is not None:
         places = read_places(cache.places, cache.pixels)
         if any(pair.id not in places for pair in pairs):
             raise DataError(f"{cache.places} is of another index; delete it and run again")
         pairs = [replace(pair, place=places[pair.id]) for pair in pairs]
-    return pairs, str(subset["fingerprint"].iloc[0])
+    return pairs, mark
 
 
 def training_pairs(
@@ -116,21 +115,24 @@ def training_pairs(
         raise DataError(
             f"the list of pseudo labels {pseudo_csv} is damaged; delete it and run again"
         ) from error
-    images = {pair.id: pair.image for pair in unlabelled_pairs(index_csv, subset_csv)}
+    images = {pair.id: pair for pair in unlabelled_pairs(index_csv, subset_csv)}
     unknown = [name for name in listed if name not in images]
     if unknown:
         raise DataError(
             f"{pseudo_csv} labels {unknown[0]}, which is no unlabelled image of {index_csv}; "
             "delete it and run again"
         )
-    pairs += [Pair(name, images[name], Path(p), pseudo=True) for name, p in listed.items()]
+    pairs += [
+        replace(images[name], label=Path(path), label_sha256=None, pseudo=True)
+        for name, path in listed.items()
+    ]
     return pairs, fingerprint(marks)
 
 
 def unlabelled_pairs(index_csv: str | Path, subset_csv: str | Path) -> list[Pair]:
     """The training pairs outside a subset, in the order of the index; their labels are hidden."""
     index = read_index(index_csv)
-    labelled = set(pd.read_csv(subset_csv, dtype={"id": str})["id"])
+    labelled = set(read_subset(subset_csv)[0])
     return pairs_of(index[(index["split"] == "train") & ~index["id"].isin(labelled)])
 
 
@@ -140,16 +142,12 @@ def validation_pairs(index_csv: str | Path) -> list[Pair]:
     return pairs_of(index[index["split"] == "val"])
 
 
-def read_index(index_csv: str | Path) -> pd.DataFrame:
-    """The index of a dataset; ids stay text."""
-    return pd.read_csv(index_csv, dtype={"id": str, "image": str, "label": str})
-
-
 def pairs_of(rows: pd.DataFrame) -> list[Pair]:
     """Rows of an index as pairs."""
+    wanted = rows[["id", "image", "label", "image_sha256", "label_sha256"]]
     return [
-        Pair(name, Path(image), Path(label))
-        for name, image, label in zip(rows["id"], rows["image"], rows["label"], strict=True)
+        Pair(name, Path(image), Path(label), image_sha256=of_image, label_sha256=of_label)
+        for name, image, label, of_image, of_label in wanted.itertuples(index=False)
     ]
 
 

@@ -21,11 +21,10 @@ from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 
-import pandas as pd
-
 from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import ConfigError, DataError
 from cseg.files import atomic, fingerprint, read_json, write_text
+from cseg.indexed import ids_fingerprint, read_index
 
 Count = int | float | str
 
@@ -46,7 +45,7 @@ def subset(
         n: a number of images, a fraction of the training set ("1/30", 0.05), or "all".
         seed: any integer; other seeds give other subsets.
         out: CSV with columns rank (from 0), id, fingerprint (the same on every row; of the index,
-            n, seed and the ids).
+            n, seed and the ids), ids_fingerprint (the same on every row).
         list_path: a published list to take instead; `n` is then its name. Its lines that match no
             training image are printed, and written to a .unmatched.txt beside `out`.
 
@@ -102,24 +101,12 @@ def _tell_unmatched(lost: list[str], list_path: str | Path, out: Path) -> None:
 
 
 def write_subset(ids: list[str], mark: str, out: str | Path) -> None:
-    """Write a subset's CSV: rank, id, fingerprint."""
+    """Write a subset's CSV: rank, id, fingerprint, ids_fingerprint."""
     with atomic(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["rank", "id", "fingerprint"])
-        writer.writerows((rank, name, mark) for rank, name in enumerate(ids))
-
-
-def read_subset(path: str | Path) -> list[str]:
-    """Read the ids of a subset's CSV, in rank order.
-
-    Raises:
-        DataError: the file is not a subset's CSV; names it.
-    """
-    try:
-        table = pd.read_csv(path, dtype={"id": str, "fingerprint": str}, keep_default_na=False)
-        return table.sort_values("rank")["id"].tolist()
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"cannot read the subset {path}: {error}; delete it, run again") from error
+        writer.writerow(["rank", "id", "fingerprint", "ids_fingerprint"])
+        own = ids_fingerprint(ids)
+        writer.writerows((rank, name, mark, own) for rank, name in enumerate(ids))
 
 
 def read_presence(index_csv: str | Path) -> dict[str, frozenset[int]]:
@@ -128,7 +115,7 @@ def read_presence(index_csv: str | Path) -> dict[str, frozenset[int]]:
     Raises:
         DataError: there is no training image.
     """
-    table = pd.read_csv(index_csv, dtype={"id": str}, keep_default_na=False)
+    table = read_index(index_csv)
     table = table[table["split"] == "train"]
     if table.empty:
         raise DataError(f"{index_csv} has no training image; correct the dataset's train list")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cseg.errors import DataError
+from cseg.checksums import check_unchanged, write_checksums
+from cseg.errors import DataError, reason
 from cseg.files import atomic, read_json
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def summary(
             A folder without `metrics.csv` is a run that is missing or failed: it is named in the
             log and its rows are absent.
         out_dir: receives summary.csv, per_class.csv, per_image.csv, confusion.csv, curves.csv and
-            cost.csv, and pseudo.csv where a run has such a file.
+            cost.csv, pseudo.csv where a run has such a file, and checksums.json of them.
         ablations: what the ablation table compares: group -> setting -> arm, the first setting of
             a group being what the others are compared with; written to ablations.csv.
 
@@ -44,7 +45,8 @@ def summary(
 
     Raises:
         DataError: no run has finished, two runs claim the same arm, n and seed, runs of different
-            datasets are mixed, or a `metrics.csv` is not one row with the key columns.
+            datasets are mixed, a `metrics.csv` is not one row with the key columns, or a
+            file has changed since it was written.
     """
     folders = [path.parent if path.name == "metrics.csv" else path for path in map(Path, run_dirs)]
     finished = [folder for folder in folders if (folder / "metrics.csv").is_file()]
@@ -76,7 +78,7 @@ def summary(
         written.append(_write(table, out_dir / "ablations.csv"))
     written.append(_write(_curves(finished, keys), out_dir / "curves.csv"))
     written.append(_write(_cost(finished, keys, metrics), out_dir / "cost.csv"))
-    return written
+    return [*written, write_checksums(written)]
 
 
 def _read_metrics(folder: Path) -> pd.DataFrame:
@@ -105,10 +107,11 @@ def _check_keys(rows: pd.DataFrame, folders: list[Path]) -> None:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     """Read every column as text, so that ids, hashes and digits pass through unchanged."""
+    check_unchanged(path)
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}; delete it and run again") from error
+        raise DataError(f"cannot read {path}: {reason(error)}; delete it and run again") from error
 
 
 def _keyed(path: Path, key: dict[str, str]) -> pd.DataFrame | None:

@@ -136,8 +136,7 @@ def test_the_command_line_says_the_same(tmp_path, tried):
         asked = snakemake(tmp_path, "-n", "--quiet", "all", "--configfile", str(path))
         assert asked.returncode == 0 and "Traceback" not in asked.stderr, asked.stderr
         config, key, _ = spoiled
-        path = write(tmp_path, config)
-        asked = snakemake(tmp_path, "-n", "--quiet", "all", "--configfile", str(path))
+        asked = snakemake(tmp_path, "-n", "--configfile", str(write(tmp_path, config)))
         assert asked.returncode != 0 and key in asked.stderr
         assert "Traceback" not in asked.stderr
         done.update(["valid", "spoiled"])

@@ -15,13 +15,15 @@ from workflow_runs import overlay, snakemake
 from cseg import config as experiment
 from cseg.datasets.samples import read_image, read_label
 from cseg.errors import ConfigError, DataError
+from cseg.files import sha256_file
 from cseg.finetune import finetune
+from cseg.indexed import read_index
 from cseg.metrics import confusion_matrix, mean_iou
 from cseg.model import load_segmenter
 from cseg.predict import ProtocolSettings, predict, predict_confident
 from cseg.pretrain import pretrain
 from cseg.pseudolabel import pseudolabel
-from cseg.runs import read_dataset, read_index, training_pairs, unlabelled_pairs
+from cseg.runs import read_dataset, training_pairs, unlabelled_pairs
 from cseg.training.sampling import load_pair
 
 THRESHOLD = 0.6
@@ -81,7 +83,7 @@ def test_the_hidden_truth_changes_the_measurement_only(taught, tmp_path):
     hidden = index["id"].isin([pair.id for pair in unlabelled_pairs(index_csv, subset_csv)])
     blank = tmp_path / "blank.png"
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(blank)
-    index.loc[hidden, "label"] = str(blank)
+    index.loc[hidden, ["label", "label_sha256"]] = str(blank), sha256_file(blank)
     index.to_csv(tmp_path / "index.csv", index=False)
     for name in ("true", "false"):
         (tmp_path / name).mkdir()

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cseg.errors import ConfigError, DataError
+from cseg.indexed import read_subset
 from cseg.subset import (
     count_token,
     nested_order,
     parse_token,
-    read_subset,
     resolve_count,
     subset,
     subset_from_list,
@@ -144,7 +144,7 @@ def test_files_of_one_seed_are_nested_and_leave_out_validation_images(tmp_path):
     ids = {}
     for n in (1, 4, "1/2", "all"):
         subset(index_csv, dataset_json, n, 5, tmp_path / f"{n}.csv".replace("/", "of"))
-        ids[n] = read_subset(tmp_path / f"{n}.csv".replace("/", "of"))
+        ids[n] = read_subset(tmp_path / f"{n}.csv".replace("/", "of"))[0]
     assert [len(found) for found in ids.values()] == [1, 4, 10, 20]
     assert all(ids["all"][: len(found)] == found for found in ids.values())
     assert ids[1] == ["007"]  # the only image with class 1; its id stays text
@@ -156,7 +156,7 @@ def test_the_fingerprint_changes_with_n_seed_and_index_and_with_nothing_else(tmp
         index_csv, dataset_json = write_index(tmp_path, ROWS, index)
         subset(index_csv, dataset_json, n, seed, tmp_path / "out.csv")
         table = pd.read_csv(tmp_path / "out.csv")
-        assert list(table.columns) == ["rank", "id", "fingerprint"]
+        assert list(table.columns) == ["rank", "id", "fingerprint", "ids_fingerprint"]
         assert table["rank"].tolist() == list(range(len(table)))
         assert (table["fingerprint"] == table["fingerprint"][0]).all()
         return table["fingerprint"][0]
@@ -177,7 +177,7 @@ def test_a_published_list_becomes_a_subset_and_lost_lines_are_told(tmp_path):
     (tmp_path / "list.txt").write_bytes(b"img/012.jpg lab/012.png\r\n003\r\nnobody\r\nv\r\n003\r\n")
     lost = subset_from_list(index_csv, dataset_json, tmp_path / "list.txt", tmp_path / "out.csv")
     assert lost == ["nobody", "v"]  # a validation image is not trained on
-    assert read_subset(tmp_path / "out.csv") == ["012", "003"]
+    assert read_subset(tmp_path / "out.csv")[0] == ["012", "003"]
     first = pd.read_csv(tmp_path / "out.csv")["fingerprint"][0]
     (tmp_path / "list.txt").write_text("003\n012\n")
     assert (

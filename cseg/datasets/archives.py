@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
-from cseg.errors import DataError
+from cseg.errors import DataError, reason
 from cseg.files import NO_SPACE, has_name, take
 
 OpenMember = Callable[[Any], IO[bytes]]
@@ -79,9 +79,8 @@ def extract(archive: str | Path, target: str | Path, inside: str = "") -> None:
                 f"cannot unpack {archive} to {target}: {error.strerror}; free space or choose "
                 "another data_dir, then run again"
             ) from error
-        reason = " ".join(str(error).split())  # tarfile's has a line for each compression
         raise DataError(
-            f"cannot unpack {archive}: {reason}; if it is damaged, delete it and run again"
+            f"cannot unpack {archive}: {reason(error)}; if it is damaged, delete it and run again"
         ) from error
     finally:
         if has_name(handle, scratch):

@@ -21,7 +21,7 @@ from cseg.datasets.samples import (
     check_sizes,
     require_folder,
 )
-from cseg.errors import ConfigError, DataError
+from cseg.errors import ConfigError, DataError, reason
 
 ARCHIVES = {"leftImg8bit": "leftImg8bit_trainvaltest.zip", "gtFine": "gtFine_trainvaltest.zip"}
 LOGIN = "https://www.cityscapes-dataset.com/login"
@@ -134,7 +134,7 @@ def _download(name: str, home: Path) -> Path:
         raise
     except Exception as error:  # it raises bare Exception for whatever goes wrong
         raise DataError(
-            f"cityscapes: {name} could not be downloaded ({error}); run again to go on, delete "
+            f"cityscapes: {name} could not be downloaded ({reason(error)}); run again to go on, delete "
             f"{partial} to start over, or put the archive into data_dir yourself"
         ) from error
     (partial / name).replace(home / name)

@@ -21,7 +21,7 @@ from cseg.datasets.samples import (
     read_lines,
     require_folder,
 )
-from cseg.errors import ConfigError, DataError
+from cseg.errors import ConfigError, DataError, reason
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 INLINE = "dataset_options: folder: description"
@@ -180,9 +180,8 @@ def _read_description(path: str) -> dict[str, Any]:
     try:
         described = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
         raise ConfigError(
-            f"cannot read {path} ({reason}); correct the file, or {INLINE}"
+            f"cannot read {path} ({reason(error)}); correct the file, or {INLINE}"
         ) from error
     if not isinstance(described, dict):
         raise ConfigError(f"{path} is no mapping of keys; see docs/datasets.md for an example")

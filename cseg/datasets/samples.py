@@ -3,6 +3,7 @@
 Label maps are uint8 arrays HxW of class ids; 255 marks pixels that take part in nothing.
 """
 
+import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cseg.errors import ConfigError, DataError
+from cseg.errors import ConfigError, DataError, reason
 from cseg.files import atomic, read_json
 
 IGNORE = 255
@@ -88,38 +89,47 @@ def load_info(dataset_json: str | Path) -> DatasetInfo:
     return info_from_json(read_json(dataset_json))
 
 
-def open_image(path: str | Path, kind: str = "image", data: bytes | None = None) -> Image.Image:
+def open_image(
+    path: str | Path, kind: str = "image", data: bytes | None = None, sha256: str | None = None
+) -> Image.Image:
     """Open and fully decode an image file.
 
     Args:
         path: the file.
         kind: "image" or "label", for the message.
         data: the file's bytes, where they have been read already.
+        sha256: which file it must be, where that is known.
 
     Raises:
-        DataError: the file is missing, truncated or no image; names it.
+        DataError: the file is missing, truncated, no image or another one; names it.
     """
     try:
-        image = Image.open(io.BytesIO(Path(path).read_bytes() if data is None else data))
+        data = Path(path).read_bytes() if data is None else data
+        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+            raise DataError(
+                f"{kind} {path} has changed since it was indexed; restore it, or delete index.csv "
+                "and run again"
+            )
+        image = Image.open(io.BytesIO(data))
         image.load()
     except FileNotFoundError as error:
         raise DataError(f"{kind} {path} is missing; restore it or take it off the list") from error
     except UNREADABLE as error:
         # Pillow names the buffer it read from where it knows no format: of no use to the user.
-        reason = "no known format" if isinstance(error, UnidentifiedImageError) else error
+        why = "no known format" if isinstance(error, UnidentifiedImageError) else reason(error)
         raise DataError(
-            f"{kind} {path} cannot be decoded ({reason}); it may be truncated: restore the file"
+            f"{kind} {path} cannot be decoded ({why}); it may be truncated: restore the file"
         ) from error
     return image
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Decode an image file to uint8 RGB, shape HxWx3.
+def read_image(path: str | Path, sha256: str | None = None) -> np.ndarray:
+    """Decode an image file to uint8 RGB, shape HxWx3; `sha256` as in `open_image`.
 
     Raises:
-        DataError: the file is missing, truncated or no image; names it.
+        DataError: as `open_image`.
     """
-    return np.array(open_image(path).convert("RGB"))
+    return np.array(open_image(path, sha256=sha256).convert("RGB"))
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
@@ -128,12 +138,15 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
         Image.fromarray(image, mode="RGB").save(temporary, format="PNG")
 
 
-def read_raw_label(path: str | Path, data: bytes | None = None) -> np.ndarray:
+def read_raw_label(
+    path: str | Path, data: bytes | None = None, sha256: str | None = None
+) -> np.ndarray:
     """Decode a label file to the values it stores (palette indices or grey values), HxW.
 
     Args:
         path: the file.
-        data: the file's bytes, where they have been read already.
+        data: as in `open_image`.
+        sha256: as in `open_image`.
 
     Returns:
         uint8, or int32 for label files of more than eight bits.
@@ -141,7 +154,7 @@ def read_raw_label(path: str | Path, data: bytes | None = None) -> np.ndarray:
     Raises:
         DataError: missing, truncated, or a colour image, whose values are no class ids.
     """
-    image = open_image(path, "label", data)
+    image = open_image(path, "label", data, sha256)
     if image.mode in ("P", "L"):
         return np.array(image)
     if image.mode in ("I", "I;16", "I;16B", "I;16L"):
@@ -154,13 +167,15 @@ def read_raw_label(path: str | Path, data: bytes | None = None) -> np.ndarray:
     )
 
 
-def read_label(path: str | Path, label_map: Mapping[int, int]) -> np.ndarray:
-    """Decode a label file to class ids, uint8 HxW, 255 where ignored.
+def read_label(
+    path: str | Path, label_map: Mapping[int, int], sha256: str | None = None
+) -> np.ndarray:
+    """Decode a label file to class ids, uint8 HxW, 255 where ignored; `sha256` as in `open_image`.
 
     Raises:
         DataError: unreadable, or with a value that `label_map` does not know; names file and value.
     """
-    raw = read_raw_label(path)
+    raw = read_raw_label(path, sha256=sha256)
     deep = raw.dtype != np.uint8
     table = np.full((1 << 16 if deep else 256) + 1, UNKNOWN, dtype=np.uint8)
     for value, c in label_map.items():
@@ -293,5 +308,7 @@ def read_lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the list {path}: {error}; restore the file") from error
+        raise DataError(
+            f"cannot read the list {path}: {reason(error)}; restore the file"
+        ) from error
     return [line.strip() for line in text.splitlines() if line.strip()]

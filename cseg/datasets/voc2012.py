@@ -27,7 +27,7 @@ from cseg.datasets.samples import (
     require_folder,
     write_label,
 )
-from cseg.errors import ConfigError, DataError
+from cseg.errors import ConfigError, DataError, reason
 
 # Addresses and md5 as torchvision 0.29 has them in datasets/voc.py and datasets/sbd.py.
 VOC_URL = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
@@ -138,7 +138,7 @@ def read_sbd_label(path: Path) -> np.ndarray:
         return np.asarray(label, dtype=np.uint8)
     except Exception as error:  # damaged files raise whatever loadmat stumbles over
         raise DataError(
-            f"cannot read SBD's label {path}: {error}; restore the file from SBD's archive"
+            f"cannot read SBD's label {path}: {reason(error)}; restore the file from SBD's archive"
         ) from error
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from cseg.checksums import check_unchanged
 from cseg.datasets.samples import DatasetInfo, info_from_json
+from cseg.errors import DataError, reason
 from cseg.model.network import ModelSettings, Segmenter, build_segmenter
 from cseg.settings import from_mapping
 from cseg.training import checkpoint
@@ -56,7 +58,7 @@ def describe(path: str | Path) -> dict[str, str]:
     content = checkpoint.load(path, "finetune")
     info, settings = info_from_json(content["dataset"]), content["settings"]
     metrics = Path(path).with_name("metrics.csv")
-    measured = f"{pd.read_csv(metrics)['miou'][0]:.4f}" if metrics.exists() else "not evaluated yet"
+    measured = _measured(metrics) if metrics.exists() else "not evaluated yet"
     return {
         "run": content["title"],
         "dataset": info.name,
@@ -69,3 +71,13 @@ def describe(path: str | Path) -> dict[str, str]:
         "subset fingerprint": content["subset_fingerprint"],
         **{key.replace("_", " "): value for key, value in content["provenance"].items()},
     }
+
+
+def _measured(metrics: Path) -> str:
+    check_unchanged(metrics)
+    try:
+        return f"{pd.read_csv(metrics)['miou'].iloc[0]:.4f}"
+    except (ValueError, KeyError, IndexError) as error:
+        raise DataError(
+            f"cannot read {metrics}: {reason(error)}; evaluate the run again"
+        ) from error

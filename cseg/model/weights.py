@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cseg.errors import ConfigError, TrainingError
+from cseg.errors import ConfigError, TrainingError, reason
 from cseg.files import sha256_file
 from cseg.model.encoders import Encoder, build_encoder
 
@@ -76,8 +76,8 @@ def _named(name: str) -> dict[str, Tensor]:
         return get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise TrainingError(
-            f"ImageNet weights of {name} could not be downloaded ({error}); fetch them on a "
-            "machine with internet and set model.weights_file and model.weights_sha256"
+            f"ImageNet weights of {name} could not be downloaded ({reason(error)}); fetch them "
+            "on a machine with internet and set model.weights_file and model.weights_sha256"
         ) from error
 
 

@@ -14,7 +14,8 @@ from matplotlib.pyplot import subplots
 from PIL import Image
 
 from cseg.datasets.samples import read_image, read_label
-from cseg.errors import DataError
+from cseg.errors import DataError, reason
+from cseg.indexed import read_index
 from cseg.paper import statistics
 from cseg.paper.results import Results, image_counts
 from cseg.paper.style import INCH_WIDTH, legend_below
@@ -59,7 +60,7 @@ def read_prediction(archive: Path, image_id: str) -> np.ndarray:
             return np.array(Image.open(io.BytesIO(opened.read(f"{image_id}.png"))))
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(
-            f"cannot read the prediction of {image_id} in {archive}: {error}; "
+            f"cannot read the prediction of {image_id} in {archive}: {reason(error)}; "
             "delete the archive and evaluate the run again"
         ) from error
 
@@ -81,7 +82,7 @@ def common_seed(folders: dict[tuple[str, int, int], Path], arms: Sequence[str], 
 
 def validation_ids(results: Results) -> list[str]:
     """Ids of the validation images in index.csv."""
-    index = pd.read_csv(results.folder / "index.csv", dtype={"id": str})
+    index = read_index(results.folder / "index.csv")
     return list(index.loc[index["split"] == "val", "id"])
 
 
@@ -129,7 +130,7 @@ def panel(
     Raises:
         DataError: an id is unknown, or an image, label or prediction cannot be read.
     """
-    index = pd.read_csv(results.folder / "index.csv", dtype={"id": str}).set_index("id")
+    index = read_index(results.folder / "index.csv").set_index("id")
     unknown = [image_id for image_id in choice.ids if image_id not in index.index]
     if unknown:
         raise DataError(f"{results.folder / 'index.csv'} has no image {unknown[0]}; correct the id")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cseg.errors import DataError
+from cseg.errors import DataError, reason
 from cseg.paper.markup import Section, Table
 from cseg.paper.results import Results
 from cseg.paper.statistics import mean_std
@@ -31,7 +31,9 @@ def read_published(path: Path | None) -> pd.DataFrame:
     try:
         rows = pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}; give the path of published.csv") from error
+        raise DataError(
+            f"cannot read {path}: {reason(error)}; give the path of published.csv"
+        ) from error
     missing = [column for column in COLUMNS if column not in rows]
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}; add them")

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cseg.errors import DataError
+from cseg.checksums import check_unchanged
+from cseg.errors import DataError, reason
 from cseg.files import read_json
 from cseg.paper import statistics
 from cseg.paper.statistics import Comparison, ImageCounts
@@ -140,12 +141,17 @@ def read_results(folder: Path) -> Results:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    if not path.is_file() or path.stat().st_size == 0:
+    if not path.is_file():
+        return pd.DataFrame()
+    check_unchanged(path)
+    if path.stat().st_size == 0:
         return pd.DataFrame()
     try:
         return pd.read_csv(path, dtype=TEXT)
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}; run `summary` to write it anew") from error
+        raise DataError(
+            f"cannot read {path}: {reason(error)}; run `summary` to write it anew"
+        ) from error
 
 
 def image_counts(per_image: pd.DataFrame) -> dict[tuple[str, int, int], ImageCounts]:

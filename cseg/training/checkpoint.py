@@ -1,5 +1,6 @@
 """Saving and loading of networks and training states: atomic, typed, never unpickled code."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ def save(path: str | Path, kind: str, content: dict[str, Any]) -> None:
             raise
 
 
+def _check_sums(path: str | Path) -> None:
+    """A checkpoint is a zip archive, whose checksums torch does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} has another checksum")
+
+
 def load(path: str | Path, kind: str) -> dict[str, Any]:
     """Read what `save` wrote, on the CPU.
 
@@ -36,11 +45,12 @@ def load(path: str | Path, kind: str) -> dict[str, Any]:
     """
     remedy = "delete it and run again to make it anew"
     try:
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainingError(f"checkpoint {path} does not exist; run the stage before it") from error
     except Exception as error:  # torch raises many types for damaged or foreign files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
         raise TrainingError(
             f"checkpoint {path} is damaged or not a checkpoint of cseg ({reason[:120]}); {remedy}"
         ) from error

@@ -28,6 +28,7 @@ class Pair:
     """One labelled image: its id, its files, and where it lies decoded, if it does.
 
     The label file of a pseudo label holds class ids; that of the dataset, the dataset's values.
+    Files that are not those of the checksums are refused.
     """
 
     id: str
@@ -35,6 +36,8 @@ class Pair:
     label: Path
     place: Place | None = None
     pseudo: bool = False
+    image_sha256: str | None = None
+    label_sha256: str | None = None
 
 
 def load_pair(
@@ -47,10 +50,10 @@ def load_pair(
     if pair.place is not None:
         pixels, classes = read_pair(pair.place)
         return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(classes)
-    image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
+    image = torch.from_numpy(read_image(pair.image, pair.image_sha256)).permute(2, 0, 1)
     image = resize_short_side(image, short_side)
     values = {c: c for c in [*label_map.values(), IGNORE]} if pair.pseudo else label_map
-    label = torch.from_numpy(read_label(pair.label, values))
+    label = torch.from_numpy(read_label(pair.label, values, pair.label_sha256))
     return image, resize_label(label, (image.shape[-2], image.shape[-1]))
 
 
