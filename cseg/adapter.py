@@ -1,10 +1,12 @@
 """The frame in which an adapter script of the workflow runs its stage."""
 
 import io
+import os
 import sys
+import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,18 @@ from cseg.files import NO_SPACE
 
 
 @contextmanager
-def stage(log: str) -> Iterator[None]:
+def stage(log: str, inputs: Iterable[str] = (), results: str = "") -> Iterator[None]:
     """Send output to `log`; end a failure with one sentence there and on the terminal.
 
     A failure the user can mend ends with exit code 1 and no traceback; any other one leaves its
     traceback in the log. A log that cannot be written on stops nothing and hides no sentence.
+
+    Args:
+        log: a file; what is said is added to it.
+        inputs: files that the stage reads.
+        results: the folder of all results; where the clock was set back and an input is dated later
+            than now, so that Snakemake would take the new files for outdated ones and delete them,
+            the files in it are dated now at the latest.
     """
     terminal = sys.stderr
     try:
@@ -29,6 +38,7 @@ def stage(log: str) -> Iterator[None]:
         try:
             with redirect_stderr(stream):
                 yield
+                _date_back(list(map(Path, inputs)), Path(results))
         except Exception as error:
             sentence = _sentence(error)
             if sentence is None:
@@ -66,3 +76,13 @@ def _sentence(error: Exception) -> str | None:
         what = error.filename or "a file"
         return f"cannot write {what}: {error.strerror}; free space, then run again"
     return None
+
+
+def _date_back(inputs: list[Path], results: Path) -> None:
+    now = time.time_ns()
+    if all(path.stat().st_mtime_ns <= now for path in inputs):
+        return
+    for path in results.rglob("*"):
+        with suppress(FileNotFoundError):  # another job's temporary file
+            if path.is_file() and path.stat().st_mtime_ns > now:
+                os.utime(path, ns=(now, now))

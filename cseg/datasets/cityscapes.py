@@ -134,8 +134,8 @@ def _download(name: str, home: Path) -> Path:
         raise
     except Exception as error:  # it raises bare Exception for whatever goes wrong
         raise DataError(
-            f"cityscapes: {name} could not be downloaded ({reason(error)}); run again to go on, delete "
-            f"{partial} to start over, or put the archive into data_dir yourself"
+            f"cityscapes: {name} could not be downloaded ({reason(error)}); run again to go on, "
+            f"delete {partial} to start over, or put the archive into data_dir yourself"
         ) from error
     (partial / name).replace(home / name)
     partial.rmdir()

@@ -1,7 +1,7 @@
 from cseg.adapter import stage
 from cseg.audit import audit
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     audit(
         [*snakemake.input.subsets, *snakemake.input.lists],
         snakemake.output.table,

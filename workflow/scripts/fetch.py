@@ -1,7 +1,7 @@
 from cseg.adapter import stage
 from cseg.fetch import fetch
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     fetch(
         snakemake.params.dataset,
         snakemake.params.data_dir,

@@ -1,7 +1,7 @@
 from cseg.adapter import stage
 from cseg.index import index
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     index(
         snakemake.input.fetched,
         snakemake.output.index,

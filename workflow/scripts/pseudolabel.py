@@ -2,7 +2,7 @@ from pathlib import Path
 
 from cseg.adapter import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     from cseg.pseudolabel import pseudolabel
 
     pseudolabel(

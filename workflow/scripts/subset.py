@@ -1,7 +1,7 @@
 from cseg.adapter import stage
 from cseg.subset import subset
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     subset(
         snakemake.input.index,
         snakemake.input.dataset,
