@@ -1,4 +1,7 @@
-"""The frame of a stage: a failure is one sentence, in the log and on the terminal."""
+"""The frame of every job: where words go, what a failure says, and the dates of files."""
+
+import os
+import time
 
 import pytest
 
@@ -6,6 +9,13 @@ from cseg.adapter import stage
 from cseg.errors import DataError
 
 FULL = "/dev/full"  # every write to it fails as on a full disk
+
+
+def test_what_a_stage_says_goes_to_its_log(tmp_path, capsys):
+    with stage(str(tmp_path / "logs" / "a.log")):
+        print("said")
+    assert (tmp_path / "logs" / "a.log").read_text() == "said\n"
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_failure_the_user_can_mend_is_one_sentence_in_both_places(tmp_path, capsys):
@@ -21,9 +31,9 @@ def test_a_failure_the_user_can_mend_is_one_sentence_in_both_places(tmp_path, ca
 def test_any_other_failure_leaves_its_traceback_in_the_log(tmp_path, capsys):
     log = tmp_path / "a.log"
     with pytest.raises(SystemExit), stage(str(log)):
-        raise ZeroDivisionError("by nought")
+        raise ValueError("Two things.\nWent wrong.")
     said = capsys.readouterr().err
-    assert said == f"error: ZeroDivisionError: by nought; the traceback is in {log}\n"
+    assert said == f"error: ValueError: Two things, Went wrong; the traceback is in {log}\n"
     assert "Traceback" in log.read_text()
 
 
@@ -59,3 +69,18 @@ def test_a_log_that_cannot_be_made_is_one_sentence(tmp_path):
         stage(str(tmp_path / "file" / "a.log")),
     ):
         pass
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_results_dated_later_than_now_are_dated_now_where_an_input_is(tmp_path, ahead):
+    old, used, other = (tmp_path / "results" / name for name in ("old", "used", "deep/other"))
+    for path, date in ((old, -3600), (used, 3600 if ahead else -60), (other, 7200)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (time.time() + date,) * 2)
+    before = old.stat().st_mtime
+    with stage(str(tmp_path / "a.log"), [str(old), str(used)], str(tmp_path / "results")):
+        pass
+    assert old.stat().st_mtime == before
+    assert used.stat().st_mtime <= time.time()
+    assert (other.stat().st_mtime <= time.time()) == ahead

@@ -87,6 +87,7 @@ def link(name, kind, target):
     return entry
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     "entry",
     [
@@ -99,11 +100,12 @@ def link(name, kind, target):
     ],
     ids=lambda entry: f"{entry.type!r}-{entry.linkname}",
 )
-def test_links_and_devices_are_refused_whole(tmp_path, entry):
+def test_links_and_devices_are_refused_whole(tmp_path, entry, tried):
     path = make_tar(tmp_path / "a.tgz", extra=[entry])
     with pytest.raises(DataError, match=r"a\.tgz holds 'top/in/l', which is a link or device"):
         extract(path, tmp_path / "target", inside="top/in")
     assert [p.name for p in tmp_path.iterdir()] == ["a.tgz"]
+    tried("Hostile files", "an archive with a link or device", 1, "refused whole, by name")
 
 
 def test_links_outside_the_wanted_folder_are_left_alone(tmp_path):
@@ -112,37 +114,44 @@ def test_links_outside_the_wanted_folder_are_left_alone(tmp_path):
     assert not any(p.is_symlink() for p in tmp_path.rglob("*"))
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     "name", ["../out", "top/in/../../../out", "/tmp/out", "top\\..\\out", ".."]
 )
 @pytest.mark.parametrize("make", [make_tar, make_zip])
-def test_names_that_lead_outside_are_refused_whole(tmp_path, make, name):
+def test_names_that_lead_outside_are_refused_whole(tmp_path, make, name, tried):
     folder = tmp_path / "in"
     folder.mkdir()
     path = make(folder / "evil", FILES | {name: b"evil"})
     with pytest.raises(DataError, match=r"evil holds .* which leads outside its folder"):
         extract(path, folder / "target")
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["evil"]
+    tried("Hostile files", "an archive with a path that leads outside", 1, "refused whole, by name")
 
 
-def test_a_symlink_in_a_zip_is_refused(tmp_path):
+@pytest.mark.fault
+def test_a_symlink_in_a_zip_is_refused(tmp_path, tried):
     entry = zipfile.ZipInfo("top/in/l")
     entry.external_attr = (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(entry, "/etc/passwd")
     with pytest.raises(DataError, match=r"link or device"):
         extract(tmp_path / "a.zip", tmp_path / "target")
+    tried("Hostile files", "an archive with a link or device", 1, "refused whole, by name")
 
 
-def test_set_user_id_bits_are_not_restored(tmp_path):
+@pytest.mark.fault
+def test_set_user_id_bits_are_not_restored(tmp_path, tried):
     entry = tarfile.TarInfo("run")
     entry.mode = 0o6777
     extract(make_tar(tmp_path / "a.tar", extra=[entry], mode="w"), tmp_path / "target")
     assert (tmp_path / "target" / "run").stat().st_mode & 0o7111 == 0
+    tried("Hostile files", "an archive with set-user-id bits", 1, "unpacked without them")
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-def test_a_damaged_archive_leaves_no_target(tmp_path, kind):
+def test_a_damaged_archive_leaves_no_target(tmp_path, kind, tried):
     path = tmp_path / "a"
     make_zip(path) if kind == "zip" else make_tar(path)
     data = bytearray(path.read_bytes())
@@ -154,12 +163,15 @@ def test_a_damaged_archive_leaves_no_target(tmp_path, kind):
     with pytest.raises(DataError, match=r"cannot unpack .*a: .*delete it and run again"):
         extract(path, tmp_path / "target")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    tried("Damaged files", "an archive: cut short or altered", 1, "named, nothing unpacked")
 
 
-def test_an_html_page_instead_of_an_archive(tmp_path):
+@pytest.mark.fault
+def test_an_html_page_instead_of_an_archive(tmp_path, tried):
     (tmp_path / "a.tar").write_text("<html>log in first</html>")
     with pytest.raises(DataError, match=r"cannot unpack .*a\.tar"):
         extract(tmp_path / "a.tar", tmp_path / "target")
+    tried("Damaged files", "an HTML page instead of an archive", 1, "named, nothing unpacked")
 
 
 def test_another_archive_than_expected(tmp_path):

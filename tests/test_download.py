@@ -40,31 +40,43 @@ def test_a_present_file_with_another_checksum_is_not_used_and_not_touched(tmp_pa
     assert (tmp_path / "f").read_bytes() == b"mine"
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("first", [("cut", 400_000), ("cut", 0), ("busy", 0), ("status", 500)])
-def test_what_has_arrived_is_kept_over_cuts_and_failing_servers(tmp_path, first):
+def test_what_has_arrived_is_kept_over_cuts_and_failing_servers(tmp_path, first, tried):
     with serving(CONTENT, first, ("cut", 300_000)) as server:
         get(server, tmp_path / "f")
         expected = [first[1] if first[0] == "cut" else 0]
         expected.append(expected[0] + 300_000)
         assert server.requests == [None, *(f"bytes={n}-" if n else None for n in expected)]
     assert (tmp_path / "f").read_bytes() == CONTENT
+    tried(
+        "Network",
+        "connection cut, or server busy or failing, then cut again",
+        2,
+        "went on from what had arrived",
+    )
 
 
-def test_a_server_that_falls_silent_is_left_and_asked_again(tmp_path):
+@pytest.mark.fault
+def test_a_server_that_falls_silent_is_left_and_asked_again(tmp_path, tried):
     with serving(CONTENT, ("stall", 400_000)) as server:
         get(server, tmp_path / "f", timeout=0.2)
         assert server.requests == [None, "bytes=400000-"]
     assert (tmp_path / "f").read_bytes() == CONTENT
+    tried("Network", "server falls silent", 1, "went on from what had arrived")
 
 
-def test_attempts_count_only_while_nothing_arrives(tmp_path):
+@pytest.mark.fault
+def test_attempts_count_only_while_nothing_arrives(tmp_path, tried):
     cuts = [("cut", 90_000)] * 10
     with serving(CONTENT, *cuts) as server:
         get(server, tmp_path / "f", attempts=2)
     assert (tmp_path / "f").read_bytes() == CONTENT
+    tried("Network", "connection cut over and over", 10, "went on from what had arrived")
 
 
-def test_an_interrupted_download_goes_on_in_the_next_run(tmp_path):
+@pytest.mark.fault
+def test_an_interrupted_download_goes_on_in_the_next_run(tmp_path, tried):
     with serving(CONTENT, ("cut", 600_000), *[("status", 503)] * 3) as server:
         with pytest.raises(DataError, match=r"503 .*run again to go on from 600000 bytes"):
             get(server, tmp_path / "f", attempts=3)
@@ -72,6 +84,12 @@ def test_an_interrupted_download_goes_on_in_the_next_run(tmp_path):
         get(server, tmp_path / "f")
         assert server.requests[-1] == "bytes=600000-"
     assert (tmp_path / "f").read_bytes() == CONTENT
+    tried(
+        "Network",
+        "cut, then server down until the next run",
+        1,
+        "the next run went on from what had arrived",
+    )
 
 
 def test_a_server_that_knows_no_ranges_is_read_from_the_start(tmp_path):
@@ -87,12 +105,14 @@ def test_a_complete_part_is_taken_as_it_is(tmp_path):
     assert (tmp_path / "f").read_bytes() == CONTENT
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("length", [10, 1_000_000, 1_000_001])
-def test_a_part_of_another_version_is_replaced_not_used(tmp_path, length):
+def test_a_part_of_another_version_is_replaced_not_used(tmp_path, length, tried):
     (tmp_path / "f.part").write_bytes(b"x" * length)
     with serving(CONTENT) as server:
         get(server, tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == CONTENT
+    tried("Network", "a part of another version lies there", 1, "replaced, not used")
 
 
 @pytest.mark.parametrize("script", [["chunked"], [("chunked_cut", 500_000), "chunked"]])
@@ -110,24 +130,30 @@ def test_a_wrong_length_is_an_error_even_without_a_checksum(tmp_path):
     assert not (tmp_path / "f").exists()
 
 
-def test_a_wrong_checksum_leaves_nothing_behind(tmp_path):
+@pytest.mark.fault
+def test_a_wrong_checksum_leaves_nothing_behind(tmp_path, tried):
     with serving(CONTENT) as server, pytest.raises(DataError, match=r"f\.part.*has sha256 .* inst"):
         get(server, tmp_path / "f", sha256="0" * 64)
     assert list(tmp_path.iterdir()) == []
+    tried("Network", "the file has another checksum", 1, "refused by name, nothing left behind")
 
 
-def test_a_dead_link_is_reported_at_once_with_the_way_out(tmp_path):
+@pytest.mark.fault
+def test_a_dead_link_is_reported_at_once_with_the_way_out(tmp_path, tried):
     with serving(CONTENT, ("status", 404)) as server:
         with pytest.raises(DataError, match=r"answers 404 .*put it at .*f$"):
             get(server, tmp_path / "f")
         assert len(server.requests) == 1
+    tried("Network", "dead link", 1, "said at once, with the way out")
 
 
-def test_nobody_listens(tmp_path):
+@pytest.mark.fault
+def test_nobody_listens(tmp_path, tried):
     with serving(CONTENT) as server:
         pass
     with pytest.raises(DataError, match=r"could not be downloaded \(.*refused.*2 attempts"):
         get(server, tmp_path / "f", attempts=2)
+    tried("Network", "nobody listens", 1, "said after two attempts")
 
 
 def test_retry_after_is_waited_for(tmp_path):
@@ -137,11 +163,13 @@ def test_retry_after_is_waited_for(tmp_path):
     assert time.monotonic() - start >= 1
 
 
-def test_two_processes_do_not_write_the_same_file(tmp_path):
+@pytest.mark.fault
+def test_two_processes_do_not_write_the_same_file(tmp_path, tried):
     with (tmp_path / "f.part").open("ab") as other, serving(CONTENT) as server:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(DataError, match=r"another process is downloading"):
             get(server, tmp_path / "f")
+    tried("Network", "two processes download one file", 1, "the second is refused")
 
 
 def test_addresses_of_other_kinds_are_refused(tmp_path):

@@ -205,13 +205,16 @@ def test_small_rules_share_a_submission(slurm, smoke_run):
     assert any(job["comment"] == "rule_data_fetch_index" for job in slurm.jobs())
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("seed", [CANCELLED, HUNG, ORPHANED])
-def test_a_stopped_training_goes_on_after_its_last_step(broken, seed):
+def test_a_stopped_training_goes_on_after_its_last_step(broken, seed, tried):
     stopped = re.findall(
         r"stopped by a signal after step (\d+); state saved", slurm_logs(broken, seed)
     )
     said = (run_folder(broken, seed) / "logs" / "finetune.log").read_text()
     assert len(stopped) == 1 and f"resumes after step {stopped[0]}," in said
+    names = {CANCELLED: "job cancelled", HUNG: "job over its time", ORPHANED: "Snakemake killed"}
+    tried("Slurm", names[seed], 1, "training went on after its last step")
 
 
 @pytest.mark.parametrize(
@@ -229,10 +232,12 @@ def test_what_failed_was_started_again_once(slurm, broken, seed, states):
     assert [job["state"] for job in jobs] == states
 
 
-def test_a_job_over_its_memory_was_given_more(slurm, broken):
+@pytest.mark.fault
+def test_a_job_over_its_memory_was_given_more(slurm, broken, tried):
     jobs = sorted(jobs_of(slurm, broken, HUNGRY), key=lambda job: int(job["id"]))
     assert [job["memory"] for job in jobs] == ["300M", "4000M"]
     assert "exceeded memory limit" in slurm_logs(broken, HUNGRY)
+    tried("Slurm", "job over its memory", 1, "started again with more")
 
 
 def test_the_summary_trained_nothing_again(broken):
@@ -245,7 +250,10 @@ def test_weights_are_those_of_an_undisturbed_run(undisturbed, broken, seed):
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_results_are_those_of_an_undisturbed_run(undisturbed, broken):
+@pytest.mark.fault
+def test_results_are_those_of_an_undisturbed_run(undisturbed, broken, tried):
     first, second = (timeless(folder / RESULTS / "summary.csv") for folder in (undisturbed, broken))
     assert len(first) == 5 and first.equals(second)
     assert not list(broken.rglob("*.state"))
+    tried("Slurm", "slurmd and slurmctld restarted under a running job", 1, "the job ran on")
+    tried("Slurm", "the five runs of the cases above, compared", 5, "results as undisturbed")

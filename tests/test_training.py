@@ -196,15 +196,18 @@ def test_a_state_of_other_settings_is_refused(tmp_path, tried):
           "refused by name, with the remedy")  # fmt: skip
 
 
-def test_a_loss_that_is_not_finite_names_step_rate_and_images(tmp_path):
+@pytest.mark.fault
+def test_a_loss_that_is_not_finite_names_step_rate_and_images(tmp_path, tried):
     data = small_data(tmp_path)
     settings = small_settings("scratch", finetune={"lr": 1e30, "warmup_steps": 0, "steps": 8})
     with pytest.raises(TrainingError, match=r"at step \d+, learning rate .*images train_0"):
         finetune(*data, None, settings, 1, "test", *outputs(tmp_path / "run"))
     assert not (tmp_path / "run" / NAMES[0]).exists()
+    tried("Surroundings", "a loss that is not finite", 1, "step, rate and images named; no weights")
 
 
-def test_foreign_checkpoints_are_refused_by_name(tmp_path):
+@pytest.mark.fault
+def test_foreign_checkpoints_are_refused_by_name(tmp_path, tried):
     class Danger:
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "executed"),))
@@ -218,6 +221,10 @@ def test_foreign_checkpoints_are_refused_by_name(tmp_path):
         checkpoint.load(tmp_path / "a.pt", "finetune")
     with pytest.raises(TrainingError, match="does not exist"):
         checkpoint.load(tmp_path / "absent.pt", "finetune")
+    tried(
+        "Hostile files", "a checkpoint with a pickle that runs code", 1, "refused, nothing executed"
+    )
+    tried("Damaged files", "a checkpoint of another kind, or absent", 2, "refused by name")
 
 
 def test_cuda_asked_for_and_not_there_is_a_sentence(tmp_path):

@@ -114,6 +114,7 @@ def test_ablations_become_a_table(tmp_path):
     assert (results / "tables" / "ablations.html").stat().st_size > 0
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -125,21 +126,27 @@ def test_ablations_become_a_table(tmp_path):
         ("seeds: zero", "seeds is wrong"),
     ],
 )
-def test_a_wrong_config_stops_before_any_job(tmp_path, text, said):
+def test_a_wrong_config_stops_before_any_job(tmp_path, text, said, tried):
     done = snakemake(tmp_path, "--configfile", str(SMOKE), overlay(tmp_path, text))
     assert done.returncode != 0
     assert said in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "results").exists()
+    tried("Fuzzed configs", "wrong configs written by hand", 1, "refused by key before any job")
 
 
-def test_a_missing_data_dir_is_one_sentence(tmp_path):
+@pytest.mark.fault
+def test_a_missing_data_dir_is_one_sentence(tmp_path, tried):
     text = "dataset: camvid\ndata_dir: nowhere\nlabel_counts: [4]\n"
     done = snakemake(tmp_path, "--configfile", str(SMOKE), overlay(tmp_path, text))
     assert done.returncode != 0 and "error: data_dir nowhere does not exist" in done.stderr
     assert not list((tmp_path / "results").rglob("fetch.json"))
+    tried(
+        "Surroundings", "data_dir does not exist", 1, "named in one sentence, no job left half done"
+    )
 
 
-def test_a_damaged_image_is_named(tmp_path):
+@pytest.mark.fault
+def test_a_damaged_image_is_named(tmp_path, tried):
     data = snakemake(tmp_path, "results/smoke/shapes/fetch.json", "--configfile", str(SMOKE))
     assert data.returncode == 0, data.stderr
     victim = next((tmp_path / "data").rglob("train_00003.png"))
@@ -147,15 +154,18 @@ def test_a_damaged_image_is_named(tmp_path):
     done = snakemake(tmp_path, "--configfile", str(SMOKE))
     assert done.returncode != 0 and "train_00003.png" in done.stderr
     assert not (tmp_path / "results" / "smoke" / "shapes" / "index.csv").exists()
+    tried("Damaged files", "an image cut short before it is indexed", 1, "named; no index written")
 
 
-def test_damaged_weights_stop_the_evaluation_by_name(smoke, tmp_path):
+@pytest.mark.fault
+def test_damaged_weights_stop_the_evaluation_by_name(smoke, tmp_path, tried):
     copy = tmp_path / "copy"
     shutil.copytree(smoke, copy)
     weights = copy / "results/smoke/shapes/cross/n4/seed0/finetune.pt"
     weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
     done = snakemake(copy, "--configfile", str(SMOKE))
     assert done.returncode != 0 and "finetune.pt is damaged" in done.stderr
+    tried("Damaged files", "finetune.pt cut short before evaluation", 1, "named; no row written")
 
 
 @pytest.mark.slow
