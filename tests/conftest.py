@@ -44,6 +44,18 @@ def every_message_is_one_sentence_with_a_remedy() -> Iterator[None]:
         assert messages.fault_of(message) is None, f"{messages.fault_of(message)}: {message}"
 
 
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one whole run of the smoke config; tests copy it and leave it as it is."""
+    from small_runs import SMOKE
+    from workflow_runs import snakemake
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = snakemake(folder, "smoke", "--configfile", str(SMOKE))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.fixture
 def tried(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Record, at the end of a test marked `fault`, how often it broke what and what was lost."""
