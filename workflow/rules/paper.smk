@@ -56,7 +56,7 @@ rule tables:
         summary=rules.summary.output,
         dataset=rules.index.output.dataset,
         separability=rules.features.output.separability,
-        published=f"{workflow.basedir}/workflow/resources/published.csv",
+        published=workflow.source_path("../resources/published.csv"),
     output:
         report(
             f"{RESULTS}/tables/main.html",
