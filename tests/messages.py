@@ -8,8 +8,10 @@ REMEDIES = (
     "make", "move", "name", "pip install", "put", "raise", "read", "remove", "rename", "replace",
     "restore", "run", "save", "see", "set", "summarise", "take", "use", "wait", "write",
 )  # fmt: skip
-REMEDY = re.compile(rf"(?:[;:] |, or |; (?:it|if) [^;]*[:,] )(?:{'|'.join(REMEDIES)})\b")
-NAMED = re.compile(r"[/\\'`=0-9]|\w[._]\w|config key|dataset|list of \w")
+REMEDY = re.compile(
+    rf"(?:[;:] |, or |; (?:it|if) [^;]*[:,] )(?:{'|'.join(REMEDIES)})\b|\bmust (?:be|have|hold)\b"
+)
+NAMED = re.compile(r"[/\\'`=0-9]|\w[._]\w|config key|dataset|list of \w|^\w+ must\b")
 NEXT_SENTENCE = re.compile(r"[.!?]\s+[A-Z]|\n")
 
 

@@ -18,9 +18,10 @@ from cseg import config as experiment
 from cseg.errors import ConfigError
 
 VALID = SPOILED = 250
+# derandomized: the same configs each time, so that what the page says can be repeated
 QUICK = settings(max_examples=50, deadline=None, derandomize=True,
                  suppress_health_check=list(HealthCheck))  # fmt: skip
-# the same configs each time, so that the page says the same; change the numbers to draw others
+# without shrinking, which would dry-run hundreds of configs more
 WHOLE_RUN = settings(QUICK, phases=[Phase.generate])
 
 

@@ -106,7 +106,7 @@ def _lite0(name: str, output_stride: int, low_stride: int, blocks: int | None) -
 
     depth = 16 if blocks is None else blocks
     if not 3 <= depth <= 16:
-        raise ConfigError(f"model.blocks is {blocks}; EfficientNet-Lite0 has 3 to 16 to keep")
+        raise ConfigError(f"model.blocks is {blocks}; keep 3 to 16 of EfficientNet-Lite0's")
     net = EfficientNet.from_name("efficientnet-lite0")
     stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6())
     kept = list(net._blocks)[:depth]
