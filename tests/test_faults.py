@@ -17,12 +17,12 @@ from workflow_runs import snakemake
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 
-COMMAND = ["-m", "snakemake", "-s", ROOT / "Snakefile", "--cores", "2"]
+COMMAND = ["-m", "snakemake", "-s", ROOT / "Snakefile"]
 
 
-def start(folder: Path, log: Path) -> subprocess.Popen:
+def start(folder: Path, log: Path, cores: int = 2) -> subprocess.Popen:
     """Start the smoke config in a folder; its words go to `log`."""
-    command = [sys.executable, *map(str, COMMAND), "--directory", str(folder), "smoke",
+    command = [sys.executable, *map(str, COMMAND), "--directory", str(folder), "--cores", str(cores), "smoke",
                "--configfile", str(SMOKE)]  # fmt: skip
     return subprocess.Popen(command, cwd=ROOT, stdout=log.open("w"), stderr=subprocess.STDOUT,
                             env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
@@ -64,7 +64,7 @@ def test_read_only_results_are_left_as_they_are(undisturbed, tmp_path, tried):
     other = tmp_path / "other.yaml"
     other.write_text("finetune: {lr: 0.05}\n")
     frozen = read_only(folder / "results")
-    config = ["--directory", folder, "smoke", "--configfile", SMOKE]
+    config = ["--cores", "2", "--directory", folder, "smoke", "--configfile", SMOKE]
     for change, said in ((["--forceall"], "Write-protected output files"),
                          ([other], "Write-protected output files")):  # fmt: skip
         done = unshared("m", frozen + python(*COMMAND, *config, *change), cwd=ROOT)
@@ -84,7 +84,7 @@ def test_read_only_results_are_left_as_they_are(undisturbed, tmp_path, tried):
 def test_an_empty_read_only_results_folder_is_named(tmp_path, tried):
     need_namespaces("m")
     (tmp_path / "results").mkdir()
-    config = ["--directory", tmp_path, "smoke", "--configfile", SMOKE]
+    config = ["--cores", "2", "--directory", tmp_path, "smoke", "--configfile", SMOKE]
     done = unshared("m", read_only(tmp_path / "results") + python(*COMMAND, *config), cwd=ROOT)
     assert done.returncode != 0 and "Traceback" not in done.stderr + done.stdout
     assert "Failed to create output directory results/smoke/shapes" in done.stderr
@@ -126,10 +126,11 @@ def test_a_clock_set_back_between_runs_loses_nothing_and_trains_nothing_twice(
 def test_a_clock_that_jumps_back_during_a_run_loses_nothing(undisturbed, tmp_path, tried):
     folder = tmp_path / "run"
     folder.mkdir()
-    run = start(folder, tmp_path / "log")
+    run = start(folder, tmp_path / "log", cores=1)
     jumps = 0
-    for stage in ("index.csv", "cross/n4/seed0/pretrain.pt", "scratch/n4/seed0/finetune.pt"):
-        wait_until((folder / RESULTS / stage).exists, run)
+    for job in ("cross/n4/seed0/logs/pretrain", "scratch/n4/seed0/logs/finetune",
+                "cross/n4/seed0/logs/finetune"):  # fmt: skip
+        wait_until((folder / RESULTS / f"{job}.log").exists, run)
         date_ahead(folder / RESULTS, 3600)
         jumps += 1
     assert run.wait(400) == 0, (tmp_path / "log").read_text()
@@ -138,5 +139,5 @@ def test_a_clock_that_jumps_back_during_a_run_loses_nothing(undisturbed, tmp_pat
     seconds = pd.read_csv(folder / RESULTS / "summary.csv").filter(regex="_seconds$")
     assert seconds.shape == (2, 3) and (seconds >= 0).all(axis=None)
     assert set(trained(folder).values()) == {1}
-    tried("Surroundings", "clock set back by an hour during a run", jumps,
+    tried("Surroundings", "clock set back by an hour while a job trains", jumps,
           "results as undisturbed, nothing trained twice")  # fmt: skip
