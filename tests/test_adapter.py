@@ -24,10 +24,10 @@ def test_a_failure_the_user_can_mend_is_one_sentence_in_both_places(tmp_path, ca
     log = tmp_path / "logs" / "a.log"
     with pytest.raises(SystemExit) as ended, stage(str(log)):
         print("begins")
-        raise DataError("no image; add one")
+        raise DataError("list a.txt is empty; restore it")
     assert ended.value.code == 1
-    assert capsys.readouterr().err == "error: no image; add one\n"
-    assert log.read_text() == "begins\nerror: no image; add one\n"
+    assert capsys.readouterr().err == "error: list a.txt is empty; restore it\n"
+    assert log.read_text() == "begins\nerror: list a.txt is empty; restore it\n"
 
 
 def test_any_other_failure_leaves_its_traceback_in_the_log(tmp_path, capsys):
@@ -42,10 +42,11 @@ def test_any_other_failure_leaves_its_traceback_in_the_log(tmp_path, capsys):
 def test_a_log_on_a_full_disk_hides_no_sentence(capsys):
     with pytest.raises(SystemExit) as ended, stage(FULL):
         print("long" * 9999)
-        raise DataError("no image; add one")
+        raise DataError("list a.txt is empty; restore it")
     assert ended.value.code == 1
     assert capsys.readouterr().err == (
-        "error: no image; add one\nwarning: /dev/full is incomplete: No space left on device\n"
+        "error: list a.txt is empty; restore it\n"
+        "warning: /dev/full is incomplete: No space left on device\n"
     )
 
 

@@ -132,7 +132,7 @@ rule figures:
         index=rules.index.output.index,
         features=rules.features.output,
         predictions=expand("{run}/predictions.zip", run=RUNS),
-        dag=f"{workflow.basedir}/workflow/resources/dag.csv",
+        dag=workflow.source_path("../resources/dag.csv"),
     output:
         report(
             f"{RESULTS}/summary.html",
