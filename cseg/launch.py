@@ -89,7 +89,7 @@ def _on_every_node(nodes: int, log: str) -> None:
         step = subprocess.Popen(command, env=inherited | meeting)
     except FileNotFoundError as error:
         raise ConfigError(
-            f"resource nodes is {nodes} but srun is not found; run in a Slurm job, or set nodes to 1"
+            f"resource nodes is {nodes} but srun is not found; run as a Slurm job or set it to 1"
         ) from error
     numbers = (signal.SIGTERM, signal.SIGUSR1)
     old = [signal.signal(number, lambda n, _: step.send_signal(n)) for number in numbers]

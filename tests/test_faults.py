@@ -22,8 +22,8 @@ COMMAND = ["-m", "snakemake", "-s", ROOT / "Snakefile"]
 
 def start(folder: Path, log: Path, cores: int = 2) -> subprocess.Popen:
     """Start the smoke config in a folder; its words go to `log`."""
-    command = [sys.executable, *map(str, COMMAND), "--directory", str(folder), "--cores",
-               str(cores), "smoke", "--configfile", str(SMOKE)]  # fmt: skip
+    command = [sys.executable, *map(str, COMMAND), "--cores", str(cores), "--directory",
+               str(folder), "smoke", "--configfile", str(SMOKE)]  # fmt: skip
     return subprocess.Popen(command, cwd=ROOT, stdout=log.open("w"), stderr=subprocess.STDOUT,
                             env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
 

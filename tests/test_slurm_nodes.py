@@ -48,5 +48,5 @@ def test_nodes_outside_a_slurm_job_and_uneven_shares_are_told(tmp_path, monkeypa
     with pytest.raises(ConfigError, match="gpu is 3 and nodes is 2; choose a gpu that nodes"):
         launch(str(tmp_path / "log"), 3, print, nodes=2)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match="srun is not found; run in a Slurm job"):
+    with pytest.raises(ConfigError, match="srun is not found; run as a Slurm job"):
         launch(str(tmp_path / "log"), 2, print, nodes=2)
