@@ -105,6 +105,8 @@ def valid_configs(draw: st.DrawFn) -> dict[str, Any]:
     chosen = draw(st.lists(st.sampled_from(plain), max_size=8, unique_by=lambda entry: entry[0]))
     for path, schema in chosen:
         put(config, path, draw(values(schema)))
+    if config["model"]["encoder"] != "efficientnet_lite0":  # the only one that can be cut
+        config["model"]["blocks"] = None
     _draw_arms(draw, config)
     _draw_counts(draw, config)
     for stage in ("pretrain", "finetune"):
