@@ -29,7 +29,7 @@ slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
 
 reliability: $(STAMP)
-	$(BIN)/python -m pytest -q -m fault --reliability docs/reliability.md
+	$(BIN)/python -m pytest -q -m fault --reliability docs/reliability.csv
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -15,13 +15,15 @@ import messages
 import reliability
 
 from cseg.errors import CsegError
+from cseg.records import git_revision
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--reliability", metavar="PAGE", help="write what `tried` was told to a page")
+    parser.addoption("--reliability", metavar="CSV", help="keep what `tried` was told, and a page")
 
 
 TRIALS = pytest.StashKey[list]()
+RUN = pytest.StashKey[set]()  # tests that have begun
 RAISED: list[str] = []  # every failure message of the session
 
 
@@ -31,7 +33,7 @@ def _noted(error: CsegError, *arguments: object) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[TRIALS] = []
+    config.stash[TRIALS], config.stash[RUN] = [], set()
     CsegError.__init__ = _noted  # type: ignore[method-assign]
 
 
@@ -60,24 +62,28 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tried(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Record, at the end of a test marked `fault`, how often it broke what and what was lost."""
 
+    test = request.node.nodeid.split("/")[-1].split("[")[0]
+    request.config.stash[RUN].add(test)
+
     def record(section: str, what: str, times: int, outcome: str, lost: str = "nothing") -> None:
-        test = request.node.nodeid.split("/")[-1].split("[")[0]
-        trial = reliability.Trial(section, what, times, outcome, lost, test)
+        revision = git_revision()[:7]
+        trial = reliability.Trial(section, what, times, outcome, lost, test, revision)
         request.config.stash[TRIALS].append(trial)
 
     return record
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    path = session.config.getoption("--reliability")
-    if path and session.testsfailed == 0:
-        checked = reliability.Trial(
-            "Messages",
-            "failures in these tests' own process",
-            len(RAISED),
-            f"each, {len(set(RAISED))} different, is one sentence that names thing and remedy",
-            "nothing",
-            "conftest.py::every_message_is_one_sentence_with_a_remedy",
-        )
-        trials = [*session.config.stash[TRIALS], checked]
-        Path(path).write_text(reliability.page(trials), encoding="utf-8")
+    if not session.config.getoption("--reliability"):
+        return
+    path = Path(session.config.getoption("--reliability"))
+    new, run = session.config.stash[TRIALS], session.config.stash[RUN]
+    old, check = reliability.read(path), "conftest.py::every_message_is_one_sentence_with_a_remedy"
+    # Of sessions that run a part of the tests, the one with the most messages speaks for this row.
+    if len(RAISED) > sum(trial.times for trial in old if trial.test == check):
+        outcome = f"each, {len(set(RAISED))} different, is one sentence that names thing and remedy"
+        what = "failures in a session of tests, in its own process"
+        facts = ("nothing", check, git_revision()[:7])
+        new.append(reliability.Trial("Messages", what, len(RAISED), outcome, *facts))
+        run.add(check)
+    reliability.write(reliability.merged(old, new, run), path)

@@ -13,7 +13,8 @@ import psutil
 
 POLL = 0.02  # seconds
 SCRIPT = re.compile(r"/\.snakemake/scripts/\w+\.(\w+)\.py$")
-TIMES = re.compile(r"/(logs|benchmarks)/|cost\.\w+$")  # files that tell of time, not of results
+# files that tell of time, not of results: checksums.json is also of columns of seconds
+TIMES = re.compile(r"/(logs|benchmarks)/|cost\.\w+$|/checksums\.json$")
 
 
 class Watcher(threading.Thread):

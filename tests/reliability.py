@@ -1,15 +1,15 @@
-"""How often something was broken on purpose, and what was lost: rows of docs/reliability.md."""
+"""How often something was broken on purpose, and what was lost: docs/reliability.{csv,md}."""
 
-import platform
-from dataclasses import dataclass
-
-from cseg.records import git_revision, provenance
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 
 HEAD = """# Reliability
 
 What was broken on purpose, how often, and what was lost. Written by the tests that break it:
 `make reliability` runs all of them (marker `fault`) and writes this page again; a row stands here
-only where its test has passed.
+only where its test has passed, and says at which revision.
 
 """
 
@@ -25,6 +25,7 @@ class Trial:
         outcome: what happened instead of harm.
         lost: what was lost.
         test: the test that did it.
+        revision: of the code that was tried.
     """
 
     section: str
@@ -33,25 +34,54 @@ class Trial:
     outcome: str
     lost: str
     test: str
+    revision: str
+
+
+def merged(old: Iterable[Trial], new: Iterable[Trial], run: set[str]) -> list[Trial]:
+    """The trials that stand: `new` ones, and `old` ones of tests that are not among those `run`.
+
+    Trials that differ in `times` alone add up.
+    """
+    found: dict[Trial, int] = {}
+    for trial in [*(t for t in old if t.test not in run), *new]:
+        key = replace(trial, times=0)
+        found[key] = found.get(key, 0) + trial.times
+    trials = [replace(key, times=times) for key, times in found.items()]
+    return sorted(trials, key=lambda t: (t.section, t.what, t.outcome, t.test))
+
+
+def read(path: Path) -> list[Trial]:
+    """The trials of a CSV; none where there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [Trial(**row | {"times": int(row["times"])}) for row in csv.DictReader(stream)]
+
+
+def write(trials: list[Trial], path: Path) -> None:
+    """Write the CSV, and the page beside it."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        names = [field.name for field in fields(Trial)]
+        writer = csv.DictWriter(stream, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(map(asdict, trials))
+    path.with_suffix(".md").write_text(page(trials), encoding="utf-8")
 
 
 def page(trials: list[Trial]) -> str:
-    """The page in Markdown; trials of one section and text add up."""
-    merged: dict[tuple[str, str, str, str, str], int] = {}
-    for t in trials:
-        key = (t.section, t.what, t.outcome, t.lost, t.test)
-        merged[key] = merged.get(key, 0) + t.times
-    made = provenance()
-    total, kinds = sum(merged.values()), len({what for _, what, *_ in merged})
+    """The page in Markdown."""
+    kinds = {(t.section, t.what) for t in trials}
+    lost = sum(t.lost != "nothing" for t in trials)
     lines = [
-        f"{total} trials of {kinds} kinds; revision {git_revision()[:7]}, Python "
-        f"{made['python_version']}, torch {made['torch_version']}, {platform.system()} "
-        f"{platform.machine()}."
+        f"{sum(t.times for t in trials)} trials of {len(kinds)} kinds; rows in which something was "
+        f"lost: {lost}."
     ]
-    for section in sorted({section for section, *_ in merged}):
-        lines += ["", f"## {section}", "", "| what | tried | what happened | lost | test |",
-                  "| --- | ---: | --- | --- | --- |"]  # fmt: skip
-        for (where, what, outcome, lost, test), times in sorted(merged.items()):
-            if where == section:
-                lines.append(f"| {what} | {times} | {outcome} | {lost} | `{test}` |")
+    for section in dict.fromkeys(t.section for t in trials):
+        lines += ["", f"## {section}", "", "| what | tried | what happened | lost | test | at |",
+                  "| --- | ---: | --- | --- | --- | --- |"]  # fmt: skip
+        lines += [
+            f"| {t.what} | {t.times} | {t.outcome} | {t.lost} | `{t.test}` | {t.revision} |"
+            for t in trials
+            if t.section == section
+        ]
     return HEAD + "\n".join(lines) + "\n"
