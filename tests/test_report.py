@@ -78,7 +78,7 @@ def test_the_report_shows_its_pictures_and_tables_offline(report, tmp_path):
     }  # fmt: skip
     for name, entry in found["2 Tables"].items():
         assert entry["tables"] and min(entry["tables"]) >= 2, name
-    assert len(found["3 Figures"]) == 11
+    assert len(found["3 Figures"]) == 12
     for name, entry in found["3 Figures"].items():
         ((natural, drawn),) = entry["images"]
         assert natural > 500 and drawn > 300, name
