@@ -96,11 +96,10 @@ def main() -> None:
     rows = []
     for name in args.settings or (DEFAULT if device.type == "cpu" else ["paper"]):
         rows += measure(name, SETTINGS[name], args.arm, args.threads, args.rounds, device)
-    table = pd.DataFrame(rows).assign(**facts)
-    table.to_csv(args.out, index=False, float_format="%.6g", lineterminator="\n")
-    text = report(table, facts)
-    args.out.with_suffix(".md").write_text(text)
-    print(text)
+        table = pd.DataFrame(rows).assign(**facts)  # written each time: a setting takes minutes
+        table.to_csv(args.out, index=False, float_format="%.6g", lineterminator="\n")
+        args.out.with_suffix(".md").write_text(report(table, facts))
+    print(args.out.with_suffix(".md").read_text())
 
 
 def measure(
