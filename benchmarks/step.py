@@ -10,7 +10,6 @@ round. The parts of a step are taken in a run of their own. Writes benchmarks/re
 import argparse
 import os
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -23,6 +22,7 @@ import plain_loop
 import step_parts
 import torch
 from loss import cpu_name, revision
+from loss_gpu import DTYPES, matmul_rate
 
 from cseg import config as experiment
 from cseg.calibrate import paint, step_seconds
@@ -111,13 +111,14 @@ def measure(
     info = dataset_module(config["dataset"]).info({})
     rows = []
     copies = cores() if setting.all_cores else 1
+    side = 8192 if device.type == "cuda" else 1024
     with tempfile.TemporaryDirectory() as folder:
         data = paint(Path(folder), info, setting.size_HW)
         pairs = labelled_pairs(data[0], data[2])[0]
         for stage in STAGES:
             ours, plain, rates = [], [], []
             for _ in range(rounds):
-                rates.append(copies * matmul_rate(device, settings["precision"]))
+                rates.append(copies * matmul_rate(device, DTYPES[settings["precision"]], side))
                 ours.append(our_seconds(stage, settings, data, Path(folder), threads, copies))
                 network = plain_loop.plain_network(settings, info.num_classes, setting.torchvisions)
                 torch.set_num_threads(threads * copies)
@@ -171,19 +172,6 @@ def our_seconds(
 def cores() -> int:
     """Count the processor's cores that this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def matmul_rate(device: torch.device, precision: str) -> float:
-    """Measured flops per second of square products in the precision of the training."""
-    size = 8192 if device.type == "cuda" else 1024
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    times = []
-    for _ in range(8):
-        started = time.perf_counter()
-        (a @ b)[0, 0].item()
-        times.append(time.perf_counter() - started)
-    return 2 * size**3 / median(times[2:])
 
 
 def report(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:

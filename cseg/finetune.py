@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from cseg.datasets.samples import info_to_json
 from cseg.distortion import distort
 from cseg.files import sha256_file
+from cseg.indexed import read_subset
 from cseg.measure import validation_miou
 from cseg.model.network import compile_features
 from cseg.outputs import write_training
@@ -26,7 +27,6 @@ from cseg.predict import protocol_settings
 from cseg.records import provenance
 from cseg.runs import (
     Cache,
-    labelled_pairs,
     read_dataset,
     run_key,
     run_settings,
@@ -113,7 +113,7 @@ def finetune(
     device = open_device(run.compute)
     info, _ = read_dataset(dataset_json)
     share = current_share()
-    labelled, subset = labelled_pairs(index_csv, subset_csv)
+    labelled, subset = read_subset(subset_csv)
     pairs, data = training_pairs(index_csv, subset_csv, cache, pseudo_csv)
     network = start_network(run, info.num_classes, pretrained)
     network.to(device).to(memory_format=torch.channels_last)

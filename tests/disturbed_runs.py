@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
+from kills import leftovers
 from messages import fault_of
 from small_runs import SMOKE
 from workflow_runs import snakemake
@@ -49,5 +50,4 @@ def assert_same_results(folder: Path, other: Path) -> None:
                      for place in (folder, other))  # fmt: skip
     timed = {name for name in first.columns if name.endswith("_seconds")}
     assert {name for name in first.columns if not first[name].equals(second[name])} <= timed
-    assert not list((folder / RESULTS).rglob("*.state"))
-    assert not list((folder / RESULTS).rglob("*.tmp*"))
+    assert leftovers(folder / RESULTS) == []

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,19 +12,11 @@ import pytest
 from disturbed_runs import RESULTS, RUN, again, assert_same_results, copied
 from namespaces import need_namespaces, python, read_only, unshared
 from small_runs import ROOT, SMOKE
-from workflow_runs import snakemake
+from workflow_runs import begin_snakemake, snakemake
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 
 COMMAND = ["-m", "snakemake", "-s", ROOT / "Snakefile"]
-
-
-def start(folder: Path, log: Path, cores: int = 2) -> subprocess.Popen:
-    """Start the smoke config in a folder; its words go to `log`."""
-    command = [sys.executable, *map(str, COMMAND), "--cores", str(cores), "--directory",
-               str(folder), "smoke", "--configfile", str(SMOKE)]  # fmt: skip
-    return subprocess.Popen(command, cwd=ROOT, stdout=log.open("w"), stderr=subprocess.STDOUT,
-                            env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
 
 
 def wait_until(happened, process: subprocess.Popen) -> None:
@@ -38,7 +29,7 @@ def wait_until(happened, process: subprocess.Popen) -> None:
 def test_a_second_snakemake_in_the_same_folder_is_refused(undisturbed, tmp_path, tried):
     folder = tmp_path / "run"
     folder.mkdir()
-    first = start(folder, tmp_path / "log")
+    first = begin_snakemake(folder, "smoke", "--configfile", str(SMOKE))
     refused = 0
     for stage in ("fetch.json", "index.csv", "cross/n4/seed0/pretrain.pt"):
         wait_until((folder / RESULTS / stage).exists, first)
@@ -47,7 +38,7 @@ def test_a_second_snakemake_in_the_same_folder_is_refused(undisturbed, tmp_path,
         assert "Directory cannot be locked" in second.stderr + second.stdout
         assert "Traceback" not in second.stderr + second.stdout
         refused += 1
-    assert first.wait(300) == 0, (tmp_path / "log").read_text()
+    assert first.wait(300) == 0, (folder / "said").read_text()
     assert_same_results(folder, undisturbed)
     tried("Surroundings", "a second Snakemake on the same folder while the first runs", refused,
           "refused by Snakemake's lock; the first ends as undisturbed")  # fmt: skip
@@ -126,14 +117,14 @@ def test_a_clock_set_back_between_runs_loses_nothing_and_trains_nothing_twice(
 def test_a_clock_that_jumps_back_during_a_run_loses_nothing(undisturbed, tmp_path, tried):
     folder = tmp_path / "run"
     folder.mkdir()
-    run = start(folder, tmp_path / "log", cores=1)
+    run = begin_snakemake(folder, "smoke", "--configfile", str(SMOKE), "--cores", "1")
     jumps = 0
     for job in ("cross/n4/seed0/logs/pretrain", "scratch/n4/seed0/logs/finetune",
                 "cross/n4/seed0/logs/finetune"):  # fmt: skip
         wait_until((folder / RESULTS / f"{job}.log").exists, run)
         date_ahead(folder / RESULTS, 3600)
         jumps += 1
-    assert run.wait(400) == 0, (tmp_path / "log").read_text()
+    assert run.wait(400) == 0, (folder / "said").read_text()
     assert "Nothing to be done" in again(folder).stderr
     assert_same_results(folder, undisturbed)
     seconds = pd.read_csv(folder / RESULTS / "summary.csv").filter(regex="_seconds$")

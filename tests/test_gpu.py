@@ -4,13 +4,13 @@ import pandas as pd
 import pytest
 import torch
 from small_runs import small_data, small_settings
+from stage_runs import outputs
 
 from cseg.finetune import finetune
 from cseg.pretrain import pretrain
 from cseg.training import checkpoint, loop
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
-NAMES = ("weights.pt", "curve.csv", "cost.json")
 BLOCKS = {
     "pretrain": {"distortion": 1.0, "steps": 20, "log_every": 10},
     "finetune": {"distortion": 1.0, "steps": 20, "log_every": 10},
@@ -19,10 +19,9 @@ BLOCKS = {
 
 def trained(folder, stage, data, **changes):
     """Weights and curve of a short run of one stage."""
-    folder.mkdir()
     arm = "cross" if stage == "pretrain" else "scratch"
     settings = {**small_settings(arm, **{stage: BLOCKS[stage]}), **changes}
-    paths = [folder / name for name in NAMES]
+    paths = outputs(folder)
     if stage == "pretrain":
         pretrain(*data, settings, 1, "test", *paths)
     else:
