@@ -94,6 +94,7 @@ def check(config: Mapping[str, Any]) -> None:
             )
         if config["arms"][arm]["scope"] != "none" and config["finetune"]["batch"] < 2:
             raise ConfigError("config key finetune.batch must be at least 2 for batch norm")
+        _check_contrast(config, arm)
     for arm, chosen in config["arms"].items():
         _check_teacher(config, arm, chosen.get("teacher"))
     for arm in config["arms"]:
@@ -109,6 +110,22 @@ def check(config: Mapping[str, Any]) -> None:
                     "add it there"
                 )
     _check_counts(config)
+
+
+def _check_contrast(config: Mapping[str, Any], arm: str) -> None:
+    resolved = merge(config, config["arms"][arm].get("overrides", {}))
+    pretrain, finetune = resolved["pretrain"], resolved["finetune"]
+    scopes = {config["arms"][arm]["scope"], finetune["contrast_scope"]} - {"none"}
+    if pretrain["memory"] and (scopes - {"batch"} or pretrain["coarse_grids"]):
+        raise ConfigError(
+            f"config key pretrain.memory is {pretrain['memory']} (arm {arm}), which needs the "
+            "scope batch and no coarse_grids; set it 0"
+        )
+    if finetune["contrast_scope"] != "none" and finetune["trained"] == "classifier":
+        raise ConfigError(
+            f"config key finetune.contrast_scope is {finetune['contrast_scope']} (arm {arm}), but "
+            "only the classifier learns; set it none, or finetune.trained all"
+        )
 
 
 def _check_pieces(config: Mapping[str, Any], arm: str) -> None:

@@ -62,7 +62,8 @@ def _counted(
     memory = 0.0
     for stage in stages:
         flops, held = step_work(stage, settings, classes)
-        flops += loss_flops(settings) if stage == "pretrain" else 0
+        scope = settings["scope"] if stage == "pretrain" else settings["finetune"]["contrast_scope"]
+        flops += loss_flops(settings, stage, scope)
         seconds[stage] = flops / (teraflops * 1e12)
         memory = max(memory, 3 * weights + held / MIB)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -109,12 +110,14 @@ def step_work(stage: str, settings: Mapping[str, Any], classes: int) -> tuple[fl
     return flops * whole, sum(held.values()) * piece * wide
 
 
-def loss_flops(settings: Mapping[str, Any]) -> float:
+def loss_flops(settings: Mapping[str, Any], stage: str, scope: str) -> float:
     """Flops of the contrastive loss in a step: every anchor against every candidate."""
-    height, width = settings["pretrain"]["grid"]
-    images = settings["pretrain"]["batch"]
-    others = {"within": 1, "cross": 2, "batch": images}[settings["scope"]]
-    pairs = images * (height * width) ** 2 * others
+    if scope == "none":
+        return 0.0
+    images = settings[stage]["batch"]
+    others = {"within": 1, "cross": 2, "batch": images * (1 + settings["pretrain"]["memory"])}
+    grids = [settings["pretrain"]["grid"], *settings["pretrain"]["coarse_grids"]]
+    pairs = images * others[scope] * sum((h * w) ** 2 for h, w in grids)
     return float(LOSS_FLOPS * pairs * settings["model"]["projection_channels"])
 
 

@@ -1,7 +1,9 @@
 """Stage `finetune`: the whole network with cross-entropy on the labelled subset.
 
 It starts where the arm says: from a pretrained network (its projection head dropped, its classifier
-new), from ImageNet weights, or from random ones. Source: Zhao et al. 2021 (arXiv 2012.06985),
+new), from ImageNet weights, or from random ones. A contrastive loss may be added to cross-entropy
+(contrast_scope), between the pixels of the same batch; it reads a projection head of its own or the
+pretrained one. Source: Zhao et al. 2021 (arXiv 2012.06985),
 second stage. Shapes: B batch, K classes, H, W.
 """
 
@@ -13,15 +15,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from cseg.contrast import Contrast, contrast_settings
 from cseg.datasets.samples import info_to_json
 from cseg.distortion import distort
 from cseg.files import sha256_file
 from cseg.indexed import read_subset
 from cseg.measure import validation_miou
-from cseg.model.network import compile_features
+from cseg.model.network import Segmenter, compile_features
 from cseg.outputs import write_training
 from cseg.predict import protocol_settings
 from cseg.records import provenance
@@ -52,6 +55,9 @@ class FinetuneSettings:
         validate_every: steps between measurements of the validation mIoU; 0 measures none.
         report: which weights the run ends with: last, or best on the validation split.
         trained: what learns: all, or the classifier alone on features that stay (a linear probe).
+        contrast_scope: scope of a contrastive loss beside cross-entropy; none for cross-entropy
+            alone.
+        contrast_weight: of that loss.
     """
 
     distortion: float
@@ -59,6 +65,8 @@ class FinetuneSettings:
     validate_every: int
     report: str
     trained: str
+    contrast_scope: str
+    contrast_weight: float
 
 
 def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
@@ -114,26 +122,39 @@ def finetune(
     info, _ = read_dataset(dataset_json)
     share = current_share()
     labelled, subset = read_subset(subset_csv)
-    pairs, data = training_pairs(index_csv, subset_csv, cache, pseudo_csv)
-    network = start_network(run, info.num_classes, pretrained)
+    pairs, data = training_pairs(index_csv, subset_csv, cache, pseudo_csv, settings)
+    joint = extra.contrast_scope != "none"
+    network = start_network(run, info.num_classes, pretrained, keep_projector=joint)
     network.to(device).to(memory_format=torch.channels_last)
     if extra.trained == "classifier":
         network.freeze_features()
     if settings["compile"]:
         compile_features(network)
 
+    contrast = contrast_settings(settings, extra.contrast_scope) if joint else None
+    criterion = None
+    if contrast is not None:
+        piece = loop.batch // loop.accumulate
+        criterion = Contrast(contrast, piece, run.model.projection_channels).to(device)
+        network.add_module("contrast", criterion)  # a saved state holds its memory
+
     def step_loss(
-        net: nn.Module, images: Tensor, labels: Tensor, rng: np.random.Generator
+        net: Segmenter, images: Tensor, labels: Tensor, rng: np.random.Generator
     ) -> Tensor:
         if extra.distortion > 0:
             drawn = rng.random(len(images) * share.ranks) < extra.distortion_share
             chosen = to_device(share.part(drawn), images.device)
             distorted = distort(images, extra.distortion, rng, share)
             images = torch.where(chosen[:, None, None, None], distorted, images)
-        return cross_entropy(net(images), labels)
+        if criterion is None:
+            return cross_entropy(net(images), labels)
+        feats = net.features(images)
+        contrasted = criterion(net.projector(feats).float(), labels, None, rng)
+        logits = net.classify(feats, (images.shape[-2], images.shape[-1]))
+        return cross_entropy(logits, labels) + extra.contrast_weight * contrasted
 
     start = sha256_file(pretrained) if pretrained else run.init
-    key = run_key("finetune", run, loop, extra, data, start, settings["compile"])
+    key = run_key("finetune", run, loop, extra, data, start, settings["compile"], contrast)
     state = weights.with_suffix(".state")
     batches = step_batches(pairs, info, run, loop)
     validation = None
@@ -145,6 +166,9 @@ def finetune(
         validation = Validation(extra.validate_every, extra.report == "best", measure)
     board = weights.parent / "tensorboard" / "finetune" if settings["tensorboard"] else None
     curve = train(network, step_loss, batches, loop, device, state, key, title, validation, board)
+    if criterion is not None:
+        del network.contrast
+        network.drop_projector()
     if not share.leads:
         return
     facts = {

@@ -4,7 +4,6 @@ Source: Zhao et al. 2021 (arXiv 2012.06985), first stage. Shapes: B batch, D cha
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cseg.contrast import Contrast, ContrastSettings
 from cseg.distortion import distort
-from cseg.losses import PixelContrastLoss
 from cseg.model.network import Segmenter, build_segmenter, compile_features
 from cseg.outputs import write_training
 from cseg.runs import (
@@ -28,27 +27,6 @@ from cseg.runs import (
 from cseg.training.device import open_device
 from cseg.training.loop import train
 from cseg.training.ranks import current_share
-
-
-@dataclass(frozen=True)
-class ContrastSettings:
-    """The contrastive loss and what feeds it.
-
-    Attributes:
-        scope: where candidates come from: within, cross or batch.
-        denominator: all (the paper's) or negatives (the authors' release's).
-        temperature: tau.
-        grid: height and width that features and labels are resized to before the loss.
-        distortion: strength of the other view's colour distortion; 1 is SimCLR's.
-        backend: engine of the loss: auto, dense, tiled or triton.
-    """
-
-    scope: str
-    denominator: str
-    temperature: float
-    grid: tuple[int, int]
-    distortion: float
-    backend: str
 
 
 def pretrain(
@@ -86,7 +64,7 @@ def pretrain(
     contrast, loop = split_settings("pretrain", ContrastSettings, settings)
     device = open_device(run.compute)
     info, _ = read_dataset(dataset_json)
-    pairs, subset = training_pairs(index_csv, subset_csv, cache, pseudo_csv)
+    pairs, subset = training_pairs(index_csv, subset_csv, cache, pseudo_csv, settings)
     torch.manual_seed(run.seed)
     network = build_segmenter(run.model, info.num_classes, run.init)
     network.to(device).to(memory_format=torch.channels_last)
@@ -94,34 +72,24 @@ def pretrain(
         compile_features(network)
     network.classifier.requires_grad_(False)
     share = current_share()
-    pairing = torch.Generator()
-    criterion = PixelContrastLoss(
-        scope=contrast.scope,
-        denominator=contrast.denominator,
-        temperature=contrast.temperature,
-        grid=contrast.grid,
-        backend=contrast.backend,
-        normalize=True,
-        generator=pairing,
-    )
+    piece = loop.batch // loop.accumulate
+    criterion = Contrast(contrast, piece, run.model.projection_channels).to(device)
+    network.add_module("contrast", criterion)  # a saved state holds its memory
 
     def step_loss(
         net: Segmenter, images: Tensor, labels: Tensor, rng: np.random.Generator
     ) -> Tensor:
         other = distort(images, contrast.distortion, rng, share)
         feats = net.project(torch.cat([images, other])).float()
-        pairing.manual_seed(int(rng.integers(2**63)))
         plain_BDHW, other_BDHW = feats.chunk(2)
-        loss = criterion(plain_BDHW, labels, other_BDHW)
-        if contrast.scope == "batch":  # the gradient of the whole, which averaging divides by ranks
-            loss = loss + (share.ranks - 1) * (loss - loss.detach())
-        return loss
+        return criterion(plain_BDHW, labels, other_BDHW, rng)
 
     key = run_key("pretrain", run, loop, contrast, subset, settings["compile"])
     state = weights.with_suffix(".state")
     batches = step_batches(pairs, info, run, loop)
     board = weights.parent / "tensorboard" / "pretrain" if settings["tensorboard"] else None
     curve = train(network, step_loss, batches, loop, device, state, key, title, None, board)
+    del network.contrast
     if not share.leads:
         return
     write_training("pretrain", network, curve, loop, device, weights, curve_csv, cost_json)

@@ -29,15 +29,17 @@ from cseg.transforms import IGNORE
 
 @dataclass(frozen=True)
 class PseudolabelSettings:
-    """Which predictions become labels.
+    """Which predictions become labels, and how the labelled images are mixed with them.
 
     Attributes:
         threshold: a pixel is kept where its class has at least this probability, else ignored.
         images: label this many unlabelled images, the first of the index; None labels all.
+        repeat_labelled: how often a pass over the images holds the labelled ones, in training.
     """
 
     threshold: float
     images: int | None
+    repeat_labelled: int
 
 
 def pseudolabel(

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import pandas as pd
 import torch
-from torch import nn
 
 from cseg.datasets.samples import DatasetInfo, load_info
 from cseg.errors import DataError
@@ -98,8 +97,11 @@ def training_pairs(
     subset_csv: str | Path,
     cache: Cache | None,
     pseudo_csv: str | Path | None,
+    settings: Mapping[str, Any],
 ) -> tuple[list[Pair], str]:
     """What an arm trains on, and its fingerprint: the labelled pairs, then the pseudo-labelled.
+
+    Beside pseudo labels, the labelled pairs stand `pseudolabel.repeat_labelled` times in the list.
 
     Raises:
         DataError: as `labelled_pairs`; or the list of pseudo labels is damaged or of another index.
@@ -122,11 +124,12 @@ def training_pairs(
             f"{pseudo_csv} labels {unknown[0]}, which is no unlabelled image of {index_csv}; "
             "delete it and run again"
         )
-    pairs += [
+    repeat = settings["pseudolabel"]["repeat_labelled"]
+    pairs = pairs * repeat + [
         replace(images[name], label=Path(path), label_sha256=None, pseudo=True)
         for name, path in listed.items()
     ]
-    return pairs, fingerprint(marks)
+    return pairs, fingerprint([*marks, repeat])
 
 
 def unlabelled_pairs(index_csv: str | Path, subset_csv: str | Path) -> list[Pair]:
@@ -156,15 +159,18 @@ def read_dataset(dataset_json: str | Path) -> tuple[DatasetInfo, dict[str, Any]]
     return load_info(dataset_json), read_json(dataset_json)
 
 
-def start_network(run: RunSettings, classes: int, pretrained: Path | None) -> Segmenter:
-    """The network fine-tuning starts from, without its projection head."""
+def start_network(
+    run: RunSettings, classes: int, pretrained: Path | None, keep_projector: bool = False
+) -> Segmenter:
+    """The network fine-tuning starts from, with its projection head only where it is wanted."""
     torch.manual_seed(run.seed)
     network = build_segmenter(run.model, classes, "random" if pretrained else run.init)
     if pretrained:
         state = checkpoint.load(pretrained, "pretrain")["network"]
         fresh = {k: v for k, v in network.state_dict().items() if k.startswith("classifier.")}
         network.load_state_dict({**state, **fresh})
-    network.projector = nn.Identity()
+    if not keep_projector:
+        network.drop_projector()
     return network
 
 

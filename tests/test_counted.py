@@ -56,12 +56,15 @@ def test_memory_follows_the_batch_the_pieces_and_the_precision():
 
 
 def test_the_loss_sees_as_many_pairs_as_its_scope_says():
-    def flops(arm):
-        return loss_flops(small_settings(arm, pretrain={"batch": 4, "grid": [3, 5]}))
+    def flops(arm, **changes):
+        settings = small_settings(arm, pretrain={"batch": 4, "grid": [3, 5], **changes})
+        return loss_flops(settings, "pretrain", settings["scope"])
 
     channels = small_settings("within")["model"]["projection_channels"]
     assert flops("within") == 6 * 4 * 15**2 * channels
     assert flops("cross") == 2 * flops("within") and flops("batch") == 4 * flops("within")
+    assert flops("scratch") == 0 and flops("batch", memory=2) == 3 * flops("batch")
+    assert flops("within", coarse_grids=[[3, 5]]) == 2 * flops("within")
 
 
 def test_twice_the_speed_takes_half_the_time():

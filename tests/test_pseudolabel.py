@@ -98,10 +98,14 @@ def test_the_hidden_truth_changes_the_measurement_only(taught, tmp_path):
 def test_pseudo_labels_join_the_labelled_images_as_class_ids(taught, tmp_path):
     (index_csv, _, subset_csv), _ = taught
     _, listing, _ = label(taught, tmp_path, images=3)
-    pairs, mark = training_pairs(index_csv, subset_csv, None, listing)
-    alone, plain = training_pairs(index_csv, subset_csv, None, None)
+    settings = small_settings("cross_pseudo")
+    pairs, mark = training_pairs(index_csv, subset_csv, None, listing, settings)
+    alone, plain = training_pairs(index_csv, subset_csv, None, None, settings)
     assert pairs[:4] == alone and [p.pseudo for p in pairs] == [False] * 4 + [True] * 3
     assert mark != plain
+    thrice = experiment.merge(settings, {"pseudolabel": {"repeat_labelled": 3}})
+    repeated, other = training_pairs(index_csv, subset_csv, None, listing, thrice)
+    assert repeated == alone * 3 + pairs[4:] and other != mark
     turned = {0: 5, 1: 0, **{c: c for c in range(2, 256)}}  # what a dataset's values may mean
     _, labels = load_pair(pairs[4], turned, None)
     assert (labels.numpy() == np.array(Image.open(pairs[4].label))).all()
@@ -127,15 +131,15 @@ def test_a_label_that_is_missing_or_a_list_that_is_damaged_is_named(taught, tmp_
     (index_csv, _, subset_csv), _ = taught
     folder, listing, _ = label(taught, tmp_path, images=2)
     shutil.rmtree(folder)
-    pairs, _ = training_pairs(index_csv, subset_csv, None, listing)
+    pairs, _ = training_pairs(index_csv, subset_csv, None, listing, small_settings("cross_pseudo"))
     with pytest.raises(DataError, match=r"000000\.png"):
         load_pair(pairs[4], {}, None)
     listing.write_text("id\nfoo\n")
     with pytest.raises(DataError, match=r"pseudo_labels.csv is damaged; delete it"):
-        training_pairs(index_csv, subset_csv, None, listing)
+        training_pairs(index_csv, subset_csv, None, listing, small_settings("cross_pseudo"))
     listing.write_text("id,label,kept,fingerprint\nfoo,a.png,1,x\n")
     with pytest.raises(DataError, match="labels foo, which is no unlabelled image"):
-        training_pairs(index_csv, subset_csv, None, listing)
+        training_pairs(index_csv, subset_csv, None, listing, small_settings("cross_pseudo"))
 
 
 def test_confident_predictions_are_the_predictions_with_gaps(taught):

@@ -142,13 +142,18 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 
 @pytest.mark.fault
 @pytest.mark.parametrize(
-    ("stage", "number"), [("pretrain", signal.SIGKILL), ("finetune", signal.SIGTERM)]
+    ("stage", "number", "arm", "changes"),
+    [
+        ("pretrain", signal.SIGKILL, "cross", {}),
+        ("pretrain", signal.SIGKILL, "batch", {"pretrain": {"memory": 3}}),
+        ("finetune", signal.SIGTERM, "scratch", {}),
+        ("finetune", signal.SIGKILL, "scratch", {"finetune": {"contrast_scope": "batch"}}),
+    ],
 )
-def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tried, stage, number):
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tried, stage, number, arm, changes):
     data = small_data(tmp_path)
-    arm = "cross" if stage == "pretrain" else "scratch"
     block = {"steps": 300, "log_every": 7, "checkpoint_minutes": 0.002}
-    settings = small_settings(arm, **{stage: block})
+    settings = experiment.merge(small_settings(arm, **{stage: block}), changes)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert start(stage, data, settings, whole).wait(120) == 0
     state = broken / "weights.state"
@@ -167,7 +172,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tried, stage, number):
     for name in NAMES[:2]:
         assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
     assert not state.exists()
-    tried("Kills", f"{number.name} in {stage}, a state being there", 1,
+    tried("Kills", f"{number.name} in {stage} ({arm}), a state being there", 1,
           "goes on from the state to the same weights and curve")  # fmt: skip
 
 

@@ -47,9 +47,10 @@ def flatten_pixels(
     return feats, labels.flatten(1).long()
 
 
-def check_views(feats: Tensor, other: Tensor) -> None:
-    """Refuse views that do not fit together."""
-    same = feats.shape[0] == other.shape[0] and feats.shape[2] == other.shape[2]
+def check_views(feats: Tensor, other: Tensor, scope: str) -> None:
+    """Refuse views that do not fit together; one bag of all pixels may hold further images."""
+    images_fit = feats.shape[0] == other.shape[0] or scope == "batch"
+    same = images_fit and feats.shape[2] == other.shape[2]
     if not same or feats.dtype != other.dtype or feats.device != other.device:
         raise LossInputError(
             "other_feats must have the batch size, channels, dtype and device of feats, "

@@ -70,7 +70,8 @@ def pixel_contrast_loss(
         feats: (B,D,H,W) or (B,P,D), any float dtype; half types are accumulated in float32.
         labels: (B,H,W) or (B,P), any integer dtype and any values.
         other_feats: the distorted views in the same batch order, same B and D (the number of
-            pixels may differ if `other_labels` is given); None takes `feats` themselves.
+            pixels may differ if `other_labels` is given, and so may the number of images under
+            scope="batch"); None takes `feats` themselves.
         other_labels: labels of `other_feats`; None takes `labels`.
         scope: "within", "cross" or "batch".
         denominator: "all" (the paper's) or "negatives" (the release's).
@@ -125,7 +126,7 @@ def _loss(
         other_feats, other_labels = flatten_pixels(
             "other_feats", other_feats, "other_labels", other_labels
         )
-        check_views(feats, other_feats)
+        check_views(feats, other_feats, scope)
     if scope != "cross":
         partner = torch.arange(feats.shape[0])
     else:
@@ -228,6 +229,10 @@ class PixelContrastLoss(nn.Module):
             backend=self.backend,
             longest=1.0 if self.normalize else None,
         )
+
+    def on_grid(self, feats: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and labels as `forward` compares them: resized, features normalised."""
+        return self._prepared("feats", feats), self._resized_labels("labels", labels)
 
     def extra_repr(self) -> str:
         """List the options, for print(module)."""

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
 
 from cseg.checksums import check_unchanged
 from cseg.datasets.samples import DatasetInfo, info_from_json
@@ -42,7 +41,7 @@ def load_segmenter(path: str | Path) -> LoadedSegmenter:
     info = info_from_json(content["dataset"])
     model = from_mapping(ModelSettings, content["settings"]["model"], "model")
     network = build_segmenter(model, info.num_classes, "random")
-    network.projector = nn.Identity()
+    network.drop_projector()
     network.load_state_dict(content["network"])
     return LoadedSegmenter(network.eval(), info, content["settings"], content["title"])
 

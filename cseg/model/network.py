@@ -107,12 +107,19 @@ class Segmenter(nn.Module):
         """Projected features (B, D, H', W'), not normalised: the contrastive loss does that."""
         return self.projector(self.features(images_BCHW))
 
+    def drop_projector(self) -> None:
+        """Leave the projection head out: classes do not need it."""
+        self.projector = nn.Identity()
+
+    def classify(self, feats_BCHW: Tensor, size_HW: tuple[int, int]) -> Tensor:
+        """Class logits (B, K, *size) of decoder features."""
+        logits = self.classifier(feats_BCHW)
+        return F.interpolate(logits, size=size_HW, mode="bilinear", align_corners=False)
+
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Class logits (B, K, H, W) at the resolution of the images, RGB in 0..1."""
-        logits = self.classifier(self.features(images_BCHW))
-        return F.interpolate(
-            logits, size=images_BCHW.shape[-2:], mode="bilinear", align_corners=False
-        )
+        size_HW = (images_BCHW.shape[-2], images_BCHW.shape[-1])
+        return self.classify(self.features(images_BCHW), size_HW)
 
 
 def build_segmenter(settings: ModelSettings, classes: int, init: str) -> Segmenter:

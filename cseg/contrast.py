@@ -1,0 +1,137 @@
+"""The contrastive loss of a training step: its settings, its grids and its memory.
+
+Shapes: B images, D projected channels, H, W a feature map, h, w the grid, M images remembered.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cseg.errors import ConfigError
+from cseg.losses import PixelContrastLoss
+from cseg.settings import from_mapping
+from cseg.training.ranks import current_share
+from cseg.transforms import IGNORE
+
+
+@dataclass(frozen=True)
+class ContrastSettings:
+    """The contrastive loss and what feeds it.
+
+    Attributes:
+        scope: where candidates come from: within, cross or batch.
+        denominator: all (the paper's) or negatives (the authors' release's).
+        temperature: tau.
+        grid: height and width that features and labels are resized to before the loss.
+        coarse_grids: further grids; the losses on all grids are averaged.
+        memory: batches whose features stay candidates, under the scope batch.
+        distortion: strength of the other view's colour distortion; 1 is SimCLR's.
+        backend: engine of the loss: auto, dense, tiled or triton.
+    """
+
+    scope: str
+    denominator: str
+    temperature: float
+    grid: tuple[int, int]
+    coarse_grids: Sequence[Sequence[int]]
+    memory: int
+    distortion: float
+    backend: str
+
+
+def contrast_settings(settings: Mapping[str, Any], scope: str) -> ContrastSettings:
+    """The contrast of an arm's resolved config (its block `pretrain`), with the given scope."""
+    names = {field.name for field in fields(ContrastSettings)}
+    own = {key: value for key, value in settings["pretrain"].items() if key in names}
+    return from_mapping(ContrastSettings, {**own, "scope": scope}, "pretrain")
+
+
+class Contrast(nn.Module):
+    """The pixel contrastive loss of a batch, averaged over its grids.
+
+    With a memory (scope batch) the candidates are the batch's pixels and those of earlier batches,
+    as they were then: Wang et al. 2020 (arXiv 1912.06798), cross-batch memory. It lies in buffers,
+    so that a saved training state holds it.
+
+    Args:
+        settings: see `ContrastSettings`.
+        batch: images per batch, which the memory has room for.
+        channels: of the projected features.
+
+    Raises:
+        ConfigError: a memory under several ranks.
+    """
+
+    remembered: Tensor
+    remembered_labels: Tensor
+
+    def __init__(self, settings: ContrastSettings, batch: int, channels: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.pairing = torch.Generator()
+        self.losses = [
+            PixelContrastLoss(
+                scope=settings.scope,
+                denominator=settings.denominator,
+                temperature=settings.temperature,
+                ignore_index=IGNORE,
+                grid=(grid[0], grid[1]),
+                backend=settings.backend,
+                generator=self.pairing,
+            )
+            for grid in [settings.grid, *settings.coarse_grids]
+        ]
+        if settings.memory:
+            if current_share().ranks > 1:
+                raise ConfigError(
+                    f"config key pretrain.memory is {settings.memory}, which needs one process; "
+                    "set it 0, or run on one device"
+                )
+            shape = (settings.memory * batch, channels, *settings.grid)
+            self.register_buffer("remembered", torch.zeros(shape))
+            nothing = torch.full((shape[0], *settings.grid), IGNORE)
+            self.register_buffer("remembered_labels", nothing)
+
+    def forward(
+        self,
+        feats_BDHW: Tensor,
+        labels: Tensor,
+        other_BDHW: Tensor | None,
+        rng: np.random.Generator,
+    ) -> Tensor:
+        """The loss, a scalar; labels (B, H', W'), `other_BDHW` the distorted views or None.
+
+        Under several ranks with the scope batch, it is the number of ranks times the gradient of
+        the whole, which averaging over ranks divides again.
+        """
+        drawn = int(rng.integers(2**63))
+        if self.settings.memory:
+            return self._with_memory(feats_BDHW, labels, other_BDHW)
+        loss = feats_BDHW.new_zeros(())
+        for criterion in self.losses:
+            self.pairing.manual_seed(drawn)  # the same pairs of images on each grid
+            loss = loss + criterion(feats_BDHW, labels, other_BDHW)
+        loss = loss / len(self.losses)
+        if self.settings.scope == "batch":
+            loss = loss + (current_share().ranks - 1) * (loss - loss.detach())
+        return loss
+
+    def _with_memory(self, feats: Tensor, labels: Tensor, other: Tensor | None) -> Tensor:
+        criterion = self.losses[0]
+        feats, labels = criterion.on_grid(feats, labels)
+        seen = feats if other is None else criterion.on_grid(other, labels)[0]
+        loss = criterion(
+            feats,
+            labels,
+            torch.cat([seen, self.remembered]),
+            torch.cat([labels, self.remembered_labels]),
+        )
+        room = len(self.remembered)
+        with torch.no_grad():
+            self.remembered = torch.cat([seen.detach(), self.remembered])[:room]
+            self.remembered_labels = torch.cat([labels, self.remembered_labels])[:room]
+        return loss

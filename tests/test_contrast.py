@@ -1,0 +1,138 @@
+"""The contrast of a training step: grids are averaged, a memory holds earlier batches."""
+
+import numpy as np
+import pytest
+import torch
+from loss_cases import brute_force
+from small_runs import SMOKE, small_data, small_settings
+from stage_runs import NAMES, outputs
+
+from cseg import config as experiment
+from cseg.contrast import Contrast, contrast_settings
+from cseg.errors import ConfigError
+from cseg.finetune import finetune
+from cseg.losses import PixelContrastLoss, pixel_contrast_loss
+from cseg.training import checkpoint
+
+
+def contrast(scope, batch=3, **changes):
+    values = small_settings(scope, pretrain={"grid": [3, 4], "backend": "dense", **changes})
+    return Contrast(contrast_settings(values, scope), batch, channels=5)
+
+
+def batch(seed, images=3, height=6, width=8):
+    gen = torch.Generator().manual_seed(seed)
+    feats, other = torch.randn(2, images, 5, height, width, generator=gen)
+    labels = torch.randint(0, 3, (images, height, width), generator=gen)
+    labels[:, 0, 0] = 255
+    return feats, labels, other
+
+
+@pytest.mark.parametrize("scope", ["within", "cross", "batch"])
+def test_the_losses_on_all_grids_are_averaged_over_the_same_pairs(scope):
+    feats, labels, other = batch(0)
+    module = contrast(scope, coarse_grids=[[2, 2], [6, 8]])
+    got = module(feats, labels, other, np.random.default_rng(4))
+    want = []
+    for grid in [(3, 4), (2, 2), (6, 8)]:
+        pairing = torch.Generator()
+        pairing.manual_seed(int(np.random.default_rng(4).integers(2**63)))
+        one = PixelContrastLoss(grid, scope=scope, generator=pairing, backend="dense")
+        want.append(one(feats, labels, other))
+    assert got.item() == pytest.approx(torch.stack(want).mean().item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("two_views", [True, False])
+def test_a_memory_adds_the_pixels_of_the_last_batches_as_candidates(two_views):
+    module = contrast("batch", memory=2)
+    rng = np.random.default_rng(0)
+    seen_feats, seen_labels = [], []
+    for step in range(4):
+        feats, labels, other = batch(step)
+        other = other if two_views else None
+        got = module(feats, labels, other, rng)
+        anchors, truth = module.losses[0].on_grid(feats, labels)
+        candidates = anchors if other is None else module.losses[0].on_grid(other, labels)[0]
+        pixels = [t.flatten(2).mT.double().tolist() for t in (anchors, candidates)]
+        truth = truth.flatten(1).tolist()
+        recent = slice(max(0, len(seen_feats) - 2 * 3), None)
+        want = brute_force(
+            pixels[0], truth, pixels[1] + seen_feats[recent], truth + seen_labels[recent],
+            "batch", "all", 0.07, None,
+        )  # fmt: skip
+        assert got.item() == pytest.approx(want, rel=1e-5), step
+        seen_feats += pixels[1]
+        seen_labels += truth
+
+
+def test_what_is_remembered_has_no_gradient_and_is_part_of_a_saved_state():
+    module = contrast("batch", memory=1)
+    feats, labels, other = batch(0)
+    module(feats, labels, other.requires_grad_(), np.random.default_rng(0))
+    later = batch(1)
+    loss = module(later[0].requires_grad_(), *later[1:], np.random.default_rng(0))
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    loss.backward()
+    assert later[0].grad.abs().sum() > 0 and other.grad is None
+    restored = contrast("batch", memory=1)
+    restored.load_state_dict(state)
+    again = batch(2)
+    with torch.no_grad():
+        losses = [m(*again, np.random.default_rng(0)) for m in (module, restored)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("denominator", ["all", "negatives"])
+@pytest.mark.parametrize("backend", ["dense", "tiled"])
+def test_one_bag_may_hold_more_images_than_there_are_anchors(denominator, backend):
+    feats, labels, _ = batch(0)
+    more, more_labels, _ = batch(1, images=5)
+    got = pixel_contrast_loss(
+        feats, labels, more, more_labels, scope="batch", denominator=denominator, backend=backend,
+        temperature=1.0,
+    )  # fmt: skip
+    lists = [t.flatten(2).mT.double().tolist() for t in (feats, more)]
+    truths = [t.flatten(1).tolist() for t in (labels, more_labels)]
+    want = brute_force(lists[0], truths[0], lists[1], truths[1], "batch", denominator, 1.0, None)
+    assert got.item() == pytest.approx(want, rel=1e-5)
+
+
+def test_a_joint_loss_moves_the_features_and_leaves_no_projection_head(tmp_path):
+    data = small_data(tmp_path)
+    kept = {}
+    for name, changes in {
+        "plain": {},
+        "joint": {"contrast_scope": "cross", "contrast_weight": 1.0},
+        "weightless": {"contrast_scope": "cross", "contrast_weight": 0.0},
+    }.items():
+        settings = small_settings("scratch", finetune=changes)
+        finetune(*data, None, settings, 1, "test", *outputs(tmp_path / name))
+        kept[name] = checkpoint.load(tmp_path / name / NAMES[0], "finetune")["network"]
+    assert set(kept["plain"]) == set(kept["joint"])
+    key = "encoder.stages.0.0.weight"
+    assert not torch.equal(kept["plain"][key], kept["joint"][key])
+    assert torch.allclose(kept["plain"][key], kept["weightless"][key], atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("arm", "changes", "words"),
+    [
+        ("cross", {"pretrain": {"memory": 2}}, r"pretrain\.memory is 2 \(arm cross\)"),
+        ("batch", {"pretrain": {"memory": 2, "coarse_grids": [[4, 4]]}}, r"no coarse_grids"),
+        (
+            "scratch",
+            {"finetune": {"contrast_scope": "batch", "trained": "classifier"}},
+            r"finetune\.contrast_scope is batch \(arm scratch\), but only the classifier learns",
+        ),
+        (
+            "scratch",
+            {"pretrain": {"memory": 1}, "finetune": {"contrast_scope": "within"}},
+            r"pretrain\.memory is 1 \(arm scratch\)",
+        ),
+    ],
+)
+def test_settings_that_cannot_serve_are_refused(arm, changes, words):
+    config = experiment.merge(experiment.load([SMOKE]), {"run_arms": [arm]})
+    config["arms"][arm]["overrides"] = changes
+    with pytest.raises(ConfigError, match=words):
+        experiment.check(config)
