@@ -214,3 +214,18 @@ def test_module_learns():
         steps.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] - 1
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-3])
+def test_nearly_no_loss_is_as_exact_as_any(spread):
+    """Classes that coincide and stand apart: the loss of a pair is far below one bit."""
+    gen = torch.Generator().manual_seed(0)
+    labels = torch.arange(600)[None] % 3
+    centres = torch.eye(8, dtype=torch.float64)[:3]
+    feats = centres[labels[0]] + spread * torch.randn(600, 8, generator=gen, dtype=torch.float64)
+    feats = torch.nn.functional.normalize(feats, dim=1)[None]
+    options = {"denominator": "negatives", "temperature": 0.07}
+    want = loss_and_grads(feats, labels, backend="dense", **options)
+    assert 0 < want[0] < 0.01
+    got = loss_and_grads(feats.float(), labels, backend="tiled", **options)
+    assert relative_error(got, want) < 1e-5

@@ -24,7 +24,8 @@ from cseg.losses.counts import class_groups, spans
 ROWS = 384  # pixels of a block
 COLS = 512  # columns of a tile: with ROWS it stays in the cache
 SMALL = 256  # classes below this share a block
-KEEP_BYTES = 22 << 20  # negatives' tiles kept between the passes; the rest is computed twice
+SMALL_LOSS = 0.05  # below, rounding 1 + a would show in the loss's sixth digit
+KEEP_BYTES = 26 << 20  # negatives' tiles kept between the passes; the rest is computed twice
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ def pixel_loss(
     grad = torch.zeros_like(x) if need else None
     _positives(x, ids, blocks, z, t, per_anchor, grad)
     loss = torch.dot(w.double(), per_anchor.double()).mul_(math.log(2))
+    if loss < SMALL_LOSS * weight:
+        _positives(x, ids, blocks, z, t, per_anchor.zero_(), None, exactly=True)
+        loss = torch.dot(w.double(), per_anchor.double()).mul_(math.log(2))
     if grad is None:
         return loss, None
     grad.mul_(w[:, None])  # all pixels of a class have one weight
@@ -169,10 +173,11 @@ def _positives(
     t: Tensor,
     per_anchor: Tensor,
     grad: Tensor | None,
+    exactly: bool = False,
 ) -> None:
     """Add up sigma into t, the loss in bits into per_anchor, and the pull of positives into grad.
 
-    Nothing is weighted yet.
+    Nothing is weighted yet. `exactly` makes good what log2(1 + a) loses where a is small.
     """
     for tile in _tiles(blocks, positives=True):
         e = _exp_tile(x, ids, tile, negatives=False)
@@ -182,12 +187,14 @@ def _positives(
             z_p = z[p].unsqueeze(dim)
             ratio = z_p / e
             total = ratio + 1
-            inverse = total.reciprocal()
-            cost = _bits(ratio, total, inverse)
+            lost = (total - 1).sub_(ratio).div_(total) if exactly else None
+            sigma = None if grad is None else ratio.div_(total)
+            cost = total.log2_()
+            if lost is not None:
+                cost.sub_(lost, alpha=1 / math.log(2))
             per_anchor[p] += (cost if mask is None else cost.mul_(mask)).sum(dim)
-            if grad is None:
+            if sigma is None:
                 continue
-            sigma = ratio.mul_(inverse)
             if mask is not None:
                 sigma.mul_(mask)
             t[p] += sigma.sum(dim)
@@ -201,12 +208,6 @@ def _positives(
             pull = pulls[0].add_(pulls[1])
             grad[tile.rows].addmm_(pull, x[tile.cols], alpha=-1)
             grad[tile.cols].addmm_(pull.T, x[tile.rows], alpha=-1)
-
-
-def _bits(a: Tensor, total: Tensor, inverse: Tensor) -> Tensor:
-    """log2(1 + a), a >= 0, from total = 1 + a (used up) and its inverse; less rounding."""
-    bits = total.log2()
-    return bits.addcmul_(total.sub_(1).sub_(a), inverse, value=-1 / math.log(2))
 
 
 def _push_negatives(
