@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cseg.losses.counts import class_groups, spans
 
-ROWS = 384  # pixels of a block
+ROWS = 256  # pixels of a block
 COLS = 512  # columns of a tile: with ROWS it stays in the cache
 SMALL = 256  # classes below this share a block
 SMALL_LOSS = 0.05  # below, rounding 1 + a would show in the loss's sixth digit
@@ -156,9 +156,9 @@ def _negatives(x: Tensor, ids: Tensor, blocks: list[_Block]) -> tuple[Tensor, li
     kept, room = [], KEEP_BYTES
     for tile in _tiles(blocks, positives=False):
         e = _exp_tile(x, ids, tile, negatives=True)
-        z[tile.rows] += e @ ones[tile.cols]
+        z[tile.rows].addmv_(e, ones[tile.cols])
         if not tile.diagonal:
-            z[tile.cols] += e.T @ ones[tile.rows]
+            z[tile.cols].addmv_(e.T, ones[tile.rows])
         room -= e.nbytes
         if room >= 0:
             kept.append(e)
@@ -192,12 +192,12 @@ def _positives(
             cost = total.log2_()
             if lost is not None:
                 cost.sub_(lost, alpha=1 / math.log(2))
-            per_anchor[p] += (cost if mask is None else cost.mul_(mask)).sum(dim)
+            per_anchor[p].add_((cost if mask is None else cost.mul_(mask)).sum(dim))
             if sigma is None:
                 continue
             if mask is not None:
                 sigma.mul_(mask)
-            t[p] += sigma.sum(dim)
+            t[p].add_(sigma.sum(dim))
             pulls.append(sigma)
         if grad is None:
             continue
