@@ -93,6 +93,17 @@ def put(config: dict[str, Any], path: Path, value: Any) -> None:
     config[last] = value
 
 
+def _fit_contrast(config: dict[str, Any]) -> None:
+    """Drop what the scopes of the arms that run leave no room for."""
+    pretrain, finetune = config["pretrain"], config["finetune"]
+    if finetune["trained"] == "classifier":
+        finetune["contrast_scope"] = "none"
+    scopes = {config["arms"][arm]["scope"] for arm in config["run_arms"]}
+    scopes |= {finetune["contrast_scope"]}
+    if scopes - {"none", "batch"} or pretrain["coarse_grids"]:
+        pretrain["memory"] = 0
+
+
 @st.composite
 def valid_configs(draw: st.DrawFn) -> dict[str, Any]:
     """A whole config with some keys drawn anew, which must be accepted and give a plan."""
@@ -108,6 +119,7 @@ def valid_configs(draw: st.DrawFn) -> dict[str, Any]:
     if config["model"]["encoder"] != "efficientnet_lite0":  # the only one that can be cut
         config["model"]["blocks"] = None
     _draw_arms(draw, config)
+    _fit_contrast(config)
     _draw_counts(draw, config)
     for stage in ("pretrain", "finetune"):
         pieces, of_piece = draw(st.integers(1, 8)), draw(st.integers(2, 16))
