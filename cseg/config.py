@@ -94,7 +94,6 @@ def check(config: Mapping[str, Any]) -> None:
             )
         if config["arms"][arm]["scope"] != "none" and config["finetune"]["batch"] < 2:
             raise ConfigError("config key finetune.batch must be at least 2 for batch norm")
-        _check_contrast(config, arm)
     for arm, chosen in config["arms"].items():
         _check_teacher(config, arm, chosen.get("teacher"))
     for arm in config["arms"]:
@@ -102,6 +101,8 @@ def check(config: Mapping[str, Any]) -> None:
         _check_schema(resolved, f"arms.{arm}.overrides: ")
         _check_pieces(resolved, arm)
         _check_validation(resolved["finetune"], arm)
+        if arm in config["run_arms"]:
+            _check_contrast(resolved, arm)
     for group, settings in config["ablations"].items():
         for setting, arm in settings.items():
             if arm not in config["run_arms"]:
@@ -113,8 +114,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def _check_contrast(config: Mapping[str, Any], arm: str) -> None:
-    resolved = merge(config, config["arms"][arm].get("overrides", {}))
-    pretrain, finetune = resolved["pretrain"], resolved["finetune"]
+    pretrain, finetune = config["pretrain"], config["finetune"]
     scopes = {config["arms"][arm]["scope"], finetune["contrast_scope"]} - {"none"}
     if pretrain["memory"] and (scopes - {"batch"} or pretrain["coarse_grids"]):
         raise ConfigError(

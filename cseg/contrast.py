@@ -3,9 +3,8 @@
 Shapes: B images, D projected channels, H, W a feature map, h, w the grid, M images remembered.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from cseg.errors import ConfigError
 from cseg.losses import PixelContrastLoss
-from cseg.settings import from_mapping
+from cseg.training.loop import LoopSettings
 from cseg.training.ranks import current_share
 from cseg.transforms import IGNORE
 
@@ -41,13 +40,6 @@ class ContrastSettings:
     memory: int
     distortion: float
     backend: str
-
-
-def contrast_settings(settings: Mapping[str, Any], scope: str) -> ContrastSettings:
-    """The contrast of an arm's resolved config (its block `pretrain`), with the given scope."""
-    names = {field.name for field in fields(ContrastSettings)}
-    own = {key: value for key, value in settings["pretrain"].items() if key in names}
-    return from_mapping(ContrastSettings, {**own, "scope": scope}, "pretrain")
 
 
 class Contrast(nn.Module):
@@ -124,14 +116,27 @@ class Contrast(nn.Module):
         criterion = self.losses[0]
         feats, labels = criterion.on_grid(feats, labels)
         seen = feats if other is None else criterion.on_grid(other, labels)[0]
-        loss = criterion(
-            feats,
-            labels,
-            torch.cat([seen, self.remembered]),
-            torch.cat([labels, self.remembered_labels]),
-        )
+        candidates = torch.cat([seen, self.remembered])
+        candidate_labels = torch.cat([labels, self.remembered_labels])
+        loss = criterion(feats, labels, candidates, candidate_labels)
         room = len(self.remembered)
-        with torch.no_grad():
-            self.remembered = torch.cat([seen.detach(), self.remembered])[:room]
-            self.remembered_labels = torch.cat([labels, self.remembered_labels])[:room]
+        # Copied: a view would keep, and a saved state hold, what is forgotten.
+        self.remembered = candidates[:room].detach().clone()
+        self.remembered_labels = candidate_labels[:room].clone()
         return loss
+
+
+def attach_contrast(
+    network: nn.Module,
+    settings: ContrastSettings,
+    loop: LoopSettings,
+    channels: int,
+    device: torch.device,
+) -> Contrast:
+    """The contrast of a training, on `device`; part of `network`, whose state holds its memory.
+
+    `del network.contrast` takes it off again.
+    """
+    contrast = Contrast(settings, loop.batch // loop.accumulate, channels).to(device)
+    network.add_module("contrast", contrast)
+    return contrast

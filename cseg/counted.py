@@ -62,8 +62,7 @@ def _counted(
     memory = 0.0
     for stage in stages:
         flops, held = step_work(stage, settings, classes)
-        scope = settings["scope"] if stage == "pretrain" else settings["finetune"]["contrast_scope"]
-        flops += loss_flops(settings, stage, scope)
+        flops += loss_flops(settings, stage)
         seconds[stage] = flops / (teraflops * 1e12)
         memory = max(memory, 3 * weights + held / MIB)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -110,8 +109,9 @@ def step_work(stage: str, settings: Mapping[str, Any], classes: int) -> tuple[fl
     return flops * whole, sum(held.values()) * piece * wide
 
 
-def loss_flops(settings: Mapping[str, Any], stage: str, scope: str) -> float:
+def loss_flops(settings: Mapping[str, Any], stage: str) -> float:
     """Flops of the contrastive loss in a step: every anchor against every candidate."""
+    scope = settings["scope"] if stage == "pretrain" else settings["finetune"]["contrast_scope"]
     if scope == "none":
         return 0.0
     images = settings[stage]["batch"]

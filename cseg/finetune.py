@@ -8,7 +8,7 @@ second stage. Shapes: B batch, K classes, H, W.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cseg.contrast import Contrast, contrast_settings
+from cseg.contrast import ContrastSettings, attach_contrast
 from cseg.datasets.samples import info_to_json
 from cseg.distortion import distort
 from cseg.files import sha256_file
@@ -131,12 +131,12 @@ def finetune(
     if settings["compile"]:
         compile_features(network)
 
-    contrast = contrast_settings(settings, extra.contrast_scope) if joint else None
-    criterion = None
-    if contrast is not None:
-        piece = loop.batch // loop.accumulate
-        criterion = Contrast(contrast, piece, run.model.projection_channels).to(device)
-        network.add_module("contrast", criterion)  # a saved state holds its memory
+    contrast = criterion = None
+    if joint:
+        pretraining, _ = split_settings("pretrain", ContrastSettings, settings)
+        contrast = replace(pretraining, scope=extra.contrast_scope)
+        channels = run.model.projection_channels
+        criterion = attach_contrast(network, contrast, loop, channels, device)
 
     def step_loss(
         net: Segmenter, images: Tensor, labels: Tensor, rng: np.random.Generator
@@ -166,7 +166,7 @@ def finetune(
         validation = Validation(extra.validate_every, extra.report == "best", measure)
     board = weights.parent / "tensorboard" / "finetune" if settings["tensorboard"] else None
     curve = train(network, step_loss, batches, loop, device, state, key, title, validation, board)
-    if criterion is not None:
+    if joint:
         del network.contrast
         network.drop_projector()
     if not share.leads:

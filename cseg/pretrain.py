@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cseg.contrast import Contrast, ContrastSettings
+from cseg.contrast import ContrastSettings, attach_contrast
 from cseg.distortion import distort
 from cseg.model.network import Segmenter, build_segmenter, compile_features
 from cseg.outputs import write_training
@@ -72,9 +72,8 @@ def pretrain(
         compile_features(network)
     network.classifier.requires_grad_(False)
     share = current_share()
-    piece = loop.batch // loop.accumulate
-    criterion = Contrast(contrast, piece, run.model.projection_channels).to(device)
-    network.add_module("contrast", criterion)  # a saved state holds its memory
+    channels = run.model.projection_channels
+    criterion = attach_contrast(network, contrast, loop, channels, device)
 
     def step_loss(
         net: Segmenter, images: Tensor, labels: Tensor, rng: np.random.Generator

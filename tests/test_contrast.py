@@ -8,16 +8,17 @@ from small_runs import SMOKE, small_data, small_settings
 from stage_runs import NAMES, outputs
 
 from cseg import config as experiment
-from cseg.contrast import Contrast, contrast_settings
+from cseg.contrast import Contrast, ContrastSettings
 from cseg.errors import ConfigError
 from cseg.finetune import finetune
 from cseg.losses import PixelContrastLoss, pixel_contrast_loss
+from cseg.runs import split_settings
 from cseg.training import checkpoint
 
 
 def contrast(scope, batch=3, **changes):
     values = small_settings(scope, pretrain={"grid": [3, 4], "backend": "dense", **changes})
-    return Contrast(contrast_settings(values, scope), batch, channels=5)
+    return Contrast(split_settings("pretrain", ContrastSettings, values)[0], batch, channels=5)
 
 
 def batch(seed, images=3, height=6, width=8):
@@ -71,9 +72,11 @@ def test_what_is_remembered_has_no_gradient_and_is_part_of_a_saved_state():
     module(feats, labels, other.requires_grad_(), np.random.default_rng(0))
     later = batch(1)
     loss = module(later[0].requires_grad_(), *later[1:], np.random.default_rng(0))
-    state = {name: value.clone() for name, value in module.state_dict().items()}
+    state = module.state_dict()
     loss.backward()
     assert later[0].grad.abs().sum() > 0 and other.grad is None
+    for value in state.values():  # a view of more would be saved whole
+        assert value.untyped_storage().nbytes() == value.nbytes
     restored = contrast("batch", memory=1)
     restored.load_state_dict(state)
     again = batch(2)
@@ -129,6 +132,7 @@ def test_a_joint_loss_moves_the_features_and_leaves_no_projection_head(tmp_path)
             {"pretrain": {"memory": 1}, "finetune": {"contrast_scope": "within"}},
             r"pretrain\.memory is 1 \(arm scratch\)",
         ),
+        ("scratch", {"finetune": {"contrast_scope": ["batch"]}}, r"finetune\.contrast_scope is"),
     ],
 )
 def test_settings_that_cannot_serve_are_refused(arm, changes, words):

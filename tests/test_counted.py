@@ -58,7 +58,7 @@ def test_memory_follows_the_batch_the_pieces_and_the_precision():
 def test_the_loss_sees_as_many_pairs_as_its_scope_says():
     def flops(arm, **changes):
         settings = small_settings(arm, pretrain={"batch": 4, "grid": [3, 5], **changes})
-        return loss_flops(settings, "pretrain", settings["scope"])
+        return loss_flops(settings, "pretrain")
 
     channels = small_settings("within")["model"]["projection_channels"]
     assert flops("within") == 6 * 4 * 15**2 * channels

@@ -131,15 +131,16 @@ def test_a_label_that_is_missing_or_a_list_that_is_damaged_is_named(taught, tmp_
     (index_csv, _, subset_csv), _ = taught
     folder, listing, _ = label(taught, tmp_path, images=2)
     shutil.rmtree(folder)
-    pairs, _ = training_pairs(index_csv, subset_csv, None, listing, small_settings("cross_pseudo"))
+    settings = small_settings("cross_pseudo")
+    pairs, _ = training_pairs(index_csv, subset_csv, None, listing, settings)
     with pytest.raises(DataError, match=r"000000\.png"):
         load_pair(pairs[4], {}, None)
     listing.write_text("id\nfoo\n")
     with pytest.raises(DataError, match=r"pseudo_labels.csv is damaged; delete it"):
-        training_pairs(index_csv, subset_csv, None, listing, small_settings("cross_pseudo"))
+        training_pairs(index_csv, subset_csv, None, listing, settings)
     listing.write_text("id,label,kept,fingerprint\nfoo,a.png,1,x\n")
     with pytest.raises(DataError, match="labels foo, which is no unlabelled image"):
-        training_pairs(index_csv, subset_csv, None, listing, small_settings("cross_pseudo"))
+        training_pairs(index_csv, subset_csv, None, listing, settings)
 
 
 def test_confident_predictions_are_the_predictions_with_gaps(taught):
