@@ -126,6 +126,12 @@ def _check_contrast(config: Mapping[str, Any], arm: str) -> None:
             f"config key finetune.contrast_scope is {finetune['contrast_scope']} (arm {arm}), but "
             "only the classifier learns; set it none, or finetune.trained all"
         )
+    if finetune["contrast_anchors"] == "hard" and pretrain["denominator"] == "negatives":
+        raise ConfigError(
+            f"config key finetune.contrast_anchors is hard (arm {arm}), but with "
+            "pretrain.denominator negatives anchors and candidates are one set; set it all, or the "
+            "denominator all"
+        )
 
 
 def _check_pieces(config: Mapping[str, Any], arm: str) -> None:

@@ -94,31 +94,40 @@ class Contrast(nn.Module):
         labels: Tensor,
         other_BDHW: Tensor | None,
         rng: np.random.Generator,
+        anchors_BHW: Tensor | None = None,
     ) -> Tensor:
         """The loss, a scalar; labels (B, H', W'), `other_BDHW` the distorted views or None.
 
+        Only pixels where `anchors_BHW` (B, H', W') holds are anchors, where it is given; all are
+        candidates.
         Under several ranks with the scope batch, it is the number of ranks times the gradient of
         the whole, which averaging over ranks divides again.
         """
         drawn = int(rng.integers(2**63))
+        anchor_labels, other_labels = labels, None
+        if anchors_BHW is not None:
+            anchor_labels = labels.masked_fill(~anchors_BHW, IGNORE)
+            other_BDHW, other_labels = feats_BDHW if other_BDHW is None else other_BDHW, labels
         if self.settings.memory:
-            return self._with_memory(feats_BDHW, labels, other_BDHW)
+            return self._with_memory(feats_BDHW, anchor_labels, other_BDHW, labels)
         loss = feats_BDHW.new_zeros(())
         for criterion in self.losses:
             self.pairing.manual_seed(drawn)  # the same pairs of images on each grid
-            loss = loss + criterion(feats_BDHW, labels, other_BDHW)
+            loss = loss + criterion(feats_BDHW, anchor_labels, other_BDHW, other_labels)
         loss = loss / len(self.losses)
         if self.settings.scope == "batch":
             loss = loss + (current_share().ranks - 1) * (loss - loss.detach())
         return loss
 
-    def _with_memory(self, feats: Tensor, labels: Tensor, other: Tensor | None) -> Tensor:
+    def _with_memory(
+        self, feats: Tensor, anchor_labels: Tensor, other: Tensor | None, labels: Tensor
+    ) -> Tensor:
         criterion = self.losses[0]
-        feats, labels = criterion.on_grid(feats, labels)
-        seen = feats if other is None else criterion.on_grid(other, labels)[0]
+        seen, labels = criterion.on_grid(feats if other is None else other, labels)
+        feats, anchor_labels = criterion.on_grid(feats, anchor_labels)
         candidates = torch.cat([seen, self.remembered])
         candidate_labels = torch.cat([labels, self.remembered_labels])
-        loss = criterion(feats, labels, candidates, candidate_labels)
+        loss = criterion(feats, anchor_labels, candidates, candidate_labels)
         room = len(self.remembered)
         # Copied: a view would keep, and a saved state hold, what is forgotten.
         self.remembered = candidates[:room].detach().clone()

@@ -58,6 +58,9 @@ class FinetuneSettings:
         contrast_scope: scope of a contrastive loss beside cross-entropy; none for cross-entropy
             alone.
         contrast_weight: of that loss.
+        contrast_anchors: its anchors: all pixels, or the hard ones, which the classifier gets
+            wrong. Source: Wang et al. 2021 (arXiv 2101.11939), hard anchors, all of them instead
+            of a sample.
     """
 
     distortion: float
@@ -67,6 +70,7 @@ class FinetuneSettings:
     trained: str
     contrast_scope: str
     contrast_weight: float
+    contrast_anchors: str
 
 
 def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
@@ -149,8 +153,9 @@ def finetune(
         if criterion is None:
             return cross_entropy(net(images), labels)
         feats = net.features(images)
-        contrasted = criterion(net.projector(feats).float(), labels, None, rng)
         logits = net.classify(feats, (images.shape[-2], images.shape[-1]))
+        hard = logits.argmax(1) != labels if extra.contrast_anchors == "hard" else None
+        contrasted = criterion(net.projector(feats).float(), labels, None, rng, hard)
         return cross_entropy(logits, labels) + extra.contrast_weight * contrasted
 
     start = sha256_file(pretrained) if pretrained else run.init

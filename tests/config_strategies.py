@@ -98,6 +98,8 @@ def _fit_contrast(config: dict[str, Any]) -> None:
     pretrain, finetune = config["pretrain"], config["finetune"]
     if finetune["trained"] == "classifier":
         finetune["contrast_scope"] = "none"
+    if pretrain["denominator"] == "negatives":
+        finetune["contrast_anchors"] = "all"
     scopes = {config["arms"][arm]["scope"] for arm in config["run_arms"]}
     scopes |= {finetune["contrast_scope"]}
     if scopes - {"none", "batch"} or pretrain["coarse_grids"]:

@@ -12,6 +12,7 @@ from cseg.contrast import Contrast, ContrastSettings
 from cseg.errors import ConfigError
 from cseg.finetune import finetune
 from cseg.losses import PixelContrastLoss, pixel_contrast_loss
+from cseg.losses.checks import checked_partner
 from cseg.runs import split_settings
 from cseg.training import checkpoint
 
@@ -66,6 +67,27 @@ def test_a_memory_adds_the_pixels_of_the_last_batches_as_candidates(two_views):
         seen_labels += truth
 
 
+@pytest.mark.parametrize(
+    ("scope", "memory"), [("within", 0), ("cross", 0), ("batch", 0), ("batch", 1)]
+)
+@pytest.mark.parametrize("two_views", [True, False])
+def test_only_chosen_pixels_are_anchors_and_all_are_candidates(scope, memory, two_views):
+    feats, labels, other = batch(0)
+    other = other if two_views else None
+    chosen = torch.rand(labels.shape, generator=torch.Generator().manual_seed(1)) < 0.4
+    module = contrast(scope, memory=memory)
+    got = module(feats, labels, other, np.random.default_rng(4), chosen)
+    criterion = module.losses[0]
+    pairing = torch.Generator().manual_seed(int(np.random.default_rng(4).integers(2**63)))
+    partner = checked_partner(None, 3, pairing).tolist() if scope == "cross" else None
+    views = [criterion.on_grid(f, labels)[0] for f in (feats, feats if other is None else other)]
+    truths = [criterion.on_grid(feats, t)[1] for t in (labels.masked_fill(~chosen, 255), labels)]
+    pixels = [v.flatten(2).mT.double().tolist() for v in views]
+    truths = [t.flatten(1).tolist() for t in truths]
+    want = brute_force(pixels[0], truths[0], pixels[1], truths[1], scope, "all", 0.07, partner)
+    assert got.item() == pytest.approx(want, rel=1e-5)
+
+
 def test_what_is_remembered_has_no_gradient_and_is_part_of_a_saved_state():
     module = contrast("batch", memory=1)
     feats, labels, other = batch(0)
@@ -106,6 +128,7 @@ def test_a_joint_loss_moves_the_features_and_leaves_no_projection_head(tmp_path)
     for name, changes in {
         "plain": {},
         "joint": {"contrast_scope": "cross", "contrast_weight": 1.0},
+        "hard": {"contrast_scope": "cross", "contrast_weight": 1.0, "contrast_anchors": "hard"},
         "weightless": {"contrast_scope": "cross", "contrast_weight": 0.0},
     }.items():
         settings = small_settings("scratch", finetune=changes)
@@ -114,6 +137,7 @@ def test_a_joint_loss_moves_the_features_and_leaves_no_projection_head(tmp_path)
     assert set(kept["plain"]) == set(kept["joint"])
     key = "encoder.stages.0.0.weight"
     assert not torch.equal(kept["plain"][key], kept["joint"][key])
+    assert not torch.equal(kept["joint"][key], kept["hard"][key])
     assert torch.allclose(kept["plain"][key], kept["weightless"][key], atol=1e-7)
 
 
@@ -133,6 +157,11 @@ def test_a_joint_loss_moves_the_features_and_leaves_no_projection_head(tmp_path)
             r"pretrain\.memory is 1 \(arm scratch\)",
         ),
         ("scratch", {"finetune": {"contrast_scope": ["batch"]}}, r"finetune\.contrast_scope is"),
+        (
+            "scratch",
+            {"pretrain": {"denominator": "negatives"}, "finetune": {"contrast_anchors": "hard"}},
+            r"finetune\.contrast_anchors is hard \(arm scratch\)",
+        ),
     ],
 )
 def test_settings_that_cannot_serve_are_refused(arm, changes, words):
