@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loss_cases import loss_and_grads, random_case, relative_error
 
-from cseg.losses import PixelContrastLoss, pixel_contrast_loss, row_blocks, tiled, triangle
+from cseg.losses import (
+    PixelContrastLoss,
+    counts,
+    pixel_contrast_loss,
+    row_blocks,
+    tiled,
+    triangle,
+)
 
 FORMS = list(itertools.product(("within", "cross", "batch"), ("all", "negatives")))
 
@@ -20,7 +27,6 @@ def route(request, monkeypatch):
     for module in (triangle, row_blocks):
         monkeypatch.setattr(module, "SMALL", 6)
     monkeypatch.setattr(triangle, "ROWS", 5)
-    monkeypatch.setattr(triangle, "COLS", 7)
     monkeypatch.setattr(row_blocks, "ROWS", 5)
     monkeypatch.setattr(row_blocks, "COLS", 7)
     if request.param == "tiles-recomputed":
@@ -229,3 +235,14 @@ def test_nearly_no_loss_is_as_exact_as_any(spread):
     assert 0 < want[0] < 0.01
     got = loss_and_grads(feats.float(), labels, backend="tiled", **options)
     assert relative_error(got, want) < 1e-5
+
+
+@given(total=st.integers(0, 5000), size=st.integers(1, 600))
+def test_spans_cut_without_gap_into_few_aligned_pieces(total, size):
+    cut = counts.spans(total, size)
+    assert [i for start, stop in cut for i in range(start, stop)] == list(range(total))
+    sizes = [stop - start for start, stop in cut]
+    assert all(0 < length <= size for length in sizes)
+    assert len(cut) <= -(-total // size)
+    if size % counts.ALIGNED == 0:
+        assert all(length % counts.ALIGNED == 0 for length in sizes[:-1])

@@ -1,9 +1,9 @@
 """The released form of one large bag: every pair of pixels visited once, in class-pure tiles.
 
 Anchors equal candidates, so similarities and their gradient are symmetric: half of them suffice.
-With pixels ordered by side and class, a block's later negatives are one range of columns and its
-later positives another. Small classes share a block, whose tiles then need a mask. Exponentials
-are taken unshifted: the caller sees to their range.
+Pixels are ordered by side and class and cut into blocks, so that the tile of two blocks holds
+positives alone or negatives alone. Small classes share a block, whose tiles then need a mask.
+Exponentials are taken unshifted: the caller sees to their range.
 
 Per anchor p, with e = exp(s), z_p = sum of e over negatives, w_p its weight per positive:
     sigma_pq = z_p / (z_p + e_pq), loss_p = w_p Σ_q log(1 + z_p / e_pq),
@@ -21,8 +21,7 @@ from torch import Tensor
 
 from cseg.losses.counts import class_groups, spans
 
-ROWS = 256  # pixels of a block
-COLS = 512  # columns of a tile: with ROWS it stays in the cache
+ROWS = 384  # pixels of a block: a tile and what is made of it stay in the cache
 SMALL = 256  # classes below this share a block
 SMALL_LOSS = 0.05  # below, rounding 1 + a would show in the loss's sixth digit
 KEEP_BYTES = 26 << 20  # negatives' tiles kept between the passes; the rest is computed twice
@@ -30,30 +29,63 @@ KEEP_BYTES = 26 << 20  # negatives' tiles kept between the passes; the rest is c
 
 @dataclass(frozen=True)
 class _Block:
-    """Rows of one group (one class, or several small ones) on one side, and where pairs lie.
+    """Pixels of one group (one class, or several small ones) on one side.
 
     Attributes:
-        rows: (start, stop) of the block.
-        positives: ranges of pixels of its group that come later, on either side.
-        negatives: range of pixels of other groups that come later on its side.
+        pixels: how many.
+        group: number of its group.
+        second: whether they lie on the second side.
         mixed: whether its group holds several classes; a mixed group is one block a side.
     """
 
-    rows: tuple[int, int]
-    positives: list[tuple[int, int]]
-    negatives: tuple[int, int]
+    pixels: int
+    group: int
+    second: bool
     mixed: bool
 
 
 @dataclass(frozen=True)
-class _Tile:
-    rows: slice
-    cols: slice
-    masked: bool
+class _Bag:
+    """A bag cut into blocks; lists hold one view a block, made once.
 
-    @property
-    def diagonal(self) -> bool:
-        return self.rows == self.cols
+    Attributes:
+        blocks: in the order of the pixels.
+        x: features.
+        ids: classes.
+        memory: (4, pixels² of the largest block), for what a tile is computed in: memory that is
+            allocated anew for each tile is not in the cache.
+    """
+
+    blocks: list[_Block]
+    x: list[Tensor]
+    ids: list[Tensor]
+    memory: Tensor
+
+    def split(self, per_pixel: Tensor) -> list[Tensor]:
+        """Views of a tensor's rows, one a block."""
+        return list(per_pixel.split([block.pixels for block in self.blocks]))
+
+    def tiles(self, positives: bool) -> Iterator[tuple[int, int]]:
+        """Pairs of blocks, a <= b, whose tile holds pairs of the wanted kind."""
+        for a, one in enumerate(self.blocks):
+            for b, other in enumerate(self.blocks[a:], a):
+                same = one.group == other.group
+                differ = one.second == other.second and (not same or (a == b and one.mixed))
+                if same if positives else differ:
+                    yield a, b
+
+    def scratch(self, a: int, b: int) -> list[Tensor]:
+        """Four matrices of the tile's shape; the next tile uses them again."""
+        rows, cols = self.blocks[a].pixels, self.blocks[b].pixels
+        return list(self.memory[:, : rows * cols].view(4, rows, cols).unbind())
+
+    def exp(self, a: int, b: int, out: Tensor | None = None) -> Tensor:
+        """Exponentials of a tile's similarities."""
+        return torch.mm(self.x[a], self.x[b].T, out=out).exp2_()
+
+    def same_class(self, a: int, b: int) -> Tensor:
+        """Which pairs of a tile are of one class."""
+        return self.ids[a][:, None] == self.ids[b]
 
 
 def pixel_loss(
@@ -86,20 +118,26 @@ def pixel_loss(
     root = (temperature * math.log(2)) ** -0.5
     x = feats_ND[kept].mul_(root)
     w = weight / (len(kept) * counts[ids]).to(x.dtype)
+    sizes = [block.pixels for block in blocks]
+    memory = x.new_empty(4, max(sizes) ** 2)
+    bag = _Bag(blocks, list(x.split(sizes)), list(ids.split(sizes)), memory)
 
-    z, tiles = _negatives(x, ids, blocks)
+    z = torch.zeros_like(w)
+    tiles = _negatives(bag, bag.split(z))
     t, per_anchor = torch.zeros_like(w), torch.zeros_like(w)
     grad = torch.zeros_like(x) if need else None
-    _positives(x, ids, blocks, z, t, per_anchor, grad)
+    grads = None if grad is None else bag.split(grad)
+    _positives(bag, bag.split(z), bag.split(t), bag.split(per_anchor), grads)
     loss = torch.dot(w.double(), per_anchor.double()).mul_(math.log(2))
     if loss < SMALL_LOSS * weight:
-        _positives(x, ids, blocks, z, t, per_anchor.zero_(), None, exactly=True)
+        per_anchor.zero_()
+        _positives(bag, bag.split(z), bag.split(t), bag.split(per_anchor), None, exactly=True)
         loss = torch.dot(w.double(), per_anchor.double()).mul_(math.log(2))
-    if grad is None:
+    if grad is None or grads is None:
         return loss, None
     grad.mul_(w[:, None])  # all pixels of a class have one weight
     u = torch.where(z > 0, w * t / z, 0)
-    _push_negatives(x, ids, blocks, u, tiles, grad)
+    _push_negatives(bag, bag.split(u), tiles, grads)
     out = x if len(x) == len(feats_ND) else torch.zeros_like(feats_ND)  # x has served
     return loss, out.index_copy_(0, kept, grad.div_(root * temperature))
 
@@ -111,113 +149,83 @@ def _blocks(ids: Tensor, counts: list[int], second: Tensor) -> tuple[Tensor, lis
     for number, group in enumerate(groups):
         group_of[list(group.classes)] = number
     keys = group_of.to(ids.device)[ids] + second * len(groups)
-    order = keys.argsort(stable=True)
-    ends = torch.bincount(keys, minlength=2 * len(groups)).cumsum(0).tolist()
-    starts = [0, *ends[:-1]]
     blocks = []
-    for key, (first, last) in enumerate(zip(starts, ends)):
-        on_first_side = key < len(groups)
-        side_end = ends[len(groups) - 1] if on_first_side else ends[-1]
-        opposite = key + len(groups)
-        across = [(starts[opposite], ends[opposite])] if on_first_side else []
-        mixed = groups[key % len(groups)].mixed
-        for a, b in spans(last - first, last - first if mixed else ROWS):
-            later = (first + b, last)
-            rows = (first + a, first + b)
-            blocks.append(_Block(rows, [later, *across], (last, side_end), mixed))
-    return order, blocks
+    for key, pixels in enumerate(torch.bincount(keys, minlength=2 * len(groups)).tolist()):
+        on_second, number = divmod(key, len(groups))
+        mixed = groups[number].mixed
+        for start, stop in spans(pixels, max(pixels, 1) if mixed else ROWS):
+            blocks.append(_Block(stop - start, number, bool(on_second), mixed))
+    return keys.argsort(stable=True), blocks
 
 
-def _tiles(blocks: list[_Block], positives: bool) -> Iterator[_Tile]:
-    """Tiles on and right of the diagonal that hold pairs of the wanted kind."""
-    for block in blocks:
-        rows = slice(*block.rows)
-        if positives or block.mixed:
-            yield _Tile(rows, rows, block.mixed)
-        for start, stop in block.positives if positives else [block.negatives]:
-            for a, b in spans(stop - start, COLS):
-                yield _Tile(rows, slice(start + a, start + b), positives and block.mixed)
-
-
-def _exp_tile(x: Tensor, ids: Tensor, tile: _Tile, negatives: bool) -> Tensor:
-    """Exponentials of a tile's similarities, 0 at positives where `negatives` are wanted."""
-    e = (x[tile.rows] @ x[tile.cols].T).exp2_()
-    return e.masked_fill_(_same_class(ids, tile), 0) if negatives and tile.masked else e
-
-
-def _same_class(ids: Tensor, tile: _Tile) -> Tensor:
-    return ids[tile.rows, None] == ids[None, tile.cols]
-
-
-def _negatives(x: Tensor, ids: Tensor, blocks: list[_Block]) -> tuple[Tensor, list[Tensor]]:
-    """Sum up z, and keep the first tiles of negatives, as many as KEEP_BYTES holds."""
-    z = x.new_zeros(len(x))
-    ones = x.new_ones(len(x))
+def _negatives(bag: _Bag, z: list[Tensor]) -> list[Tensor]:
+    """Add up z, and keep the first tiles of negatives, as many as KEEP_BYTES holds."""
+    ones = bag.split(bag.x[0].new_ones(sum(len(part) for part in z)))
     kept, room = [], KEEP_BYTES
-    for tile in _tiles(blocks, positives=False):
-        e = _exp_tile(x, ids, tile, negatives=True)
-        z[tile.rows].addmv_(e, ones[tile.cols])
-        if not tile.diagonal:
-            z[tile.cols].addmv_(e.T, ones[tile.rows])
+    for a, b in bag.tiles(positives=False):
+        e = bag.exp(a, b)
+        if a == b:
+            e.masked_fill_(bag.same_class(a, b), 0)
+        z[a].addmv_(e, ones[b])
+        if a != b:
+            z[b].addmv_(e.T, ones[a])
         room -= e.nbytes
         if room >= 0:
             kept.append(e)
-    return z, kept
+    return kept
 
 
 def _positives(
-    x: Tensor,
-    ids: Tensor,
-    blocks: list[_Block],
-    z: Tensor,
-    t: Tensor,
-    per_anchor: Tensor,
-    grad: Tensor | None,
+    bag: _Bag,
+    z: list[Tensor],
+    t: list[Tensor],
+    per_anchor: list[Tensor],
+    grad: list[Tensor] | None,
     exactly: bool = False,
 ) -> None:
     """Add up sigma into t, the loss in bits into per_anchor, and the pull of positives into grad.
 
     Nothing is weighted yet. `exactly` makes good what log2(1 + a) loses where a is small.
     """
-    for tile in _tiles(blocks, positives=True):
-        e = _exp_tile(x, ids, tile, negatives=False)
-        mask = _same_class(ids, tile) if tile.masked else None
-        pulls = []
-        for p, dim in [(tile.rows, 1)] if tile.diagonal else [(tile.rows, 1), (tile.cols, 0)]:
-            z_p = z[p].unsqueeze(dim)
-            ratio = z_p / e
-            total = ratio + 1
+    for a, b in bag.tiles(positives=True):
+        e, total, *ratios = bag.scratch(a, b)
+        bag.exp(a, b, out=e)
+        mask = bag.same_class(a, b) if bag.blocks[a].mixed else None
+        for p, dim, ratio in [(a, 1, ratios[0]), (b, 0, ratios[1])][: 1 if a == b else 2]:
+            torch.div(z[p].unsqueeze(dim), e, out=ratio)
+            torch.add(ratio, 1, out=total)
             lost = (total - 1).sub_(ratio).div_(total) if exactly else None
             sigma = None if grad is None else ratio.div_(total)
             cost = total.log2_()
             if lost is not None:
                 cost.sub_(lost, alpha=1 / math.log(2))
             per_anchor[p].add_((cost if mask is None else cost.mul_(mask)).sum(dim))
-            if sigma is None:
-                continue
-            if mask is not None:
-                sigma.mul_(mask)
-            t[p].add_(sigma.sum(dim))
-            pulls.append(sigma)
+            if sigma is not None:
+                t[p].add_((sigma if mask is None else sigma.mul_(mask)).sum(dim))
         if grad is None:
             continue
-        if tile.diagonal:
-            pull = pulls[0] + pulls[0].T
-            grad[tile.rows].addmm_(pull, x[tile.rows], alpha=-1)
+        if a == b:
+            pull = torch.add(ratios[0], ratios[0].T, out=total)
+            grad[a].addmm_(pull, bag.x[a], alpha=-1)
         else:
-            pull = pulls[0].add_(pulls[1])
-            grad[tile.rows].addmm_(pull, x[tile.cols], alpha=-1)
-            grad[tile.cols].addmm_(pull.T, x[tile.rows], alpha=-1)
+            pull = ratios[0].add_(ratios[1])
+            grad[a].addmm_(pull, bag.x[b], alpha=-1)
+            grad[b].addmm_(pull.T, bag.x[a], alpha=-1)
 
 
-def _push_negatives(
-    x: Tensor, ids: Tensor, blocks: list[_Block], u: Tensor, kept: list[Tensor], grad: Tensor
-) -> None:
+def _push_negatives(bag: _Bag, u: list[Tensor], kept: list[Tensor], grad: list[Tensor]) -> None:
     """Add the push of negatives to grad, recomputing the tiles that were not kept."""
     kept.reverse()
-    for tile in _tiles(blocks, positives=False):
-        e = kept.pop() if kept else _exp_tile(x, ids, tile, negatives=True)
-        e.mul_(u[tile.rows, None] + u[None, tile.cols])
-        grad[tile.rows].addmm_(e, x[tile.cols])
-        if not tile.diagonal:
-            grad[tile.cols].addmm_(e.T, x[tile.rows])
+    across = [part[:, None] for part in u]
+    for a, b in bag.tiles(positives=False):
+        e, factors, *_ = bag.scratch(a, b)
+        if kept:
+            e = kept.pop()
+        else:
+            bag.exp(a, b, out=e)
+            if a == b:
+                e.masked_fill_(bag.same_class(a, b), 0)
+        e.mul_(torch.add(across[a], u[b], out=factors))
+        grad[a].addmm_(e, bag.x[b])
+        if a != b:
+            grad[b].addmm_(e.T, bag.x[a])
