@@ -79,9 +79,9 @@ class _Bag:
         rows, cols = self.blocks[a].pixels, self.blocks[b].pixels
         return list(self.memory[:, : rows * cols].view(4, rows, cols).unbind())
 
-    def exp(self, a: int, b: int, out: Tensor | None = None) -> Tensor:
+    def exp(self, a: int, b: int, out: Tensor) -> None:
         """Exponentials of a tile's similarities."""
-        return torch.mm(self.x[a], self.x[b].T, out=out).exp2_()
+        torch.mm(self.x[a], self.x[b].T, out=out).exp2_()
 
     def same_class(self, a: int, b: int) -> Tensor:
         """Which pairs of a tile are of one class."""
@@ -161,17 +161,24 @@ def _blocks(ids: Tensor, counts: list[int], second: Tensor) -> tuple[Tensor, lis
 def _negatives(bag: _Bag, z: list[Tensor]) -> list[Tensor]:
     """Add up z, and keep the first tiles of negatives, as many as KEEP_BYTES holds."""
     ones = bag.split(bag.x[0].new_ones(sum(len(part) for part in z)))
-    kept, room = [], KEEP_BYTES
-    for a, b in bag.tiles(positives=False):
-        e = bag.exp(a, b)
+    tiles = list(bag.tiles(positives=False))
+    wanted = sum(bag.blocks[a].pixels * bag.blocks[b].pixels for a, b in tiles)
+    # One allocation: malloc gives many small ones back to the system, page by page, at each call.
+    room = bag.memory.new_empty(min(wanted, KEEP_BYTES // bag.memory.element_size()))
+    kept = []
+    for a, b in tiles:
+        e = bag.scratch(a, b)[0]
+        if e.numel() <= len(room):
+            e, room = room[: e.numel()].view_as(e), room[e.numel() :]
+            kept.append(e)
+        else:
+            room = room[:0]
+        bag.exp(a, b, out=e)
         if a == b:
             e.masked_fill_(bag.same_class(a, b), 0)
         z[a].addmv_(e, ones[b])
         if a != b:
             z[b].addmv_(e.T, ones[a])
-        room -= e.nbytes
-        if room >= 0:
-            kept.append(e)
     return kept
 
 
