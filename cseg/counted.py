@@ -98,7 +98,11 @@ def step_work(stage: str, settings: Mapping[str, Any], classes: int) -> tuple[fl
 
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
     with FlopCounterMode(display=False) as counter, hooks:
-        (network.project if stage == "pretrain" else network)(images)
+        features = network.features(images)
+        if stage == "finetune":
+            network.classify(features, (images.shape[2], images.shape[3]))
+        if stage == "pretrain" or settings["finetune"]["contrast_scope"] != "none":
+            network.projector(features)
     # Times of the forward pass: torch counts the backward of depthwise convolutions too high.
     probe = stage == "finetune" and settings["finetune"]["trained"] == "classifier"
     flops = (1 if probe else 3) * counter.get_total_flops()

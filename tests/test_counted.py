@@ -47,6 +47,18 @@ def test_flops_of_a_step_are_three_passes_of_two_per_multiply_add():
     assert step_work("finetune", settings, 7)[0] == 6 * once * 2 * 3
 
 
+def test_a_joint_step_also_passes_the_projection_head():
+    settings = small_settings("scratch", finetune={"batch": 6, "contrast_scope": "within"})
+    plain = small_settings("scratch", finetune={"batch": 6})
+    model = from_mapping(ModelSettings, settings["model"], "model")
+    network = build_segmenter(model, 7, "random").eval()
+    image = torch.rand(1, 3, *settings["image"]["crop"])
+    head = multiply_adds(network.projector, network.features(image))
+    flops, held = step_work("finetune", settings, 7)
+    assert flops == step_work("finetune", plain, 7)[0] + 6 * head * 2 * 3
+    assert held > step_work("finetune", plain, 7)[1]
+
+
 def test_memory_follows_the_batch_the_pieces_and_the_precision():
     def held(**changes):
         settings = small_settings("scratch", finetune={"batch": 8, **changes.pop("finetune", {})})
