@@ -135,11 +135,12 @@ def pixel_loss(
         loss = torch.dot(w.double(), per_anchor.double()).mul_(math.log(2))
     if grad is None or grads is None:
         return loss, None
+    w /= root * temperature
     grad.mul_(w[:, None])  # all pixels of a class have one weight
     u = torch.where(z > 0, w * t / z, 0)
     _push_negatives(bag, bag.split(u), tiles, grads)
     out = x if len(x) == len(feats_ND) else torch.zeros_like(feats_ND)  # x has served
-    return loss, out.index_copy_(0, kept, grad.div_(root * temperature))
+    return loss, out.index_copy_(0, kept, grad)
 
 
 def _blocks(ids: Tensor, counts: list[int], second: Tensor) -> tuple[Tensor, list[_Block]]:
@@ -232,7 +233,7 @@ def _push_negatives(bag: _Bag, u: list[Tensor], kept: list[Tensor], grad: list[T
             bag.exp(a, b, out=e)
             if a == b:
                 e.masked_fill_(bag.same_class(a, b), 0)
-        e.mul_(torch.add(across[a], u[b], out=factors))
-        grad[a].addmm_(e, bag.x[b])
+        push = torch.add(across[a], u[b], out=factors).mul_(e)  # e's memory is not in the cache
+        grad[a].addmm_(push, bag.x[b])
         if a != b:
-            grad[b].addmm_(e.T, bag.x[a])
+            grad[b].addmm_(push.T, bag.x[a])
