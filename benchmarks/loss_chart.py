@@ -13,6 +13,7 @@ def plot(rows: list[dict], pixels: int, ours: str, path: Path) -> None:
 
     Rows whose names start with `ours` are coloured.
     """
+    sizes = sorted({r["pixels"] for r in rows})
     base = [r for r in rows if r["pixels"] == pixels]
     figure, axes = pyplot.subplots(2, 2, figsize=(12, 8), layout="constrained")
     for ax, key, title in [
@@ -34,7 +35,6 @@ def plot(rows: list[dict], pixels: int, ours: str, path: Path) -> None:
                 ax.plot(x, [y[-1] * (v / x[-1]) ** power for v in x], ":", color="gray")
         word = {1: "linear", 2: "quadratic"}[power]
         ax.set(xscale="log", yscale="log", xlabel="pixels", ylabel=label, title=f"dotted: {word}")
-        sizes = sorted({r["pixels"] for r in rows})
         ax.set_xticks(sizes, [str(size) for size in sizes])
         ax.set_xticks([], minor=True)
     axes[1, 0].legend(fontsize=8)

@@ -101,7 +101,7 @@ def step_work(stage: str, settings: Mapping[str, Any], classes: int) -> tuple[fl
         features = network.features(images)
         if stage == "finetune":
             network.classify(features, (images.shape[2], images.shape[3]))
-        if stage == "pretrain" or settings["finetune"]["contrast_scope"] != "none":
+        if _contrast_scope(settings, stage) != "none":
             network.projector(features)
     # Times of the forward pass: torch counts the backward of depthwise convolutions too high.
     probe = stage == "finetune" and settings["finetune"]["trained"] == "classifier"
@@ -115,7 +115,7 @@ def step_work(stage: str, settings: Mapping[str, Any], classes: int) -> tuple[fl
 
 def loss_flops(settings: Mapping[str, Any], stage: str) -> float:
     """Flops of the contrastive loss in a step: every anchor against every candidate."""
-    scope = settings["scope"] if stage == "pretrain" else settings["finetune"]["contrast_scope"]
+    scope = _contrast_scope(settings, stage)
     if scope == "none":
         return 0.0
     images = settings[stage]["batch"]
@@ -123,6 +123,13 @@ def loss_flops(settings: Mapping[str, Any], stage: str) -> float:
     grids = [settings["pretrain"]["grid"], *settings["pretrain"]["coarse_grids"]]
     pairs = images * others[scope] * sum((h * w) ** 2 for h, w in grids)
     return float(LOSS_FLOPS * pairs * settings["model"]["projection_channels"])
+
+
+def _contrast_scope(settings: Mapping[str, Any], stage: str) -> str:
+    scope: str = (
+        settings["scope"] if stage == "pretrain" else settings["finetune"]["contrast_scope"]
+    )
+    return scope
 
 
 def _network(settings: Mapping[str, Any], classes: int) -> Segmenter:

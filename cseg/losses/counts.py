@@ -1,9 +1,12 @@
 """Which classes a bag of pixels holds, and how to cut them into blocks."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+ALIGNED = 16  # pixels of a tile: float32 numbers in a cache line
 
 
 def positive_counts(labels_GN: Tensor, cand_labels_GM: Tensor, ignore_index: int) -> Tensor:
@@ -15,9 +18,6 @@ def positive_counts(labels_GN: Tensor, cand_labels_GM: Tensor, ignore_index: int
     real = cand_labels_GM != ignore_index
     histogram = torch.bincount(keys[:, anchors:][real], minlength=bags * len(classes))
     return histogram[keys[:, :anchors]]
-
-
-ALIGNED = 16  # pixels of a tile; float32 numbers in a cache line
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,6 @@ def spans(total: int, size: int) -> list[tuple[int, int]]:
     """
     if total == 0:
         return []
-    equal = -(-total // -(-total // size))
-    step = min(-(-equal // ALIGNED) * ALIGNED, size)
+    pieces = math.ceil(total / size)
+    step = min(math.ceil(total / pieces / ALIGNED) * ALIGNED, size)
     return [(start, min(start + step, total)) for start in range(0, total, step)]

@@ -15,6 +15,7 @@ Per anchor p, with e = exp(s), z_p = sum of e over negatives, w_p its weight per
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Bag:
-    """A bag cut into blocks; lists hold one view a block, made once.
+    """A bag cut into blocks; lists hold one view a block.
 
     Attributes:
         blocks: in the order of the pixels.
@@ -82,6 +83,12 @@ class _Bag:
     def exp(self, a: int, b: int, out: Tensor) -> None:
         """Exponentials of a tile's similarities."""
         torch.mm(self.x[a], self.x[b].T, out=out).exp2_()
+
+    def exp_negatives(self, a: int, b: int, out: Tensor) -> None:
+        """The same of a tile of negatives: 0 where a mixed block meets itself and classes agree."""
+        self.exp(a, b, out)
+        if a == b:
+            out.masked_fill_(self.same_class(a, b), 0)
 
     def same_class(self, a: int, b: int) -> Tensor:
         """Which pairs of a tile are of one class."""
@@ -123,22 +130,20 @@ def pixel_loss(
     bag = _Bag(blocks, list(x.split(sizes)), list(ids.split(sizes)), memory)
 
     z = torch.zeros_like(w)
-    tiles = _negatives(bag, bag.split(z))
+    tiles = _negatives(bag, z)
     t, per_anchor = torch.zeros_like(w), torch.zeros_like(w)
     grad = torch.zeros_like(x) if need else None
-    grads = None if grad is None else bag.split(grad)
-    _positives(bag, bag.split(z), bag.split(t), bag.split(per_anchor), grads)
+    _positives(bag, z, t, per_anchor, grad)
     loss = torch.dot(w.double(), per_anchor.double()).mul_(math.log(2))
     if loss < SMALL_LOSS * weight:
-        per_anchor.zero_()
-        _positives(bag, bag.split(z), bag.split(t), bag.split(per_anchor), None, exactly=True)
+        _positives(bag, z, t, per_anchor.zero_(), None, exactly=True)
         loss = torch.dot(w.double(), per_anchor.double()).mul_(math.log(2))
-    if grad is None or grads is None:
+    if grad is None:
         return loss, None
     w /= root * temperature
     grad.mul_(w[:, None])  # all pixels of a class have one weight
     u = torch.where(z > 0, w * t / z, 0)
-    _push_negatives(bag, bag.split(u), tiles, grads)
+    _push_negatives(bag, u, tiles, grad)
     out = x if len(x) == len(feats_ND) else torch.zeros_like(feats_ND)  # x has served
     return loss, out.index_copy_(0, kept, grad)
 
@@ -154,14 +159,14 @@ def _blocks(ids: Tensor, counts: list[int], second: Tensor) -> tuple[Tensor, lis
     for key, pixels in enumerate(torch.bincount(keys, minlength=2 * len(groups)).tolist()):
         on_second, number = divmod(key, len(groups))
         mixed = groups[number].mixed
-        for start, stop in spans(pixels, max(pixels, 1) if mixed else ROWS):
+        for start, stop in spans(pixels, pixels if mixed else ROWS):
             blocks.append(_Block(stop - start, number, bool(on_second), mixed))
     return keys.argsort(stable=True), blocks
 
 
-def _negatives(bag: _Bag, z: list[Tensor]) -> list[Tensor]:
+def _negatives(bag: _Bag, z: Tensor) -> list[Tensor]:
     """Add up z, and keep the first tiles of negatives, as many as KEEP_BYTES holds."""
-    ones = bag.split(bag.x[0].new_ones(sum(len(part) for part in z)))
+    zs, ones = bag.split(z), bag.split(torch.ones_like(z))
     tiles = list(bag.tiles(positives=False))
     wanted = sum(bag.blocks[a].pixels * bag.blocks[b].pixels for a, b in tiles)
     # One allocation: malloc gives many small ones back to the system, page by page, at each call.
@@ -174,66 +179,63 @@ def _negatives(bag: _Bag, z: list[Tensor]) -> list[Tensor]:
             kept.append(e)
         else:
             room = room[:0]
-        bag.exp(a, b, out=e)
-        if a == b:
-            e.masked_fill_(bag.same_class(a, b), 0)
-        z[a].addmv_(e, ones[b])
+        bag.exp_negatives(a, b, out=e)
+        zs[a].addmv_(e, ones[b])
         if a != b:
-            z[b].addmv_(e.T, ones[a])
+            zs[b].addmv_(e.T, ones[a])
     return kept
 
 
 def _positives(
     bag: _Bag,
-    z: list[Tensor],
-    t: list[Tensor],
-    per_anchor: list[Tensor],
-    grad: list[Tensor] | None,
+    z: Tensor,
+    t: Tensor,
+    per_anchor: Tensor,
+    grad: Tensor | None,
     exactly: bool = False,
 ) -> None:
     """Add up sigma into t, the loss in bits into per_anchor, and the pull of positives into grad.
 
     Nothing is weighted yet. `exactly` makes good what log2(1 + a) loses where a is small.
     """
+    zs, ts, costs = bag.split(z), bag.split(t), bag.split(per_anchor)
+    grads = None if grad is None else bag.split(grad)
     for a, b in bag.tiles(positives=True):
         e, total, *ratios = bag.scratch(a, b)
         bag.exp(a, b, out=e)
         mask = bag.same_class(a, b) if bag.blocks[a].mixed else None
-        for p, dim, ratio in [(a, 1, ratios[0]), (b, 0, ratios[1])][: 1 if a == b else 2]:
-            torch.div(z[p].unsqueeze(dim), e, out=ratio)
+        sides = [(a, 1)] if a == b else [(a, 1), (b, 0)]
+        for (p, dim), ratio in zip(sides, ratios):
+            torch.div(zs[p].unsqueeze(dim), e, out=ratio)
             torch.add(ratio, 1, out=total)
             lost = (total - 1).sub_(ratio).div_(total) if exactly else None
-            sigma = None if grad is None else ratio.div_(total)
+            sigma = None if grads is None else ratio.div_(total)
             cost = total.log2_()
             if lost is not None:
                 cost.sub_(lost, alpha=1 / math.log(2))
-            per_anchor[p].add_((cost if mask is None else cost.mul_(mask)).sum(dim))
+            costs[p].add_((cost if mask is None else cost.mul_(mask)).sum(dim))
             if sigma is not None:
-                t[p].add_((sigma if mask is None else sigma.mul_(mask)).sum(dim))
-        if grad is None:
+                ts[p].add_((sigma if mask is None else sigma.mul_(mask)).sum(dim))
+        if grads is None:
             continue
         if a == b:
             pull = torch.add(ratios[0], ratios[0].T, out=total)
-            grad[a].addmm_(pull, bag.x[a], alpha=-1)
+            grads[a].addmm_(pull, bag.x[a], alpha=-1)
         else:
             pull = ratios[0].add_(ratios[1])
-            grad[a].addmm_(pull, bag.x[b], alpha=-1)
-            grad[b].addmm_(pull.T, bag.x[a], alpha=-1)
+            grads[a].addmm_(pull, bag.x[b], alpha=-1)
+            grads[b].addmm_(pull.T, bag.x[a], alpha=-1)
 
 
-def _push_negatives(bag: _Bag, u: list[Tensor], kept: list[Tensor], grad: list[Tensor]) -> None:
+def _push_negatives(bag: _Bag, u: Tensor, kept: list[Tensor], grad: Tensor) -> None:
     """Add the push of negatives to grad, recomputing the tiles that were not kept."""
-    kept.reverse()
-    across = [part[:, None] for part in u]
-    for a, b in bag.tiles(positives=False):
-        e, factors, *_ = bag.scratch(a, b)
-        if kept:
-            e = kept.pop()
-        else:
-            bag.exp(a, b, out=e)
-            if a == b:
-                e.masked_fill_(bag.same_class(a, b), 0)
-        push = torch.add(across[a], u[b], out=factors).mul_(e)  # e's memory is not in the cache
-        grad[a].addmm_(push, bag.x[b])
+    us, across, grads = bag.split(u), bag.split(u[:, None]), bag.split(grad)
+    for (a, b), e in zip_longest(bag.tiles(positives=False), kept):
+        again, factors, *_ = bag.scratch(a, b)
+        if e is None:
+            e = again
+            bag.exp_negatives(a, b, out=e)
+        push = torch.add(across[a], us[b], out=factors).mul_(e)  # e's memory is not in the cache
+        grads[a].addmm_(push, bag.x[b])
         if a != b:
-            grad[b].addmm_(push.T, bag.x[a])
+            grads[b].addmm_(push.T, bag.x[a])
