@@ -222,6 +222,16 @@ def test_module_learns():
     assert losses[-1] < losses[0] - 1
 
 
+@pytest.mark.parametrize("temperature", [0.028, 0.04, 0.06])
+def test_worst_positives_and_best_negatives_stay_in_range(temperature, route):
+    """Pixels of a class point in opposite directions, and classes in the same: losses of 72 each."""
+    feats = torch.ones(1, 40, 1)
+    feats[:, 1::2] = -1
+    labels = torch.arange(40)[None] // 20
+    options = {"denominator": "negatives", "temperature": temperature}
+    assert errors_against_oracle((feats, labels, None, None), **options) < 1e-5
+
+
 @pytest.mark.parametrize("spread", [0.0, 1e-3])
 def test_nearly_no_loss_is_as_exact_as_any(spread):
     """Classes that coincide and stand apart: the loss of a pair is far below one bit."""

@@ -48,16 +48,24 @@ class PixelBags:
     `softplus(n_p - s_pq)`, `n_p = logsumexp s_pk` over k of other labels on p's side of the bag.
 
     Attributes:
-        feats_GND: features.
-        labels_GN: their labels, int64.
-        split: pixels before this index are one side, the others the second side.
+        sides: features of the one or two sides, each (G,n,D), their n adding up to N.
+        labels_GN: labels of the first side's pixels, then of the second's, int64.
         total_images: the sum over bags of the mean over valid anchors is divided by this number.
     """
 
-    feats_GND: Tensor
+    sides: tuple[Tensor, ...]
     labels_GN: Tensor
-    split: int
     total_images: int
+
+    @property
+    def feats_GND(self) -> Tensor:
+        """Features of all pixels: a copy where there are two sides."""
+        return self.sides[0] if len(self.sides) == 1 else torch.cat(self.sides, 1)
+
+    @property
+    def split(self) -> int:
+        """Pixels before this index are the first side's."""
+        return self.sides[0].shape[1]
 
 
 def anchor_weights(
@@ -148,24 +156,24 @@ def pixel_bags(
     partner: Tensor,
 ) -> list[PixelBags]:
     """Bags of the released form, as lists of equal-sized bags whose losses add up."""
-    images, pixels, _ = feats_BPD.shape
+    images = feats_BPD.shape[0]
     if scope == "within":
-        bags = [PixelBags(feats_BPD, labels_BP, pixels, images)]
+        bags = [PixelBags((feats_BPD,), labels_BP, images)]
         if other_BPD is not None:
-            bags.append(PixelBags(other_BPD, other_labels_BP, other_BPD.shape[1], images))
+            bags.append(PixelBags((other_BPD,), other_labels_BP, images))
         return bags
     if scope == "cross":
         if other_BPD is None:
             other_BPD, other_labels_BP = feats_BPD, labels_BP
         pairs = tuple(partner.tolist())
-        both = torch.cat([feats_BPD, _TakeImages.apply(other_BPD, pairs)], 1)
+        taken = _TakeImages.apply(other_BPD, pairs)
         labels = torch.cat([labels_BP, torch.stack([other_labels_BP[j] for j in pairs])], 1)
-        return [PixelBags(both, labels, pixels, images)]
+        return [PixelBags((feats_BPD, taken), labels, images)]
     flat, labels = feats_BPD.flatten(0, 1), labels_BP.flatten()
     if other_BPD is not None:
         flat = torch.cat([flat, other_BPD.flatten(0, 1)])
         labels = torch.cat([labels, other_labels_BP.flatten()])
-    return [PixelBags(flat[None], labels[None], flat.shape[0], 1)]
+    return [PixelBags((flat[None],), labels[None], 1)]
 
 
 def longest(feats_GND: Tensor) -> float:

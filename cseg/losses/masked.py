@@ -56,8 +56,8 @@ def candidate_loss(
 
 
 def pixel_loss(
-    bags: PixelBags, temperature: float, ignore_index: int, dtype: torch.dtype, needs: Needs
-) -> tuple[Tensor, list[Tensor | None]]:
+    bags: PixelBags, temperature: float, ignore_index: int, dtype: torch.dtype, need: bool
+) -> tuple[Tensor, Tensor | None]:
     """Compute the released loss and its gradient by the features, in `dtype`."""
     feats, labels = bags.feats_GND.to(dtype), bags.labels_GN
     real = labels != ignore_index
@@ -65,7 +65,7 @@ def pixel_loss(
     share = anchor_weights(counts > 0, 1, bags.total_images, dtype) / counts.clamp(min=1)
     side = torch.arange(labels.shape[1], device=labels.device) >= bags.split
     one_side = bags.split == labels.shape[1]
-    grad = torch.zeros_like(feats, memory_format=torch.contiguous_format) if needs[0] else None
+    grad = torch.zeros_like(feats, memory_format=torch.contiguous_format) if need else None
     loss = torch.zeros((), dtype=torch.float64, device=feats.device)
     lowest = torch.finfo(dtype).min / 4  # stands for log 0, and subtracts without NaN
     for g, rows in _blocks(len(labels), labels.shape[1], labels.shape[1]):
@@ -86,7 +86,7 @@ def pixel_loss(
         grad_sim = push.sub_(pull)
         grad[g, rows] += (grad_sim @ feats[g]).div_(temperature)
         grad[g].baddbmm_(grad_sim.mT, x)
-    return loss.to(dtype), [grad]
+    return loss.to(dtype), grad
 
 
 def _blocks(bags: int, rows: int, cols: int) -> list[tuple[slice, slice]]:

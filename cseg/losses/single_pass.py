@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# (features ..., which gradients are wanted) -> loss and those gradients
-Compute = Callable[..., tuple[Tensor, list[Tensor | None]]]
+# (which gradients are wanted, features ...) -> loss and those gradients
+Compute = Callable[..., tuple[Tensor, Sequence[Tensor | None]]]
 Needs = Sequence[bool]
 
 
@@ -18,7 +18,7 @@ class _SinglePass(torch.autograd.Function):
         ctx.save_for_backward(*feats)
         ctx.compute = compute
         # Kept in accumulation precision: half types could underflow before the loss scale comes.
-        loss, ctx.grads = compute(*feats, ctx.needs_input_grad[1:])
+        loss, ctx.grads = compute(ctx.needs_input_grad[1:], *feats)
         return loss
 
     @staticmethod
@@ -27,7 +27,7 @@ class _SinglePass(torch.autograd.Function):
         # The gradients are given away, not copied: a second backward (retain_graph) recomputes.
         feats, grads, ctx.grads = ctx.saved_tensors, ctx.grads, None
         if grads is None:
-            _, grads = ctx.compute(*feats, ctx.needs_input_grad[1:])
+            _, grads = ctx.compute(ctx.needs_input_grad[1:], *feats)
         return None, *(
             None if g is None else g.mul_(grad_loss).to(f.dtype) for f, g in zip(feats, grads)
         )
@@ -37,8 +37,8 @@ def single_pass(compute: Compute, *feats: Tensor) -> Tensor:
     """Scalar loss whose gradients are computed together with it.
 
     Args:
-        compute: called as `compute(*feats, needs)` without autograd, `needs` a tuple of bools that
-            says which gradients are wanted; returns the loss and a list of gradients or None.
+        compute: called as `compute(needs, *feats)` without autograd, `needs` a tuple of bools that
+            says which gradients are wanted; returns the loss and a sequence of gradients or None.
         *feats: the tensors to differentiate by.
     """
     return _SinglePass.apply(compute, *feats)

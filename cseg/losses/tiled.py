@@ -5,6 +5,8 @@ Three routes, all exact: `masked` for small bags (batched) and for similarities 
 safe while |s| <= bound; similarities beyond what float32 resolves to 1e-5 go to float64.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,7 @@ def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -
     """Compute the paper's loss of `bags`, a scalar with gradients by anchors and candidates."""
 
     def compute(
-        anchors_GND: Tensor, cands_GMD: Tensor, needs: Needs
+        needs: Needs, anchors_GND: Tensor, cands_GMD: Tensor
     ) -> tuple[Tensor, list[Tensor | None]]:
         bound = longest(anchors_GND) * longest(cands_GMD) / temperature
         dtype = _working_dtype(anchors_GND.dtype, bound)
@@ -59,35 +61,40 @@ def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -
 def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor:
     """Compute the released loss of `bags`, a scalar with a gradient by the features."""
 
-    def compute(feats_GND: Tensor, needs: Needs) -> tuple[Tensor, list[Tensor | None]]:
-        bound = longest(feats_GND) ** 2 / temperature
-        dtype = _working_dtype(feats_GND.dtype, bound)
-        labels = bags.labels_GN
+    def compute(needs: Needs, *sides: Tensor) -> tuple[Tensor, Sequence[Tensor | None]]:
+        bound = max(longest(side) for side in sides) ** 2 / temperature
+        dtype = _working_dtype(sides[0].dtype, bound)
+        labels, sizes = bags.labels_GN, [side.shape[1] for side in sides]
+        grads: list[Tensor] = []
         if labels.shape[1] ** 2 < SMALL_PAIRS or bound > DOUBLE_BOUND:
-            loss, grads = masked.pixel_loss(bags, temperature, ignore_index, dtype, needs)
-            return loss.to(_result_dtype(feats_GND)), grads
+            loss, grad = masked.pixel_loss(bags, temperature, ignore_index, dtype, any(needs))
+            if grad is not None:
+                grads = list(grad.split(sizes, 1))
+            return loss.to(_result_dtype(sides[0])), grads or [None] * len(sides)
         loss = torch.zeros((), dtype=torch.float64, device=labels.device)
-        joined: Tensor | None = None
         for g in range(len(labels)):
             part, grad = triangle.pixel_loss(
-                feats_GND[g].to(dtype),
+                [side[g].to(dtype) for side in sides],
                 labels[g],
-                bags.split,
                 1 / bags.total_images,
                 temperature,
                 ignore_index,
-                needs[0],
+                any(needs),
+                bound,
             )
             loss += part
-            if grad is not None and len(labels) == 1:
-                joined = grad[None]
-            elif grad is not None:
-                if joined is None:  # only now, when the first bag's tiles are gone
-                    joined = grad.new_empty(feats_GND.shape)
-                joined[g] = grad
-        return loss.to(_result_dtype(feats_GND)), [joined]
+            if grad is None:
+                continue
+            if len(labels) == 1:
+                grads = list(grad[None].split(sizes, 1))
+                continue
+            if g == 0:  # only now, when the first bag's tiles are gone
+                grads = [grad.new_empty(side.shape) for side in sides]
+            for whole, own in zip(grads, grad.split(sizes)):
+                whole[g] = own
+        return loss.to(_result_dtype(sides[0])), grads or [None] * len(sides)
 
-    return single_pass(compute, bags.feats_GND)
+    return single_pass(compute, *bags.sides)
 
 
 def _result_dtype(feats: Tensor) -> torch.dtype:

@@ -25,7 +25,7 @@ from cseg.losses.counts import class_groups, spans
 ROWS = 384  # pixels of a block: a tile and what is made of it stay in the cache
 SMALL = 256  # classes below this share a block
 SMALL_LOSS = 0.05  # below, rounding 1 + a would show in the loss's sixth digit
-KEEP_BYTES = 26 << 20  # negatives' tiles kept between the passes; the rest is computed twice
+KEEP_BYTES = 40 << 20  # negatives' tiles kept between the passes; the rest is computed twice
 
 
 @dataclass(frozen=True)
@@ -96,34 +96,35 @@ class _Bag:
 
 
 def pixel_loss(
-    feats_ND: Tensor,
+    sides: list[Tensor],
     labels_N: Tensor,
-    split: int,
     weight: float,
     temperature: float,
     ignore_index: int,
     need: bool,
+    bound: float,
 ) -> tuple[Tensor, Tensor | None]:
     """Compute weight x the released loss of one bag (float64) and its gradient (N,D) or None.
 
     Args:
-        feats_ND: features of the bag's pixels, in the dtype to compute in.
-        labels_N: their labels.
-        split: pixels before it lie on one side, the others on the second.
+        sides: features of the one or two sides' pixels, (n,D), in the dtype to compute in.
+        labels_N: labels of the first side's pixels, then of the second's.
         weight: of the bag's mean over anchors.
         temperature: divides the similarities.
         ignore_index: label that takes part in nothing.
         need: whether the gradient is wanted.
+        bound: no similarity is larger; natural logarithm.
     """
+    first, shape = sides[0], (len(labels_N), sides[0].shape[1])
     kept = (labels_N != ignore_index).nonzero()[:, 0]
     if len(kept) == 0:
-        return feats_ND.new_zeros((), dtype=torch.float64), torch.zeros_like(feats_ND)
+        return first.new_zeros((), dtype=torch.float64), first.new_zeros(shape)
     _, ids, counts = torch.unique(labels_N[kept], return_inverse=True, return_counts=True)
-    order, blocks = _blocks(ids, counts.tolist(), kept >= split)
+    order, blocks = _blocks(ids, counts.tolist(), kept >= len(first))
     ids, kept = ids[order], kept[order]
     # In powers of two: exp2 and log2 run several times faster than exp and log1p on many CPUs.
     root = (temperature * math.log(2)) ** -0.5
-    x = feats_ND[kept].mul_(root)
+    x = _gather(sides, kept, sum(block.pixels for block in blocks if not block.second)).mul_(root)
     w = weight / (len(kept) * counts[ids]).to(x.dtype)
     sizes = [block.pixels for block in blocks]
     memory = x.new_empty(4, max(sizes) ** 2)
@@ -133,7 +134,9 @@ def pixel_loss(
     tiles = _negatives(bag, z)
     t, per_anchor = torch.zeros_like(w), torch.zeros_like(w)
     grad = torch.zeros_like(x) if need else None
-    _positives(bag, z, t, per_anchor, grad)
+    # The square of 1 + z / e, at its largest, in powers of two.
+    finite = 2 * (2 * bound / math.log(2) + math.log2(len(kept)) + 1) < 127
+    _positives(bag, z, t, per_anchor, grad, joined=finite)
     loss = torch.dot(w.double(), per_anchor.double()).mul_(math.log(2))
     if loss < SMALL_LOSS * weight:
         _positives(bag, z, t, per_anchor.zero_(), None, exactly=True)
@@ -144,8 +147,18 @@ def pixel_loss(
     grad.mul_(w[:, None])  # all pixels of a class have one weight
     u = torch.where(z > 0, w * t / z, 0)
     _push_negatives(bag, u, tiles, grad)
-    out = x if len(x) == len(feats_ND) else torch.zeros_like(feats_ND)  # x has served
+    out = x if len(x) == len(labels_N) else x.new_zeros(shape)  # x has served
     return loss, out.index_copy_(0, kept, grad)
+
+
+def _gather(sides: list[Tensor], kept: Tensor, border: int) -> Tensor:
+    """Features of the kept pixels, of which `border` lie on the first side."""
+    out = sides[0].new_empty(len(kept), sides[0].shape[1])
+    offsets = (0, len(sides[0]))
+    parts = zip(sides, offsets, kept.tensor_split([border]), out.tensor_split([border]))
+    for side, offset, own, rows in parts:
+        torch.index_select(side, 0, own - offset, out=rows)
+    return out
 
 
 def _blocks(ids: Tensor, counts: list[int], second: Tensor) -> tuple[Tensor, list[_Block]]:
@@ -192,34 +205,40 @@ def _positives(
     t: Tensor,
     per_anchor: Tensor,
     grad: Tensor | None,
+    joined: bool = False,
     exactly: bool = False,
 ) -> None:
-    """Add up sigma into t, the loss in bits into per_anchor, and the pull of positives into grad.
+    """Add up sigma into t, the loss in bits into per_anchor, the pull of positives into grad.
 
-    Nothing is weighted yet. `exactly` makes good what log2(1 + a) loses where a is small.
+    Nothing is weighted yet. `joined` takes one logarithm for p and q, whose weights are equal, and
+    puts it down to p. `exactly` makes good what log2(1 + a) loses where a is small.
     """
     zs, ts, costs = bag.split(z), bag.split(t), bag.split(per_anchor)
     grads = None if grad is None else bag.split(grad)
     for a, b in bag.tiles(positives=True):
-        e, total, *ratios = bag.scratch(a, b)
+        e, spare, *ratios = bag.scratch(a, b)
         bag.exp(a, b, out=e)
         mask = bag.same_class(a, b) if bag.blocks[a].mixed else None
         sides = [(a, 1)] if a == b else [(a, 1), (b, 0)]
-        for (p, dim), ratio in zip(sides, ratios):
+        totals = [spare, e][: len(sides)]  # e has served when the second is written
+        for (p, dim), ratio, total in zip(sides, ratios, totals):
             torch.div(zs[p].unsqueeze(dim), e, out=ratio)
             torch.add(ratio, 1, out=total)
+            if grads is not None:
+                sigma = ratio.div_(total)
+                ts[p].add_((sigma if mask is None else sigma.mul_(mask)).sum(dim))
+        if joined and a != b:
+            sides, totals = sides[:1], [spare.mul_(e)]
+        for (p, dim), ratio, total in zip(sides, ratios, totals):
             lost = (total - 1).sub_(ratio).div_(total) if exactly else None
-            sigma = None if grads is None else ratio.div_(total)
             cost = total.log2_()
             if lost is not None:
                 cost.sub_(lost, alpha=1 / math.log(2))
             costs[p].add_((cost if mask is None else cost.mul_(mask)).sum(dim))
-            if sigma is not None:
-                ts[p].add_((sigma if mask is None else sigma.mul_(mask)).sum(dim))
         if grads is None:
             continue
         if a == b:
-            pull = torch.add(ratios[0], ratios[0].T, out=total)
+            pull = torch.add(ratios[0], ratios[0].T, out=spare)
             grads[a].addmm_(pull, bag.x[a], alpha=-1)
         else:
             pull = ratios[0].add_(ratios[1])

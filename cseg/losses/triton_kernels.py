@@ -227,7 +227,7 @@ def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -
     la, lb = bags.anchor_labels_GN.contiguous(), bags.cand_labels_GM.contiguous()
     (groups, n), m = la.shape, lb.shape[1]
 
-    def compute(anchors_GND, cands_GMD, needs):
+    def compute(needs, anchors_GND, cands_GMD):
         x, y = _ready(anchors_GND), _ready(cands_GMD)
         options = _launch_options(x)
         lse, mean, count = (la.new_empty(groups, n, dtype=torch.float32) for _ in range(3))
@@ -255,7 +255,7 @@ def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor
     side = (order >= bags.split).to(torch.int32)
     groups, n = labels.shape
 
-    def compute(feats_GND, needs):
+    def compute(needs, feats_GND):
         index = order[:, :, None].expand(feats_GND.shape)
         f = _ready(feats_GND.gather(1, index))
         options = _launch_options(f)
