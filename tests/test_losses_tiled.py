@@ -224,7 +224,7 @@ def test_module_learns():
 
 @pytest.mark.parametrize("temperature", [0.028, 0.04, 0.06])
 def test_worst_positives_and_best_negatives_stay_in_range(temperature, route):
-    """Pixels of a class point in opposite directions, and classes in the same: losses of 72 each."""
+    """Half of a class points against its other half, and with half of the other class."""
     feats = torch.ones(1, 40, 1)
     feats[:, 1::2] = -1
     labels = torch.arange(40)[None] // 20
