@@ -65,34 +65,30 @@ def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor
         bound = max(longest(side) for side in sides) ** 2 / temperature
         dtype = _working_dtype(sides[0].dtype, bound)
         labels, sizes = bags.labels_GN, [side.shape[1] for side in sides]
-        grads: list[Tensor] = []
+        whole: Tensor | None = None
         if labels.shape[1] ** 2 < SMALL_PAIRS or bound > DOUBLE_BOUND:
-            loss, grad = masked.pixel_loss(bags, temperature, ignore_index, dtype, any(needs))
-            if grad is not None:
-                grads = list(grad.split(sizes, 1))
-            return loss.to(_result_dtype(sides[0])), grads or [None] * len(sides)
-        loss = torch.zeros((), dtype=torch.float64, device=labels.device)
-        for g in range(len(labels)):
-            part, grad = triangle.pixel_loss(
-                [side[g].to(dtype) for side in sides],
-                labels[g],
-                1 / bags.total_images,
-                temperature,
-                ignore_index,
-                any(needs),
-                bound,
-            )
-            loss += part
-            if grad is None:
-                continue
-            if len(labels) == 1:
-                grads = list(grad[None].split(sizes, 1))
-                continue
-            if g == 0:  # only now, when the first bag's tiles are gone
-                grads = [grad.new_empty(side.shape) for side in sides]
-            for whole, own in zip(grads, grad.split(sizes)):
-                whole[g] = own
-        return loss.to(_result_dtype(sides[0])), grads or [None] * len(sides)
+            loss, whole = masked.pixel_loss(bags, temperature, ignore_index, dtype, any(needs))
+        else:
+            loss = torch.zeros((), dtype=torch.float64, device=labels.device)
+            for g in range(len(labels)):
+                part, grad = triangle.pixel_loss(
+                    [side[g].to(dtype) for side in sides],
+                    labels[g],
+                    1 / bags.total_images,
+                    temperature,
+                    ignore_index,
+                    any(needs),
+                    bound,
+                )
+                loss += part
+                if grad is not None and len(labels) == 1:
+                    whole = grad[None]
+                elif grad is not None:
+                    if whole is None:  # only now, when the first bag's tiles are gone
+                        whole = grad.new_empty(len(labels), *grad.shape)
+                    whole[g] = grad
+        grads = [None] * len(sides) if whole is None else whole.split(sizes, 1)
+        return loss.to(_result_dtype(sides[0])), grads
 
     return single_pass(compute, *bags.sides)
 
