@@ -1,7 +1,7 @@
 """How long the index stage takes on pairs of VOC size.
 
 Generates JPEG images of 500x375 (about 100 kB each, as VOC's) and palette PNG labels, then times
-`cseg.index.index` with one worker and with as many as there are cores.
+`cseg.stages.index.index` with one worker and with as many as there are cores.
 
     python benchmarks/index.py --pairs 10000 --out benchmarks/results/index.csv
 """
@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from cseg.datasets.samples import default_colours, write_label
-from cseg.files import atomic, write_json
-from cseg.index import index
+from cseg.stages.index import index
+from cseg.storage.files import atomic, write_json
 
 SIZE = (500, 375)  # width, height
 BASES = 100  # files painted; the others are copies with a few bytes behind the end, which decoders

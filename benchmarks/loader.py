@@ -27,10 +27,10 @@ from torchvision.transforms import functional as F
 
 from cseg.datasets import voc2012
 from cseg.datasets.samples import default_colours, write_label
-from cseg.files import atomic, write_text
+from cseg.images.transforms import ImageSettings, random_crop, to_unit
+from cseg.storage.files import atomic, write_text
+from cseg.training.prepared_cache import Place
 from cseg.training.sampling import Pair, StepBatches, iterate, load_pair
-from cseg.training.stored import Place
-from cseg.transforms import ImageSettings, random_crop, to_unit
 
 CROP, SCALE, BATCH = 513, (0.5, 2.0), 16
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from cseg import config as experiment
-from cseg.calibrate import calibrate
+from cseg import experiment
 from cseg.datasets import dataset_module
-from cseg.plan import chains, image_counts, image_size
-from cseg.records import provenance
+from cseg.estimate.calibrate import calibrate
+from cseg.estimate.plan import chains, image_counts, image_size
+from cseg.storage.provenance import provenance
 
 ROOT = Path(__file__).parent.parent
 OVERLAY = {

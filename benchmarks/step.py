@@ -24,12 +24,12 @@ import torch
 from loss import cpu_name, revision
 from loss_gpu import DTYPES, matmul_rate
 
-from cseg import config as experiment
-from cseg.calibrate import paint, step_seconds
-from cseg.counted import step_work
+from cseg import experiment
+from cseg.compute.device import DeviceSettings, device_name, open_device
 from cseg.datasets import dataset_module
-from cseg.runs import labelled_pairs
-from cseg.training.device import DeviceSettings, device_name, open_device
+from cseg.estimate.calibrate import paint, step_seconds
+from cseg.estimate.flops import step_work
+from cseg.stages.run import labelled_pairs
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parent / "workflow" / "configs"

@@ -91,9 +91,9 @@ def _paper(chosen: argparse.Namespace) -> int:
 def _plan(chosen: argparse.Namespace) -> int:
     import torch
 
-    from cseg import config as experiment
+    from cseg import experiment
     from cseg.errors import ConfigError
-    from cseg.plan import plan
+    from cseg.estimate.plan import plan
 
     if chosen.devices < 1:
         raise ConfigError(f"--devices is {chosen.devices}; give at least 1")
@@ -117,8 +117,8 @@ def _info(chosen: argparse.Namespace) -> int:
 
 
 def _predict(chosen: argparse.Namespace) -> int:
-    from cseg.masks import write_masks
-    from cseg.training.device import DeviceSettings
+    from cseg.compute.device import DeviceSettings
+    from cseg.inference.masks import write_masks
 
     compute = DeviceSettings(chosen.device, chosen.threads)
     window = tuple(chosen.window) if chosen.window else None
@@ -127,7 +127,7 @@ def _predict(chosen: argparse.Namespace) -> int:
 
 
 def _export(chosen: argparse.Namespace) -> int:
-    from cseg.export import export
+    from cseg.inference.onnx import export
 
     export(chosen.checkpoint, chosen.out)
     print(chosen.out)

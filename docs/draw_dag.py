@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from cseg.files import atomic, write_text
 from cseg.paper.figure_dag import dag
 from cseg.paper.style import figure_style, plt
+from cseg.storage.files import atomic, write_text
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "docs" / "img" / "dag.svg"

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from cseg import config as experiment
+from cseg import experiment
 
 SCHEMA = yaml.safe_load(experiment.SCHEMA.read_text(encoding="utf-8"))
 WHOLE = experiment.load([])

@@ -15,7 +15,7 @@ import messages
 import reliability
 
 from cseg.errors import CsegError
-from cseg.records import git_revision
+from cseg.storage.provenance import git_revision
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from cseg import config as experiment
-from cseg.fetch import fetch
-from cseg.index import index
-from cseg.subset import subset
+from cseg import experiment
+from cseg.stages.fetch import fetch
+from cseg.stages.index import index
+from cseg.stages.subset import subset
 
 ROOT = Path(__file__).parent.parent
 SMOKE = ROOT / "workflow" / "configs" / "smoke.yaml"

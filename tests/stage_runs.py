@@ -13,8 +13,8 @@ NAMES = ("weights.pt", "curve.csv", "cost.json")
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from cseg.finetune import finetune
-from cseg.pretrain import pretrain
+from cseg.stages.finetune import finetune
+from cseg.stages.pretrain import pretrain
 name, data, settings, out = sys.argv[1], *map(json.loads, sys.argv[2:4]), Path(sys.argv[4])
 start = [None] if name == "finetune" else []
 run = {"pretrain": pretrain, "finetune": finetune}[name]

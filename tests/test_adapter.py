@@ -7,8 +7,8 @@ import time
 import pytest
 from small_runs import ROOT
 
-from cseg.adapter import stage
 from cseg.errors import DataError
+from cseg.jobs.adapter import stage
 
 FULL = "/dev/full"  # every write to it fails as on a full disk
 

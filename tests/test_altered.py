@@ -7,13 +7,13 @@ import torch
 from PIL import Image
 from small_runs import small_data
 
-from cseg.checksums import check_unchanged, write_checksums
 from cseg.errors import DataError, TrainingError
-from cseg.indexed import read_index, read_subset
+from cseg.model import checkpoint
 from cseg.paper.results import read_results
-from cseg.runs import labelled_pairs
-from cseg.summary import summary
-from cseg.training import checkpoint
+from cseg.stages.run import labelled_pairs
+from cseg.stages.summary import summary
+from cseg.storage.checksums import check_unchanged, write_checksums
+from cseg.storage.lists import read_index, read_subset
 from cseg.training.sampling import load_pair
 
 

@@ -10,7 +10,7 @@ from faults import dies_writing, file_limit
 
 from cseg.datasets.archives import extract
 from cseg.errors import DataError
-from cseg.files import take
+from cseg.storage.files import take
 
 FILES = {"top/in/a.txt": b"aaa" * 999, "top/in/deep/ü b.txt": b"b", "top/other.txt": b"c"}
 

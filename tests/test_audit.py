@@ -9,10 +9,10 @@ from PIL import Image
 from shared_data import shared_data
 from small_runs import ROOT
 
-from cseg.audit import audit, class_distance, family, find_lists
 from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import DataError
-from cseg.subset import subset
+from cseg.stages.audit import audit, class_distance, family, find_lists
+from cseg.stages.subset import subset
 
 
 @pytest.mark.parametrize(

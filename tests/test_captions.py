@@ -17,7 +17,7 @@ from cseg.paper.render import paper
 from cseg.paper.results import read_results
 from cseg.paper.statistics import BOOTSTRAP, PAIRED_T, Comparison
 from cseg.paper.tables import tables
-from cseg.summary import summary
+from cseg.stages.summary import summary
 
 
 def comparison(test, runs):

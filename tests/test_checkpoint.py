@@ -5,7 +5,7 @@ import torch
 from faults import dies_writing, file_limit
 
 from cseg.errors import CsegError
-from cseg.training import checkpoint
+from cseg.model import checkpoint
 
 
 def save_large(path):

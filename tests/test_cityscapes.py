@@ -10,8 +10,8 @@ from made_trees import make_cityscapes
 
 from cseg.datasets import cityscapes
 from cseg.errors import ConfigError, DataError
-from cseg.fetch import fetch
-from cseg.index import index
+from cseg.stages.fetch import fetch
+from cseg.stages.index import index
 
 RELAXED = {"relax_counts": True}
 labels = pytest.importorskip("cityscapesscripts.helpers.labels").labels

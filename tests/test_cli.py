@@ -10,7 +10,7 @@ from PIL import Image
 from small_runs import ROOT, small_data, small_settings
 
 from cseg.cli import main
-from cseg.finetune import finetune
+from cseg.stages.finetune import finetune
 
 
 @pytest.fixture(scope="module")

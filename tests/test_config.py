@@ -7,7 +7,7 @@ import pytest
 import yaml
 from small_runs import ROOT
 
-from cseg import config as experiment
+from cseg import experiment
 from cseg.errors import ConfigError
 
 OVERLAYS = sorted((ROOT / "workflow" / "configs").glob("*.yaml"))

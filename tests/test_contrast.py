@@ -7,14 +7,14 @@ from loss_cases import brute_force
 from small_runs import SMOKE, small_data, small_settings
 from stage_runs import NAMES, outputs
 
-from cseg import config as experiment
-from cseg.contrast import Contrast, ContrastSettings
+from cseg import experiment
 from cseg.errors import ConfigError
-from cseg.finetune import finetune
 from cseg.losses import PixelContrastLoss, pixel_contrast_loss
 from cseg.losses.checks import checked_partner
-from cseg.runs import split_settings
-from cseg.training import checkpoint
+from cseg.model import checkpoint
+from cseg.stages.finetune import finetune
+from cseg.stages.run import split_settings
+from cseg.training.contrast import Contrast, ContrastSettings
 
 
 def contrast(scope, batch=3, **changes):

@@ -7,9 +7,9 @@ import torch
 from small_runs import ROOT, SMOKE, small_settings
 from torch import nn
 
-from cseg import config as experiment
+from cseg import experiment
 from cseg.cli import main
-from cseg.counted import counted_costs, loss_flops, step_work
+from cseg.estimate.flops import counted_costs, loss_flops, step_work
 from cseg.model.network import ModelSettings, build_segmenter
 from cseg.settings import from_mapping
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cseg import distortion
+from cseg.images import distortion
 
 
 def images(count=6, seed=0):

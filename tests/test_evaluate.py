@@ -11,12 +11,12 @@ from PIL import Image
 from small_runs import small_data, small_settings
 
 from cseg.datasets.samples import read_image, read_label
-from cseg.evaluate import EvaluateOutputs, evaluate
-from cseg.finetune import finetune
-from cseg.metrics import confusion_matrix, mean_iou
+from cseg.inference.metrics import confusion_matrix, mean_iou
+from cseg.inference.predict import ProtocolSettings, predict
 from cseg.model import load_segmenter
-from cseg.predict import ProtocolSettings, predict
-from cseg.runs import read_dataset, validation_pairs
+from cseg.stages.evaluate import EvaluateOutputs, evaluate
+from cseg.stages.finetune import finetune
+from cseg.stages.run import read_dataset, validation_pairs
 
 
 @pytest.fixture(scope="module")

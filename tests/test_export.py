@@ -10,8 +10,8 @@ import torch
 from small_runs import ROOT, small_data, small_settings
 
 from cseg.cli import main
-from cseg.finetune import finetune
 from cseg.model import load_segmenter
+from cseg.stages.finetune import finetune
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")

@@ -6,10 +6,10 @@ import pytest
 import torch
 from small_runs import small_data, small_settings
 
-from cseg.features import Start, features, principal_components, project, separability
+from cseg.model import checkpoint
 from cseg.model.network import build_segmenter
-from cseg.runs import run_settings
-from cseg.training import checkpoint
+from cseg.stages.features import Start, features, principal_components, project, separability
+from cseg.stages.run import run_settings
 
 
 def test_separability_by_hand():

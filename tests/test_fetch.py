@@ -6,7 +6,7 @@ import pytest
 from made_trees import make_camvid, write_list
 
 from cseg.errors import ConfigError, CsegError, DataError
-from cseg.fetch import fetch
+from cseg.stages.fetch import fetch
 
 RELAXED = {"relax_counts": True}
 
@@ -88,7 +88,7 @@ def test_an_empty_data_dir_without_leave_to_download(tmp_path, dataset):
 
 def test_the_stages_do_not_load_torch():
     code = (
-        "import sys, cseg.fetch, cseg.index, cseg.subset, cseg.audit\n"
+        "import sys, cseg.stages.fetch, cseg.stages.index, cseg.stages.subset, cseg.stages.audit\n"
         "from cseg.datasets import MODULES, dataset_module\n"
         "[dataset_module(name) for name in MODULES]\n"
         "print('torch' in sys.modules)"

@@ -15,7 +15,7 @@ from cseg.paper import figure_classes, figure_curves, figure_features
 from cseg.paper.figures import CORE, figures
 from cseg.paper.results import read_results
 from cseg.paper.style import SETTINGS, arm_styles, figure_style, save
-from cseg.summary import summary
+from cseg.stages.summary import summary
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from small_runs import ROOT
 
 from cseg.datasets.samples import write_image
 from cseg.errors import CsegError
-from cseg.files import atomic, write_json, write_text
-from cseg.outputs import write_table
+from cseg.storage.files import atomic, write_json, write_text
+from cseg.storage.tables import write_table
 
 
 def names(folder):
@@ -29,7 +29,7 @@ def killed_writer(path):
     """A process that dies by SIGKILL while it writes `path`."""
     script = """
 import os, signal, sys
-from cseg.files import atomic
+from cseg.storage.files import atomic
 with atomic(sys.argv[1]) as temporary:
     temporary.write_bytes(b"half" * 9999)
     os.kill(os.getpid(), signal.SIGKILL)

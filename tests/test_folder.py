@@ -8,8 +8,8 @@ from made_trees import paint_image, paint_label, write_list
 
 from cseg.datasets import folder
 from cseg.errors import ConfigError, CsegError, DataError
-from cseg.fetch import fetch, sources
-from cseg.index import index
+from cseg.stages.fetch import fetch, sources
+from cseg.stages.index import index
 
 LISTS = """
 name: fields

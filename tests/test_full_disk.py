@@ -13,7 +13,7 @@ from kills import leftovers, results
 from small_runs import SMOKE
 from workflow_runs import begin_snakemake, overlay, snakemake
 
-from cseg.training import checkpoint
+from cseg.model import checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from small_runs import ROOT
 from workflow_runs import snakemake
 
-from cseg import config as experiment
+from cseg import experiment
 from cseg.errors import ConfigError
 
 VALID = SPOILED = 250

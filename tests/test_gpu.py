@@ -6,9 +6,10 @@ import torch
 from small_runs import small_data, small_settings
 from stage_runs import outputs
 
-from cseg.finetune import finetune
-from cseg.pretrain import pretrain
-from cseg.training import checkpoint, loop
+from cseg.model import checkpoint
+from cseg.stages.finetune import finetune
+from cseg.stages.pretrain import pretrain
+from cseg.training import loop
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 BLOCKS = {

@@ -9,9 +9,9 @@ from shared_data import shared_data
 
 from cseg.datasets.samples import load_info, read_label
 from cseg.errors import DataError
-from cseg.fetch import fetch
-from cseg.files import sha256_file
-from cseg.index import index
+from cseg.stages.fetch import fetch
+from cseg.stages.index import index
+from cseg.storage.files import sha256_file
 
 
 def run(folder, dataset="camvid", options=None, workers=2, out=None):

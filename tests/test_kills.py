@@ -19,7 +19,7 @@ from small_runs import SMOKE, small_data, small_settings
 from stage_runs import NAMES, start
 from workflow_runs import begin_snakemake, overlay, snakemake
 
-from cseg.evaluate import EvaluateOutputs, evaluate
+from cseg.stages.evaluate import EvaluateOutputs, evaluate
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from loss_cases import loss_and_grads, random_case, relative_error
 
-from cseg.losses import LossInputError, PixelContrastLoss, bags, pixel_contrast_loss
+from cseg.losses import LossInputError, PixelContrastLoss, pixel_contrast_loss, scopes
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu":
@@ -84,7 +84,7 @@ def test_features_that_the_module_has_normalised_are_not_measured_again(monkeypa
     feats, other, labels = 7 * feats.float().to(DEVICE), other.float().to(DEVICE), labels.to(DEVICE)
     module = PixelContrastLoss(grid=None, backend="triton")
     want = PixelContrastLoss(grid=None, backend="dense")(feats, labels, other)
-    monkeypatch.setattr(bags, "longest", measured)
+    monkeypatch.setattr(scopes, "longest", measured)
     assert module(feats, labels, other).item() == pytest.approx(want.item(), rel=1e-5)
     with pytest.raises(AssertionError, match="waits for the device"):
         pixel_contrast_loss(feats, labels, other, backend="triton")

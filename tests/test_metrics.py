@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cseg.metrics import (
+from cseg.inference.metrics import (
     accuracy_per_class,
     confusion_matrix,
     iou_per_class,

@@ -11,10 +11,10 @@ from torchvision.models import get_model, resnet50
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 
 from cseg.errors import ConfigError, TrainingError
-from cseg.files import sha256_file
 from cseg.model.encoders import build_encoder
 from cseg.model.network import ModelSettings, _conv, build_projector, build_segmenter
 from cseg.model.weights import imagenet_encoder
+from cseg.storage.files import sha256_file
 
 
 def settings(**changes):

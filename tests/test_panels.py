@@ -12,7 +12,7 @@ from PIL import Image
 from cseg.errors import DataError
 from cseg.paper import panels
 from cseg.paper.results import read_results
-from cseg.summary import summary
+from cseg.stages.summary import summary
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ import sys
 import pytest
 from small_runs import ROOT, SMOKE
 
-from cseg import config as experiment
-from cseg.calibrate import ArmCost
+from cseg import experiment
 from cseg.cli import main
 from cseg.errors import ConfigError
-from cseg.plan import Chain, Sizes, chains, finish, image_counts, image_size, job_counts
+from cseg.estimate.calibrate import ArmCost
+from cseg.estimate.plan import Chain, Sizes, chains, finish, image_counts, image_size, job_counts
 
 CONFIGS = ROOT / "workflow" / "configs"
 COST = ArmCost(0.5, 0.25, 0.01, 2.0, 800.0, 4.0, 0.001, "made up")

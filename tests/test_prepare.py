@@ -10,13 +10,13 @@ from made_trees import make_camvid, paint_image, paint_label
 
 from cseg.datasets.samples import load_info
 from cseg.errors import CsegError, DataError
-from cseg.fetch import fetch
-from cseg.index import index
-from cseg.prepare import prepare
-from cseg.runs import Cache, labelled_pairs
-from cseg.subset import subset
+from cseg.images.transforms import ImageSettings
+from cseg.stages.fetch import fetch
+from cseg.stages.index import index
+from cseg.stages.prepare import prepare
+from cseg.stages.run import Cache, labelled_pairs
+from cseg.stages.subset import subset
 from cseg.training.sampling import StepBatches, iterate
-from cseg.transforms import ImageSettings
 
 
 @pytest.fixture

@@ -12,18 +12,18 @@ from PIL import Image
 from small_runs import SMOKE, small_data, small_settings
 from workflow_runs import overlay, snakemake
 
-from cseg import config as experiment
+from cseg import experiment
 from cseg.datasets.samples import read_image, read_label
 from cseg.errors import ConfigError, DataError
-from cseg.files import sha256_file
-from cseg.finetune import finetune
-from cseg.indexed import read_index
-from cseg.metrics import confusion_matrix, mean_iou
+from cseg.inference.metrics import confusion_matrix, mean_iou
+from cseg.inference.predict import ProtocolSettings, predict, predict_confident
 from cseg.model import load_segmenter
-from cseg.predict import ProtocolSettings, predict, predict_confident
-from cseg.pretrain import pretrain
-from cseg.pseudolabel import pseudolabel
-from cseg.runs import read_dataset, training_pairs, unlabelled_pairs
+from cseg.stages.finetune import finetune
+from cseg.stages.pretrain import pretrain
+from cseg.stages.pseudolabel import pseudolabel
+from cseg.stages.run import read_dataset, training_pairs, unlabelled_pairs
+from cseg.storage.files import sha256_file
+from cseg.storage.lists import read_index
 from cseg.training.sampling import load_pair
 
 THRESHOLD = 0.6

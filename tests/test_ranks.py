@@ -13,19 +13,19 @@ import pytest
 import torch
 from small_runs import ROOT, small_data, small_settings
 
+from cseg.compute.ranks import Share, check_batch
 from cseg.errors import ConfigError
-from cseg.training import checkpoint
-from cseg.training.ranks import Share, check_batch
+from cseg.model import checkpoint
 
 NAMES = ("weights.pt", "curve.csv", "cost.json")
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from cseg.adapter import stage
-from cseg.evaluate import EvaluateOutputs, evaluate
-from cseg.finetune import finetune
-from cseg.launch import launch
-from cseg.pretrain import pretrain
+from cseg.jobs.adapter import stage
+from cseg.stages.evaluate import EvaluateOutputs, evaluate
+from cseg.stages.finetune import finetune
+from cseg.jobs.launch import launch
+from cseg.stages.pretrain import pretrain
 name, processes, out = sys.argv[1], int(sys.argv[2]), Path(sys.argv[5])
 data, settings = [Path(p) for p in json.loads(sys.argv[3])], json.loads(sys.argv[4])
 log = str(out / "log.txt")
@@ -114,7 +114,7 @@ import json, sys
 import torch
 import torch.distributed as dist
 from torch import nn
-from cseg.training.ranks import share_batch_norm
+from cseg.compute.ranks import share_batch_norm
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}", rank=rank, world_size=2)
 torch.manual_seed(0)

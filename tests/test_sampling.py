@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from cseg.datasets import shapes
+from cseg.images.transforms import ImageSettings
 from cseg.training.sampling import Pair, StepBatches, draw_order, iterate
-from cseg.transforms import ImageSettings
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from small_runs import ROOT, SMOKE
 from source_scan import dangers, network_imports
 from workflow_runs import overlay, snakemake
 
-from cseg import config as experiment
+from cseg import experiment
 from cseg.datasets import folder
 from cseg.errors import ConfigError, TrainingError
-from cseg.files import sha256_file
 from cseg.model.weights import imagenet_encoder
+from cseg.storage.files import sha256_file
 
 SOURCES = sorted([*ROOT.glob("cseg/**/*.py"), *ROOT.glob("workflow/scripts/*.py")])
 TAGS = [

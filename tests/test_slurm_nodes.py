@@ -10,7 +10,7 @@ from slurm_cluster import cluster, missing
 from small_runs import ROOT, SMOKE
 
 from cseg.errors import ConfigError
-from cseg.launch import launch
+from cseg.jobs.launch import launch
 
 RUN = Path("results/smoke/shapes/cross/n4/seed0")
 STAGES = ("pretrain", "finetune")

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cseg.errors import ConfigError, DataError
-from cseg.indexed import read_subset
-from cseg.subset import (
+from cseg.stages.subset import (
     count_token,
     nested_order,
     parse_token,
@@ -19,6 +18,7 @@ from cseg.subset import (
     subset,
     subset_from_list,
 )
+from cseg.storage.lists import read_subset
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 PRESENCE = st.dictionaries(
@@ -63,7 +63,7 @@ def test_order_never_changes_between_releases():
 
 def test_order_does_not_depend_on_the_hash_seed_of_the_process():
     code = (
-        "from cseg.subset import nested_order\n"
+        "from cseg.stages.subset import nested_order\n"
         "print(nested_order({f'i{k}': frozenset({k % 5, k % 7}) for k in range(40)}, 3))"
     )
     runs = {

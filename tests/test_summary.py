@@ -7,7 +7,7 @@ import pytest
 from fake_results import paint_results
 
 from cseg.errors import DataError
-from cseg.summary import summary
+from cseg.stages.summary import summary
 
 KEY = ["dataset", "arm", "n", "seed"]
 

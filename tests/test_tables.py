@@ -17,7 +17,7 @@ from scipy import stats
 from cseg.errors import DataError
 from cseg.paper.markup import Section, Table, html_table, latex, latex_text, markdown
 from cseg.paper.tables import CORE, tables
-from cseg.summary import summary
+from cseg.stages.summary import summary
 
 REPO = Path(__file__).parents[1]
 PUBLISHED = REPO / "workflow/resources/published.csv"
@@ -327,7 +327,7 @@ def test_latex_compiles_with_booktabs(full, tmp_path):
 
 def test_the_paper_floor_needs_no_torch():
     code = (
-        "import sys, cseg.summary, cseg.paper.render\n"
+        "import sys, cseg.stages.summary, cseg.paper.render\n"
         "sys.exit(any(name.split('.')[0] in ('torch', 'torchvision') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from small_runs import SMOKE, small_data, small_settings
 from stage_runs import NAMES, outputs, start
 
-from cseg import config as experiment
+from cseg import experiment
 from cseg.errors import ConfigError, TrainingError
-from cseg.finetune import cross_entropy, finetune
-from cseg.pretrain import pretrain
-from cseg.runs import labelled_pairs, read_dataset, run_settings, step_batches
-from cseg.training import checkpoint
+from cseg.model import checkpoint
+from cseg.stages.finetune import cross_entropy, finetune
+from cseg.stages.pretrain import pretrain
+from cseg.stages.run import labelled_pairs, read_dataset, run_settings, step_batches
 from cseg.training.loop import LoopSettings, learning_rate, train
 
 

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as F
 
-from cseg.transforms import IGNORE, ImageSettings, random_crop, resize_label, resize_short_side
+from cseg.images.transforms import (
+    IGNORE,
+    ImageSettings,
+    random_crop,
+    resize_label,
+    resize_short_side,
+)
 
 
 def chosen(crop, scale=(1.0, 1.0), flip=False):

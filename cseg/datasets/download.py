@@ -18,7 +18,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from cseg.errors import DataError
-from cseg.files import NO_SPACE
+from cseg.storage.files import NO_SPACE
 
 CHUNK = 1 << 18  # bytes read at a time
 LONGEST_PAUSE = 30.0  # seconds

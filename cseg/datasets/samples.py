@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cseg.errors import ConfigError, DataError, reason
-from cseg.files import atomic, read_json
+from cseg.storage.files import atomic, read_json
 
 IGNORE = 255
 UNKNOWN = 254  # stands for values that are no class, until they are reported

@@ -15,7 +15,7 @@ from PIL import Image
 
 from cseg.datasets.samples import DatasetInfo, Sample, check_options, write_label
 from cseg.errors import ConfigError
-from cseg.files import atomic
+from cseg.storage.files import atomic
 
 CLASS_NAMES = ("background", "disc", "star", "stripes", "checks", "dots", "rings")
 PALETTE = (

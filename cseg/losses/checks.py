@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from cseg.errors import CsegError
-from cseg.losses import bags as forms
+from cseg.losses import scopes as forms
 
 
 class LossInputError(CsegError, ValueError):

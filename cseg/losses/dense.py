@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cseg.losses.bags import CandidateBags, PixelBags, anchor_weights
+from cseg.losses.scopes import CandidateBags, PixelBags, anchor_weights
 
 
 def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -> Tensor:

@@ -7,8 +7,8 @@ visit: 6·N·M·D flops and O(N + M) memory. Small bags go together as one batch
 import torch
 from torch import Tensor
 
-from cseg.losses.bags import CandidateBags, PixelBags, anchor_weights
 from cseg.losses.counts import positive_counts
+from cseg.losses.scopes import CandidateBags, PixelBags, anchor_weights
 from cseg.losses.single_pass import Needs
 
 BLOCK_ELEMENTS = 1 << 19  # pairs held at a time: a few such arrays stay in the cache

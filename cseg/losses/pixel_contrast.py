@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cseg.losses import bags as forms
 from cseg.losses import gather
+from cseg.losses import scopes as forms
 from cseg.losses.checks import (
     LossInputError,
     check_choice,

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from cseg.losses import masked, row_blocks, triangle
-from cseg.losses.bags import (
+from cseg.losses.counts import positive_counts
+from cseg.losses.scopes import (
     SINGLE_BOUND,
     CandidateBags,
     PixelBags,
     anchor_weights,
     longest,
 )
-from cseg.losses.counts import positive_counts
 from cseg.losses.single_pass import Needs, single_pass
 
 SMALL_PAIRS = 264 * 264  # bags of fewer pairs are batched; above, tiles win (measured on a CPU)

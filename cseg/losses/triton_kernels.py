@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from cseg.losses.bags import CandidateBags, PixelBags, anchor_weights
+from cseg.losses.scopes import CandidateBags, PixelBags, anchor_weights
 from cseg.losses.single_pass import single_pass
 
 LOG2E = math.log2(math.e)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from cseg.checksums import check_unchanged
 from cseg.datasets.samples import DatasetInfo, info_from_json
 from cseg.errors import DataError, reason
+from cseg.model import checkpoint
 from cseg.model.network import ModelSettings, Segmenter, build_segmenter
 from cseg.settings import from_mapping
-from cseg.training import checkpoint
+from cseg.storage.checksums import check_unchanged
 
 
 @dataclass(frozen=True)

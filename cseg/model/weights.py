@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from cseg.errors import ConfigError, TrainingError, reason
-from cseg.files import sha256_file
 from cseg.model.encoders import Encoder, build_encoder
+from cseg.storage.files import sha256_file
 
 
 def imagenet_encoder(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from cseg.files import write_text
 from cseg.paper import captions
 from cseg.paper.findings import Finding, findings
 from cseg.paper.markup import Section, Table, html_page, html_table
@@ -14,6 +13,7 @@ from cseg.paper.published import COLUMNS
 from cseg.paper.results import Results, read_results
 from cseg.paper.table_main import main_table
 from cseg.paper.wording import listing
+from cseg.storage.files import write_text
 
 PROVENANCE = (
     "cseg_version", "git_revision", "source_fingerprint", "index_fingerprint",

@@ -15,11 +15,11 @@ from PIL import Image
 
 from cseg.datasets.samples import read_image, read_label
 from cseg.errors import DataError, reason
-from cseg.indexed import read_index
 from cseg.paper import statistics
 from cseg.paper.results import Results, image_counts
 from cseg.paper.style import INCH_WIDTH, legend_below
 from cseg.paper.wording import signed
+from cseg.storage.lists import read_index
 
 IGNORED_COLOUR = (224, 224, 192)  # as in the palette PNGs
 

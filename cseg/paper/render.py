@@ -6,7 +6,7 @@ from cseg.errors import DataError
 from cseg.paper.figures import figures
 from cseg.paper.page import summary_page
 from cseg.paper.tables import tables
-from cseg.summary import summary
+from cseg.stages.summary import summary
 
 
 def paper(

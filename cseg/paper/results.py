@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cseg.checksums import check_unchanged
 from cseg.errors import DataError, reason
-from cseg.files import read_json
 from cseg.paper import statistics
 from cseg.paper.statistics import Comparison, ImageCounts
+from cseg.storage.checksums import check_unchanged
+from cseg.storage.files import read_json
 
 RESAMPLES = 2000
 # columns that look like numbers now and then and are not

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from cseg.files import atomic, write_text
 from cseg.paper.markup import Section, Table, html_page, html_table, latex, markdown
 from cseg.paper.published import published_table, read_published
 from cseg.paper.results import Results, read_results
@@ -14,6 +13,7 @@ from cseg.paper.table_cost import cost_table
 from cseg.paper.table_extras import ablation_table, pseudo_table, separability_table
 from cseg.paper.table_labels import label_table
 from cseg.paper.table_main import main_table
+from cseg.storage.files import atomic, write_text
 
 log = logging.getLogger(__name__)
 

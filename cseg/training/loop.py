@@ -18,10 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cseg.errors import TrainingError
-from cseg.training.board import Board
-from cseg.training.progress import Progress
-from cseg.training.ranks import (
+from cseg.compute.ranks import (
     Share,
     any_rank,
     check_batch,
@@ -29,9 +26,12 @@ from cseg.training.ranks import (
     share_batch_norm,
     sum_over_ranks,
 )
+from cseg.errors import TrainingError
+from cseg.images.transforms import to_unit
+from cseg.training.progress import Progress
+from cseg.training.resume import Best, Curve, resume, save_state
 from cseg.training.sampling import StepBatches, iterate
-from cseg.training.state import Best, Curve, resume, save_state
-from cseg.transforms import to_unit
+from cseg.training.tensorboard import Board
 
 STEP, DISTORT = 3, 4  # first words of the random keys used here; sampling uses 1 and 2
 

@@ -15,10 +15,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from cseg.compute.ranks import ALONE, Share
 from cseg.datasets.samples import read_image, read_label
-from cseg.training.ranks import ALONE, Share
-from cseg.training.stored import Place, read_pair
-from cseg.transforms import IGNORE, ImageSettings, random_crop, resize_label, resize_short_side
+from cseg.images.transforms import (
+    IGNORE,
+    ImageSettings,
+    random_crop,
+    resize_label,
+    resize_short_side,
+)
+from cseg.training.prepared_cache import Place, read_pair
 
 ORDER, GEOMETRY = 1, 2  # first words of the keys, one for each purpose
 

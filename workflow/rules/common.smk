@@ -5,10 +5,10 @@ sys.path.insert(0, workflow.basedir)
 
 from snakemake.exceptions import WorkflowError
 
-from cseg import config as experiment
+from cseg import experiment
 from cseg.errors import CsegError
-from cseg.fetch import sources
-from cseg.subset import parse_token
+from cseg.stages.fetch import sources
+from cseg.stages.subset import parse_token
 
 # Jobs import the library of this checkout, also in conda environments (which Snakemake starts
 # without PYTHONPATH) and on a cluster.

@@ -1,5 +1,5 @@
-from cseg.adapter import stage
-from cseg.audit import audit
+from cseg.jobs.adapter import stage
+from cseg.stages.audit import audit
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     audit(

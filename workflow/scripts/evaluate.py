@@ -1,10 +1,10 @@
 from pathlib import Path
 
-from cseg.adapter import stage
+from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
-    from cseg.evaluate import EvaluateOutputs, evaluate
-    from cseg.launch import launch
+    from cseg.jobs.launch import launch
+    from cseg.stages.evaluate import EvaluateOutputs, evaluate
 
     launch(
         snakemake.log[0],

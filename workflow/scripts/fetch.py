@@ -1,5 +1,5 @@
-from cseg.adapter import stage
-from cseg.fetch import fetch
+from cseg.jobs.adapter import stage
+from cseg.stages.fetch import fetch
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     fetch(

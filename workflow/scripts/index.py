@@ -1,5 +1,5 @@
-from cseg.adapter import stage
-from cseg.index import index
+from cseg.jobs.adapter import stage
+from cseg.stages.index import index
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     index(

@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from cseg.adapter import stage
+from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
-    from cseg.prepare import prepare
+    from cseg.stages.prepare import prepare
 
     prepare(
         Path(snakemake.input.index),

@@ -1,11 +1,11 @@
 from pathlib import Path
 
-from cseg.adapter import stage
+from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
-    from cseg.launch import launch
-    from cseg.pretrain import pretrain
-    from cseg.runs import Cache
+    from cseg.jobs.launch import launch
+    from cseg.stages.pretrain import pretrain
+    from cseg.stages.run import Cache
 
     launch(
         snakemake.log[0],

@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from cseg.adapter import stage
+from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
-    from cseg.pseudolabel import pseudolabel
+    from cseg.stages.pseudolabel import pseudolabel
 
     pseudolabel(
         Path(snakemake.input.index),

@@ -1,5 +1,5 @@
-from cseg.adapter import stage
-from cseg.subset import subset
+from cseg.jobs.adapter import stage
+from cseg.stages.subset import subset
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     subset(

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from cseg.adapter import stage
+from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     from cseg.paper.tables import tables

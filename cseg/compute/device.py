@@ -1,0 +1,74 @@
+"""The one place that chooses where to compute."""
+
+import os
+import platform
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cseg.errors import ConfigError
+from cseg.losses.gather import world_size
+from cseg.storage.provenance import peak_memory_mib
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    """Where to compute.
+
+    Attributes:
+        device: auto (a GPU where there is one), cpu or cuda.
+        threads: CPU threads of torch in this process.
+        deterministic: whether a GPU, too, shall give the same bits each time, at a cost in speed;
+            CPUs do so anyway.
+    """
+
+    device: str
+    threads: int
+    deterministic: bool = False
+
+
+def open_device(settings: DeviceSettings) -> torch.device:
+    """Choose the device and set the thread count of this process.
+
+    Raises:
+        ConfigError: cuda asked for where there is none, more GPUs than there are, an unknown name.
+    """
+    torch.set_num_threads(settings.threads)
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if settings.device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"config key device is {settings.device!r}; use auto, cpu or cuda")
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("config key device is cuda but torch sees no GPU here; use auto or cpu")
+    if settings.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if world_size() == 1:
+        return torch.device("cuda")
+    local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if local >= gpus:
+        raise ConfigError(f"resource gpu asks for more than the {gpus} GPUs here; lower it")
+    return torch.device("cuda", local)
+
+
+def to_device(values: np.ndarray, device: torch.device) -> Tensor:
+    """Copy numbers drawn on the host to the device without waiting for it."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is called: the GPU's name, or the processor's architecture."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu {platform.machine()}"
+
+
+def peak_memory(device: torch.device) -> float:
+    """Peak memory in MiB: of the GPU's allocator, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return peak_memory_mib()

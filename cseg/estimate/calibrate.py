@@ -1,0 +1,215 @@
+"""Short runs of the real stages on painted images, from which `cseg.estimate.plan` extrapolates."""
+
+import io
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from cseg import experiment
+from cseg.datasets.samples import DatasetInfo, info_to_json
+from cseg.stages.evaluate import EvaluateOutputs, evaluate
+from cseg.stages.finetune import finetune
+from cseg.stages.pretrain import pretrain
+from cseg.storage.files import fingerprint, read_json, sha256_file, write_json
+
+IMAGES = 16  # painted for training; a run's own images are read once and then kept in memory
+FIRST_STEPS = 4  # they pay for what only the first steps do
+SECONDS = 4.0  # that a stage is measured for, about
+FREE = ("steps", "lr", "momentum", "weight_decay", "warmup_steps", "log_every", "temperature",
+        "checkpoint_minutes", "validate_every", "report")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """What one arm takes on one device.
+
+    Attributes:
+        pretrain_step, finetune_step: seconds of an optimiser step; 0 without pretraining.
+        image: seconds to predict and measure one image.
+        job: seconds until a job begins to work: interpreter and libraries.
+        memory_mib: largest peak.
+        weights_mib: the weights that a run leaves.
+        prediction_mib: one predicted map; an untrained network's, which compresses badly.
+        device: where this was measured.
+    """
+
+    pretrain_step: float
+    finetune_step: float
+    image: float
+    job: float
+    memory_mib: float
+    weights_mib: float
+    prediction_mib: float
+    device: str
+
+
+def calibrate(
+    config: Mapping[str, Any],
+    arms: Sequence[str],
+    info: DatasetInfo,
+    size_HW: tuple[int, int],
+    copies: int,
+) -> dict[str, ArmCost]:
+    """Measure every arm; arms whose steps do the same work are measured once.
+
+    Args:
+        config: checked.
+        arms: of the config.
+        info: of the dataset; its files are not needed.
+        size_HW: height and width of an image, pixels.
+        copies: how many processes measure at the same time, as neighbours slow each other down.
+    """
+    arguments = (dict(config), list(arms), info, size_HW)
+    if copies == 1:
+        return _measure_all(*arguments)
+    with get_context("spawn").Pool(copies) as pool:
+        measured = pool.starmap(_measure_all, [arguments] * copies)
+    return {arm: _mean([costs[arm] for costs in measured]) for arm in arms}
+
+
+def _mean(costs: Sequence[ArmCost]) -> ArmCost:
+    numbers = pd.DataFrame([vars(cost) for cost in costs])
+    return ArmCost(**numbers.drop(columns="device").mean().to_dict(), device=costs[0].device)
+
+
+def _measure_all(
+    config: Mapping[str, Any], arms: Sequence[str], info: DatasetInfo, size_HW: tuple[int, int]
+) -> dict[str, ArmCost]:
+    job = job_seconds()
+    known: dict[str, ArmCost] = {}
+    found = {}
+    for arm in arms:
+        settings = experiment.arm_settings(config, arm, 0)
+        work = fingerprint({**settings, **{
+            stage: {k: v for k, v in settings[stage].items() if k not in FREE}
+            for stage in ("pretrain", "finetune")
+        }})  # fmt: skip
+        if work not in known:
+            print(f"calibrate: {arm}", file=sys.stderr, flush=True)
+            with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
+                known[work] = _measure(settings, info, size_HW, job, Path(folder))
+        found[arm] = known[work]
+    return found
+
+
+def job_seconds() -> float:
+    """Seconds until a training job begins to work on this machine."""
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import cseg.stages.finetune"], check=True)
+    return time.monotonic() - started
+
+
+def _measure(
+    settings: Mapping[str, Any],
+    info: DatasetInfo,
+    size_HW: tuple[int, int],
+    job: float,
+    folder: Path,
+) -> ArmCost:
+    data = paint(folder, info, size_HW)
+    pretrains = settings["scope"] != "none"
+    costs, steps = [], {"pretrain": 0.0, "finetune": 0.0}
+    if pretrains:
+        steps["pretrain"], cost = step_seconds("pretrain", settings, data, folder)
+        costs.append(cost)
+    steps["finetune"], cost = step_seconds("finetune", settings, data, folder)
+    costs.append(cost)
+    names = ("metrics", "per_class", "per_image", "confusion")
+    tables = {name: folder / f"{name}.csv" for name in names}
+    outputs = EvaluateOutputs(**tables, predictions=folder / "predictions.zip")
+    identity = {"arm": "calibrated", "seed": 0}
+    plain = experiment.merge(settings, {"evaluate": {"train_images": IMAGES}})
+    evaluate(*data, folder / "finetune.pt", costs, identity, plain, 1, outputs)
+    row = pd.read_csv(outputs.metrics).iloc[0]
+    facts = [read_json(cost) for cost in costs]
+    mib = 2**20
+    stored = [folder / f"{stage}.pt" for stage, seconds in steps.items() if seconds]
+    return ArmCost(
+        pretrain_step=steps["pretrain"],
+        finetune_step=steps["finetune"],
+        image=row["evaluate_seconds"] / (2 * IMAGES),
+        job=job,
+        memory_mib=max(fact["peak_memory_mib"] for fact in facts),
+        weights_mib=sum(path.stat().st_size for path in stored) / mib,
+        prediction_mib=outputs.predictions.stat().st_size / IMAGES / mib,
+        device=facts[-1]["device"],
+    )
+
+
+def step_seconds(
+    stage: str,
+    settings: Mapping[str, Any],
+    data: tuple[Path, Path, Path],
+    folder: Path,
+    threads: int = 1,
+) -> tuple[float, Path]:
+    """Seconds of an optimiser step, as the difference of a short and a longer run.
+
+    Args:
+        stage: pretrain or finetune.
+        settings: the arm's resolved config.
+        data: from `paint`.
+        folder: where the runs leave their files.
+        threads: CPU threads.
+
+    Returns:
+        The seconds, and the cost file of the last run.
+    """
+    cost = folder / f"{stage}_cost.json"
+
+    def seconds(steps: int) -> float:
+        short: dict[str, Any] = {"steps": steps, "warmup_steps": 0, "log_every": 1}
+        if stage == "finetune":
+            short |= {"validate_every": 0, "report": "last"}
+        chosen = experiment.merge(settings, {stage: short})
+        files = folder / f"{stage}.pt", folder / f"{stage}.csv", cost
+        if stage == "pretrain":
+            pretrain(*data, chosen, threads, "calibration", *files)
+        else:
+            finetune(*data, None, chosen, threads, "calibration", *files)
+        return float(read_json(cost)["seconds"])
+
+    first = seconds(FIRST_STEPS)
+    more = int(np.clip(SECONDS * FIRST_STEPS / max(first, 1e-3), 8, 400))
+    return max((seconds(FIRST_STEPS + more) - first) / more, 1e-6), cost
+
+
+def paint(folder: Path, info: DatasetInfo, size_HW: tuple[int, int]) -> tuple[Path, Path, Path]:
+    """Write images of coloured blocks, labels of every class, and what `index` and `subset` would.
+
+    Returns:
+        The index, the dataset's facts and the subset.
+    """
+    generator = np.random.default_rng(0)
+    values = [raw for raw, c in info.label_map.items() if c != info.ignore_index]
+    rows = []
+    for split in ("train", "val"):
+        for i in range(IMAGES):
+            name = f"{split}_{i}"
+            blocks = generator.integers(0, 256, (8, 8, 3)).astype(np.uint8)
+            picture = Image.fromarray(blocks).resize(size_HW[::-1], Image.Resampling.BILINEAR)
+            picture.save(folder / f"{name}.jpg", quality=92)
+            classes = generator.choice(values, (8, 8)).astype(np.uint8)
+            label = Image.fromarray(classes).resize(size_HW[::-1], Image.Resampling.NEAREST)
+            label.save(folder / f"{name}.png")
+            files = {"image": folder / f"{name}.jpg", "label": folder / f"{name}.png"}
+            sums = {f"{kind}_sha256": sha256_file(path) for kind, path in files.items()}
+            rows.append({"split": split, "id": name, **files, **sums})
+    index, dataset, subset = (folder / name for name in ("index.csv", "dataset.json", "subset.csv"))
+    pd.DataFrame(rows).to_csv(index, index=False)
+    facts = {"index_fingerprint": "painted", "train_size": IMAGES, "val_size": IMAGES}
+    write_json(dataset, {**info_to_json(info), **facts})
+    ids = [row["id"] for row in rows if row["split"] == "train"]
+    pd.DataFrame({"id": ids, "fingerprint": "painted"}).to_csv(subset, index=False)
+    return index, dataset, subset

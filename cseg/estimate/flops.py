@@ -1,0 +1,138 @@
+"""Costs on a device that is not at hand: the network's flops, counted on torch's meta device."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from cseg import experiment
+from cseg.estimate.calibrate import ArmCost, job_seconds
+from cseg.model.network import ModelSettings, Segmenter, build_segmenter
+from cseg.settings import from_mapping
+
+IMAGES = 2  # counted, and then multiplied
+MIB = 2**20
+PREDICTED_SHARE = 1 / 20  # bytes of a predicted map, compressed, per pixel
+LOSS_FLOPS = 6  # per pair of pixels and channel, forward and backward
+
+
+def counted_costs(
+    config: Mapping[str, Any],
+    arms: Sequence[str],
+    classes: int,
+    size_HW: tuple[int, int],
+    teraflops: float,
+) -> dict[str, ArmCost]:
+    """Costs by arm on a device that reaches `teraflops` on these networks; nothing is computed.
+
+    Memory is that of the weights, gradients, momenta and of what the backward pass needs; an
+    allocator takes more. The time between jobs is this machine's.
+
+    Args:
+        config: checked.
+        arms: of the config.
+        classes: of the dataset.
+        size_HW: height and width of an image, pixels.
+        teraflops: flops per second, in 1e12, reached in training (a multiply-add is two).
+    """
+    job = job_seconds()
+    name = f"a device of {teraflops:g} TFLOP/s"
+    return {
+        arm: _counted(
+            experiment.arm_settings(config, arm, 0), classes, size_HW, teraflops, job, name
+        )
+        for arm in arms
+    }
+
+
+def _counted(
+    settings: Mapping[str, Any],
+    classes: int,
+    size_HW: tuple[int, int],
+    teraflops: float,
+    job: float,
+    name: str,
+) -> ArmCost:
+    stages = ["finetune"] if settings["scope"] == "none" else ["pretrain", "finetune"]
+    seconds = {"pretrain": 0.0, "finetune": 0.0}
+    network = _network(settings, classes)
+    weights = sum(p.numel() * 4 for p in network.parameters()) / MIB
+    memory = 0.0
+    for stage in stages:
+        flops, held = step_work(stage, settings, classes)
+        flops += loss_flops(settings, stage)
+        seconds[stage] = flops / (teraflops * 1e12)
+        memory = max(memory, 3 * weights + held / MIB)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.empty(1, 3, *size_HW, device="meta"))
+    return ArmCost(
+        pretrain_step=seconds["pretrain"],
+        finetune_step=seconds["finetune"],
+        image=counter.get_total_flops() / (teraflops * 1e12),
+        job=job,
+        memory_mib=memory,
+        weights_mib=weights * len(stages),
+        prediction_mib=size_HW[0] * size_HW[1] * PREDICTED_SHARE / MIB,
+        device=name,
+    )
+
+
+def step_work(stage: str, settings: Mapping[str, Any], classes: int) -> tuple[float, float]:
+    """Flops of the network in an optimiser step, and the bytes its backward pass needs to hold.
+
+    Args:
+        stage: pretrain (two views of every image) or finetune.
+        settings: the arm's resolved config.
+        classes: of the dataset.
+    """
+    network = _network(settings, classes)
+    images = torch.empty(IMAGES, 3, *settings["image"]["crop"], device="meta")
+    held: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        held[storage._cdata] = storage.nbytes()
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with FlopCounterMode(display=False) as counter, hooks:
+        features = network.features(images)
+        if stage == "finetune":
+            network.classify(features, (images.shape[2], images.shape[3]))
+        if _contrast_scope(settings, stage) != "none":
+            network.projector(features)
+    # Times of the forward pass: torch counts the backward of depthwise convolutions too high.
+    probe = stage == "finetune" and settings["finetune"]["trained"] == "classifier"
+    flops = (1 if probe else 3) * counter.get_total_flops()
+    views = 2 if stage == "pretrain" else 1
+    whole = settings[stage]["batch"] * views / IMAGES
+    piece = whole / settings[stage]["accumulate"]
+    wide = 0.5 if settings["precision"] == "bf16" else 1
+    return flops * whole, sum(held.values()) * piece * wide
+
+
+def loss_flops(settings: Mapping[str, Any], stage: str) -> float:
+    """Flops of the contrastive loss in a step: every anchor against every candidate."""
+    scope = _contrast_scope(settings, stage)
+    if scope == "none":
+        return 0.0
+    images = settings[stage]["batch"]
+    others = {"within": 1, "cross": 2, "batch": images * (1 + settings["pretrain"]["memory"])}
+    grids = [settings["pretrain"]["grid"], *settings["pretrain"]["coarse_grids"]]
+    pairs = images * others[scope] * sum((h * w) ** 2 for h, w in grids)
+    return float(LOSS_FLOPS * pairs * settings["model"]["projection_channels"])
+
+
+def _contrast_scope(settings: Mapping[str, Any], stage: str) -> str:
+    scope: str = (
+        settings["scope"] if stage == "pretrain" else settings["finetune"]["contrast_scope"]
+    )
+    return scope
+
+
+def _network(settings: Mapping[str, Any], classes: int) -> Segmenter:
+    model = from_mapping(ModelSettings, settings["model"], "model")
+    with torch.device("meta"):
+        return build_segmenter(model, classes, "random")

@@ -1,0 +1,1 @@
+"""Images as training sees them."""

@@ -1,0 +1,79 @@
+"""Confusion matrices of a network on images, shared out among the ranks.
+
+Shapes: K classes, H and W height and width.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from cseg.compute.ranks import current_share, gather_to_leader, sum_over_ranks
+from cseg.datasets.samples import DatasetInfo, read_image, read_label
+from cseg.inference.metrics import confusion_matrix, mean_iou
+from cseg.inference.predict import ProtocolSettings, predict
+from cseg.model.network import Segmenter
+from cseg.training.sampling import Pair
+
+
+def matrices_by_image(
+    network: Segmenter,
+    pairs: Sequence[Pair],
+    info: DatasetInfo,
+    protocol: ProtocolSettings,
+    device: torch.device,
+    keep: Callable[[np.ndarray], bytes] | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
+    """Confusion matrices (K, K), int64, by image id, and what `keep` makes of the predictions.
+
+    Each rank predicts every so manieth image, none twice; the leading one gets them all, in the
+    order of `pairs`, and the others nothing.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        pairs: images and their label files.
+        info: of the dataset.
+        protocol: how the network is applied.
+        device: where to compute.
+        keep: turns a predicted class map (H, W) into what is returned of it.
+    """
+    share = current_share()
+    found = {}
+    for pair in pairs[share.rank :: share.ranks]:
+        truth, guess = _truth_and_guess(network, pair, info, protocol, device)
+        matrix = confusion_matrix(truth, guess, info.num_classes)
+        found[pair.id] = matrix, keep(guess) if keep else b""
+    everything = {name: pair for part in gather_to_leader(found) for name, pair in part.items()}
+    ordered = [pair.id for pair in pairs if pair.id in everything]
+    return (
+        {name: everything[name][0] for name in ordered},
+        {name: everything[name][1] for name in ordered} if keep else {},
+    )
+
+
+def validation_miou(
+    network: Segmenter,
+    pairs: Sequence[Pair],
+    info: DatasetInfo,
+    protocol: ProtocolSettings,
+    device: torch.device,
+) -> float:
+    """The mIoU on all `pairs`, alike on every rank; arguments as in `matrices_by_image`."""
+    share = current_share()
+    total = np.zeros((info.num_classes,) * 2, np.int64)
+    for pair in pairs[share.rank :: share.ranks]:
+        truth, guess = _truth_and_guess(network, pair, info, protocol, device)
+        total += confusion_matrix(truth, guess, info.num_classes)
+    return mean_iou(sum_over_ranks(torch.from_numpy(total)).numpy())
+
+
+def _truth_and_guess(
+    network: Segmenter,
+    pair: Pair,
+    info: DatasetInfo,
+    protocol: ProtocolSettings,
+    device: torch.device,
+) -> tuple[np.ndarray, np.ndarray]:
+    truth = read_label(pair.label, info.label_map, pair.label_sha256)
+    image = torch.from_numpy(read_image(pair.image, pair.image_sha256)).permute(2, 0, 1)
+    return truth, predict(network, image, truth.shape, protocol, device).numpy()

@@ -1,0 +1,88 @@
+"""The frame in which an adapter script of the workflow runs its stage."""
+
+import io
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+from cseg.errors import CsegError, reason
+from cseg.storage.files import NO_SPACE
+
+
+@contextmanager
+def stage(log: str, inputs: Iterable[str] = (), results: str = "") -> Iterator[None]:
+    """Send output to `log`; end a failure with one sentence there and on the terminal.
+
+    A failure the user can mend ends with exit code 1 and no traceback; any other one leaves its
+    traceback in the log. A log that cannot be written on stops nothing and hides no sentence.
+
+    Args:
+        log: a file; what is said is added to it.
+        inputs: files that the stage reads.
+        results: the folder of all results; where the clock was set back and an input is dated later
+            than now, so that Snakemake would take the new files for outdated ones and delete them,
+            the files in it are dated now at the latest.
+    """
+    terminal = sys.stderr
+    try:
+        Path(log).parent.mkdir(parents=True, exist_ok=True)
+        file = _Log(log, "a")
+    except OSError as error:
+        sys.exit(f"error: cannot write {log}: {error.strerror}; free space, then run again")
+    with io.TextIOWrapper(io.BufferedWriter(file), "utf-8") as stream, redirect_stdout(stream):
+        try:
+            with redirect_stderr(stream):
+                yield
+                _date_back(list(map(Path, inputs)), Path(results))
+        except Exception as error:
+            sentence = _sentence(error)
+            if sentence is None:
+                traceback.print_exc(file=stream)
+                sentence = f"{type(error).__name__}: {reason(error)}; the traceback is in {log}"
+            else:
+                print(f"error: {sentence}", file=stream)
+            print(f"error: {sentence}", file=terminal, flush=True)
+            sys.exit(1)
+        finally:
+            stream.flush()
+            if file.failure is not None:
+                why = file.failure.strerror
+                print(f"warning: {log} is incomplete: {why}", file=terminal, flush=True)
+
+
+class _Log(io.FileIO):
+    """A file that drops what the disk does not take, and keeps the reason."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            return memoryview(data).nbytes
+
+
+def _sentence(error: Exception) -> str | None:
+    """What the user can mend, in one sentence; None for what is a fault of cseg."""
+    if isinstance(error, CsegError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        what = error.filename or "a file"
+        return f"cannot write {what}: {error.strerror}; free space, then run again"
+    return None
+
+
+def _date_back(inputs: list[Path], results: Path) -> None:
+    now = time.time_ns()
+    if all(path.stat().st_mtime_ns <= now for path in inputs):
+        return
+    for path in results.rglob("*"):
+        with suppress(FileNotFoundError):  # another job's temporary file
+            if path.is_file() and path.stat().st_mtime_ns > now:
+                os.utime(path, ns=(now, now))

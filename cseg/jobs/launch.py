@@ -1,0 +1,123 @@
+"""Run a stage in as many processes as it was given GPUs, on a node or several, by torch's launcher.
+
+On several nodes the job runs its own adapter script again, once on each of them by `srun`; the
+launchers of the nodes find each other by torch's rendezvous, at the address that the job hands on.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from cseg.compute.ranks import group
+from cseg.errors import ConfigError, TrainingError
+from cseg.jobs.adapter import stage
+
+RENDEZVOUS = "CSEG_RENDEZVOUS"  # environment: host:port/id, in the copies of the script
+
+
+def launch(
+    log: str, processes: int, run: Callable[..., None], *arguments: Any, nodes: int = 1
+) -> None:
+    """Call `run(*arguments)`, in one process or in several that share its batches.
+
+    Args:
+        log: what the further processes say goes there.
+        processes: how many, on all nodes together; 0 and 1 run here.
+        run: a stage that knows of ranks: pretrain, finetune or evaluate.
+        *arguments: of the stage.
+        nodes: of the Slurm job that this is; each takes an equal part of the processes, at least 1.
+
+    Raises:
+        ConfigError: the nodes do not divide the processes, or there is no srun.
+        TrainingError: one of several processes failed; its own sentence is in the log.
+        SystemExit: after a signal, which every process has answered.
+    """
+    if nodes <= 1 and processes <= 1:
+        run(*arguments)
+        return
+    if processes > nodes and processes % nodes:
+        raise ConfigError(
+            f"resource gpu is {processes} and nodes is {nodes}; choose a gpu that nodes divides"
+        )
+    if nodes > 1 and RENDEZVOUS not in os.environ:
+        _on_every_node(nodes, log)
+        return
+    each = max(1, processes // nodes)
+    address, _, name = os.environ.get(RENDEZVOUS, f"localhost:0/{uuid.uuid4().hex}").partition("/")
+    config = LaunchConfig(
+        min_nodes=nodes,
+        max_nodes=nodes,
+        nproc_per_node=each,
+        run_id=name,
+        rdzv_backend="c10d",
+        rdzv_endpoint=address,
+        max_restarts=0,  # Snakemake's retries begin a job again, from its saved state
+        signals_to_handle="SIGTERM,SIGINT,SIGUSR1",
+    )
+    try:
+        with _main_not_imported_again():
+            elastic_launch(config, _rank)(log, run, arguments)
+    except SignalException as error:
+        raise SystemExit(f"stopped by signal {error.sigval}; state saved") from error
+    except ChildFailedError as error:
+        raise TrainingError(
+            f"one of {each * nodes} processes failed; its own message is above and in {log}"
+        ) from error
+
+
+def _on_every_node(nodes: int, log: str) -> None:
+    """Run this script again on each node of the job, and hand on the signals that come."""
+    with socket.create_server(("", 0)) as free:
+        port = free.getsockname()[1]
+    meeting = {RENDEZVOUS: f"{socket.gethostname()}:{port}/{uuid.uuid4().hex}"}
+    # The step that this runs in has one node, and tells so to what it starts; the job has more.
+    inherited = {name: value for name, value in os.environ.items() if name[:6] != "SLURM_"}
+    job = os.environ.get("SLURM_JOB_ID", "")
+    command = ["srun", f"--jobid={job}", f"--nodes={nodes}", f"--ntasks={nodes}",
+               "--ntasks-per-node=1", "--overlap", sys.executable, sys.argv[0]]  # fmt: skip
+    try:
+        step = subprocess.Popen(command, env=inherited | meeting)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"resource nodes is {nodes} but srun is not found; run as a Slurm job or set it to 1"
+        ) from error
+    numbers = (signal.SIGTERM, signal.SIGUSR1)
+    old = [signal.signal(number, lambda n, _: step.send_signal(n)) for number in numbers]
+    try:
+        code = step.wait()
+    finally:
+        for number, handler in zip(numbers, old, strict=True):
+            signal.signal(number, handler)
+    if code:
+        raise TrainingError(
+            f"a process on one of {nodes} nodes failed; its own message is in {log}"
+        )
+
+
+def _rank(log: str, run: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    with stage(log), group():
+        node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+        print(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} on {node}", flush=True)
+        run(*arguments)
+
+
+@contextmanager
+def _main_not_imported_again() -> Iterator[None]:
+    """New processes import the main module, which would begin the adapter script once more."""
+    main = sys.modules["__main__"]
+    path = main.__dict__.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if path is not None:
+            main.__file__ = path

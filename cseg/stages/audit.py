@@ -1,0 +1,282 @@
+"""Target audit: what label lists, ours and published ones, are worth comparing with.
+
+For every list: its size, ids it repeats, lines that match no training image, images that are for
+validation, overlap with its unlabelled list, whether it is part of the next larger list of its
+family, classes it shows, and how far its class distribution lies from the whole training set's.
+"""
+
+import csv
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cseg.datasets.published_splits import match_ids, read_published
+from cseg.errors import DataError
+from cseg.storage.files import atomic, write_text
+from cseg.storage.lists import read_index, read_subset
+
+RANDOM_DRAWS = 20
+
+
+@dataclass
+class Row:
+    """One audited list; None where the index does not tell.
+
+    Attributes:
+        list: its path, as found.
+        family: the path with its count replaced by *; lists of a family should be nested.
+        size: lines.
+        repeated: lines that repeat an id.
+        matched: training images of the index that the list names.
+        unmatched: lines that match no training image of the index.
+        validation: ids that the index has for validation.
+        unlabelled: size of the unlabelled list beside it.
+        overlap: ids that stand in both.
+        next_larger: the family's next larger list.
+        not_in_next: ids that it lacks; 0 means nested.
+        same_as: the first other list with exactly these ids.
+        classes: classes with a pixel on the matched training images.
+        classes_of: classes with a pixel in the whole training set.
+        class_distance: total variation (0..1) between the class shares of the pixels of the
+            matched images and those of the training set.
+        class_distance_random: the same for random subsets of that size, mean of 20.
+    """
+
+    list: str
+    family: str
+    size: int
+    repeated: int
+    matched: int | None = None
+    unmatched: int | None = None
+    validation: int | None = None
+    unlabelled: int | None = None
+    overlap: int | None = None
+    next_larger: str | None = None
+    not_in_next: int | None = None
+    same_as: str | None = None
+    classes: int | None = None
+    classes_of: int | None = None
+    class_distance: float | None = None
+    class_distance_random: float | None = None
+
+
+def audit(
+    lists: Sequence[str | Path],
+    out_csv: str | Path,
+    out_figures: Sequence[str | Path],
+    out_findings: str | Path,
+    index_csv: str | Path | None = None,
+) -> list[str]:
+    """Audit label lists.
+
+    Args:
+        lists: files, and folders, which are searched for .txt lists with "labeled" in their name
+            and for the CSV files of the subset stage.
+        out_csv: one `Row` per list.
+        out_figures: PNG or PDF, by suffix: how much of each list every other one holds and, with an
+            index, class distance and classes against size.
+        out_findings: what is wrong or surprising, one sentence per line.
+        index_csv: of the dataset that the lists belong to; without it, only what the lists
+            themselves tell is reported.
+
+    Returns:
+        The findings.
+
+    Raises:
+        DataError: no list found, or one that cannot be read.
+    """
+    paths = find_lists(lists)
+    lines = {str(path): read_list(path) for path in paths}
+    sets = {path: {name for _, name in entries} for path, entries in lines.items()}
+    rows = [
+        Row(path, family(path), len(entries), len(entries) - len(sets[path]))
+        for path, entries in lines.items()
+    ]
+    rows.sort(key=lambda row: (row.family, row.size, row.list))
+    for row in rows:
+        _compare(row, rows, sets)
+    if index_csv is not None:
+        table = read_index(index_csv)
+        for row in rows:
+            _use_index(row, lines[row.list], table)
+    with atomic(out_csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, [f.name for f in fields(Row)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+    _draw(rows, sets, [Path(path) for path in out_figures])
+    said = findings(rows)
+    write_text(out_findings, "".join(f"{sentence}\n" for sentence in said))
+    return said
+
+
+def find_lists(places: Sequence[str | Path]) -> list[Path]:
+    """Find the lists among files and below folders, sorted by path.
+
+    Raises:
+        DataError: a place does not exist, or there is no list at all.
+    """
+    found: list[Path] = []
+    for place in map(Path, places):
+        if place.is_dir():
+            lists = [*place.rglob("*labeled*.txt"), *place.rglob("n*_seed*.csv")]
+            found += sorted(path for path in lists if "unlabeled" not in path.name)
+        elif place.is_file():
+            found.append(place)
+        else:
+            raise DataError(f"the list {place} does not exist; correct its path in the config")
+    if not found:
+        raise DataError(
+            f"no list in {', '.join(map(str, places)) or 'the config'}; name files or folders "
+            "with *labeled*.txt lists or subset CSV files"
+        )
+    return found
+
+
+def read_list(path: Path) -> list[tuple[str, str]]:
+    """Read a published list or a subset's CSV as (line, image name) pairs."""
+    if path.suffix == ".csv":
+        return [(name, name) for name in read_subset(path)[0]]
+    return read_published(path)
+
+
+def family(path: str) -> str:
+    """Replace the part of a list's path that says how many images it has by *.
+
+    Counts are path components (92, 1464, 1.4k), an ending (train_aug_labeled_1-16.txt) or a
+    subset's n (n1of16_seed0.csv). Components that are fractions (1_16) become 1_*: they are of
+    another training set than numbers beside them.
+    """
+    parts = [re.sub(r"^1_\d+$", "1_*", part) for part in path.split("/")]
+    parts = [re.sub(r"^\d+(\.\d+)?k?$", "*", part) for part in parts]
+    parts[-1] = re.sub(
+        r"(?<=_)1-\d+(?=\.txt$)|(?<=^n)(?:all|[\d.]+|\d+of\d+)(?=_seed-?\d+\.csv$)", "*", parts[-1]
+    )
+    return "/".join(parts)
+
+
+def findings(rows: Sequence[Row]) -> list[str]:
+    """Put what is wrong or surprising about the audited lists into sentences."""
+    said = []
+    for row in rows:
+        if row.repeated:
+            said.append(f"{row.list} repeats {row.repeated} of its {row.size} lines.")
+        if row.overlap:
+            said.append(f"{row.list} shares {row.overlap} images with its unlabelled list.")
+        if row.validation:
+            said.append(f"{row.list} names {row.validation} validation images.")
+        if row.unmatched:
+            said.append(f"{row.list}: {row.unmatched} of {row.size} lines match no training image.")
+        if row.not_in_next:
+            said.append(
+                f"{row.list} is not nested: {row.not_in_next} of its {row.size} images are not in "
+                f"{row.next_larger}."
+            )
+        if row.same_as and row.same_as < row.list:
+            said.append(f"{row.list} has the same images as {row.same_as}.")
+        if row.classes is not None and row.classes_of is not None and row.classes < row.classes_of:
+            said.append(f"{row.list} shows {row.classes} of {row.classes_of} classes.")
+    return said or [f"{len(rows)} lists, nothing found."]
+
+
+def _compare(row: Row, rows: Sequence[Row], sets: Mapping[str, set[str]]) -> None:
+    """Fill in what follows from the lists alone."""
+    own = sets[row.list]
+    row.same_as = next((r.list for r in rows if r is not row and sets[r.list] == own), None)
+    larger = [r for r in rows if r.family == row.family and len(sets[r.list]) > len(own)]
+    if larger:
+        row.next_larger = min(larger, key=lambda r: len(sets[r.list])).list
+        row.not_in_next = len(own - sets[row.next_larger])
+    path = Path(row.list)
+    partner = path.with_name(path.name.replace("labeled", "unlabeled"))
+    if partner != path and partner.is_file():
+        unlabelled = {name for _, name in read_published(partner)}
+        row.unlabelled, row.overlap = len(unlabelled), len(own & unlabelled)
+
+
+def _use_index(row: Row, lines: list[tuple[str, str]], table: pd.DataFrame) -> None:
+    """Fill in what the index tells of the images and their classes."""
+    train, val = table[table["split"] == "train"], table[table["split"] == "val"]
+    found, lost = match_ids(lines, train["id"])
+    row.unmatched, row.validation = len(lost), len(match_ids(lines, val["id"])[0])
+    columns = [name for name in table.columns if re.fullmatch(r"pixels_\d+", name)]
+    pixels = train[columns].to_numpy()
+    total = pixels.sum(axis=0)
+    chosen = train["id"].isin(set(found)).to_numpy()
+    row.matched = int(chosen.sum())
+    if not row.matched:
+        return
+    row.classes_of = int((total > 0).sum())
+    row.classes = int((pixels[chosen].sum(axis=0) > 0).sum())
+    row.class_distance = round(class_distance(pixels[chosen].sum(axis=0), total), 4)
+    names = train["id"].tolist()
+    draws = [
+        class_distance(pixels[_random_rows(names, draw)[: row.matched]].sum(axis=0), total)
+        for draw in range(RANDOM_DRAWS)
+    ]
+    row.class_distance_random = round(float(np.mean(draws)), 4)
+
+
+def _random_rows(names: Sequence[str], draw: int) -> list[int]:
+    """Row numbers in an order that depends on `draw` and the names alone."""
+    keys = [hashlib.sha256(f"audit {draw}/{name}".encode()).digest() for name in names]
+    return sorted(range(len(names)), key=keys.__getitem__)
+
+
+def class_distance(counts: np.ndarray, reference: np.ndarray) -> float:
+    """Total variation between two class distributions given as pixel counts, 0 (equal) to 1."""
+    shares = counts / max(counts.sum(), 1), reference / max(reference.sum(), 1)
+    return float(np.abs(shares[0] - shares[1]).sum() / 2)
+
+
+def _draw(rows: Sequence[Row], sets: Mapping[str, set[str]], paths: Sequence[Path]) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # a second to import
+    from matplotlib.figure import Figure
+
+    names = [row.list for row in rows]
+    common = os.path.commonpath([str(Path(name).absolute().parent) for name in names])
+    labels = [
+        f"{i}  {os.path.relpath(Path(name).absolute(), common)} ({len(sets[name])})"
+        for i, name in enumerate(names, 1)
+    ]
+    shares = [[len(sets[a] & sets[b]) / max(len(sets[a]), 1) for b in names] for a in names]
+    judged = [row for row in rows if row.class_distance is not None]
+    side = 3 + 0.16 * len(names)
+    figure = Figure(figsize=(side + 2 + (5 if judged else 0), side), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2, width_ratios=[side, 5]) if judged else [figure.subplots()]
+    image = axes[0].imshow(shares, cmap="viridis", vmin=0, vmax=1)
+    axes[0].set_yticks(range(len(names)), labels, fontsize=6)
+    axes[0].set_xticks(
+        range(len(names)), [str(i + 1) for i in range(len(names))], fontsize=5, rotation=90
+    )
+    axes[0].set_title("Share of the row's images that the column's list holds", fontsize=9)
+    figure.colorbar(image, ax=axes[0], shrink=0.6)
+    if judged:
+        _draw_distances(axes[1], judged)
+    for path in paths:
+        undated = {"CreationDate": None} if path.suffix == ".pdf" else None  # same bytes again
+        with atomic(path) as temporary:
+            figure.savefig(temporary, dpi=150, metadata=undated)
+
+
+def _draw_distances(axis: Any, judged: Sequence[Row]) -> None:
+    for i, name in enumerate(sorted({row.family for row in judged})):
+        members = sorted((r for r in judged if r.family == name), key=lambda r: r.matched or 0)
+        style = {"color": f"C{i % 10}", "marker": "osD^v"[i // 10 % 5], "markersize": 4}
+        distances = [r.class_distance for r in members]
+        axis.plot([r.matched for r in members], distances, linewidth=1, label=name, **style)
+    by_size = sorted(judged, key=lambda r: r.matched or 0)
+    expected = [r.class_distance_random for r in by_size]
+    axis.plot([r.matched for r in by_size], expected, "k--", label="random, mean of 20")
+    axis.set_xscale("log")
+    axis.set_xlabel("training images that the list names")
+    axis.set_ylabel("distance of its class distribution (total variation)")
+    axis.xaxis.set_minor_formatter("")
+    axis.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.07))

@@ -1,0 +1,212 @@
+"""Stage `evaluate`: one confusion matrix over the whole validation set, at label resolution.
+
+Shapes: K classes, H and W height and width.
+"""
+
+import io
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from cseg.compute.device import DeviceSettings, device_name, open_device
+from cseg.compute.ranks import current_share
+from cseg.datasets.samples import DatasetInfo
+from cseg.inference.confusion import matrices_by_image
+from cseg.inference.metrics import (
+    accuracy_per_class,
+    iou_per_class,
+    mean_iou,
+    pixel_accuracy,
+)
+from cseg.inference.predict import ProtocolSettings, protocol_settings
+from cseg.model.load import LoadedSegmenter, load_segmenter
+from cseg.settings import from_mapping
+from cseg.stages.run import labelled_pairs, read_dataset, validation_pairs
+from cseg.storage.checksums import write_checksums
+from cseg.storage.files import atomic, fingerprint, read_json
+from cseg.storage.provenance import provenance
+from cseg.storage.tables import write_table
+
+IDENTITY = ("dataset", "arm", "n", "seed")
+EPOCH = (1980, 1, 1, 0, 0, 0)  # equal predictions give equal archives
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """What is measured.
+
+    Attributes:
+        window: see `ProtocolSettings`.
+        train_images: how many labelled images the training mIoU is measured on, at most.
+    """
+
+    window: tuple[int, int] | None
+    train_images: int
+
+
+@dataclass(frozen=True)
+class EvaluateOutputs:
+    """Files written by the stage, in the run's folder; checksums.json of the CSVs joins them."""
+
+    metrics: Path
+    per_class: Path
+    per_image: Path
+    confusion: Path
+    predictions: Path
+
+
+def evaluate(
+    index_csv: Path,
+    dataset_json: Path,
+    subset_csv: Path,
+    weights: Path,
+    costs: Sequence[Path],
+    identity: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    threads: int,
+    outputs: EvaluateOutputs,
+) -> None:
+    """Measure a fine-tuned network on the validation set and write its rows and predictions.
+
+    Args:
+        index_csv: images and labels, from `index`.
+        dataset_json: classes and sizes, from `index`.
+        subset_csv: the labelled ids, from `subset`; training mIoU is measured on them.
+        weights: from `finetune`.
+        costs: cost files of the stages this run went through.
+        identity: arm and seed; dataset and n come from the data.
+        settings: the arm's resolved config (`cseg.experiment.arm_settings`).
+        threads: CPU threads.
+        outputs: written.
+
+    Raises:
+        CsegError: see the parts; each message is one sentence.
+    """
+    started = time.monotonic()
+    chosen = from_mapping(EvaluateSettings, settings["evaluate"], "evaluate")
+    protocol = protocol_settings(settings)
+    compute = DeviceSettings(settings["device"], threads)
+    device = open_device(compute)
+    info, facts = read_dataset(dataset_json)
+    loaded = load_segmenter(weights)
+    loaded.network.to(device).to(memory_format=torch.channels_last)
+    pairs, subset = labelled_pairs(index_csv, subset_csv)
+    measured = pairs[: chosen.train_images]
+    train, _ = matrices_by_image(loaded.network, measured, info, protocol, device)
+    val, pictures = matrices_by_image(
+        loaded.network, validation_pairs(index_csv), info, protocol, device, partial(_png, info)
+    )
+    if not current_share().leads:
+        return
+    _write_archive(outputs.predictions, pictures)
+    confusion = sum(val.values(), np.zeros((info.num_classes,) * 2, np.int64))
+    key = {"dataset": info.name, **identity, "n": len(pairs)}
+    key = {name: key[name] for name in IDENTITY}
+    row = {
+        **key,
+        "miou": mean_iou(confusion),
+        "pixel_accuracy": pixel_accuracy(confusion),
+        "mean_accuracy": float(np.nanmean(accuracy_per_class(confusion))),
+        "train_miou": mean_iou(sum(train.values(), np.zeros_like(confusion))),
+        "n_train": facts["train_size"],
+        **_plan_columns(settings, loaded, protocol),
+        **_seconds(costs),
+        "evaluate_seconds": round(time.monotonic() - started, 2),
+        "subset_fingerprint": subset,
+        "index_fingerprint": facts["index_fingerprint"],
+        "settings_fingerprint": fingerprint(dict(settings)),
+        **provenance(),
+        "device": device_name(device),
+        "threads": threads,
+        "precision": settings["precision"],
+    }
+    _write_rows(outputs, key, row, info, confusion, val)
+
+
+def _png(info: DatasetInfo, label_HW: np.ndarray) -> bytes:
+    picture = Image.fromarray(label_HW, mode="P")
+    picture.putpalette([channel for colour in info.palette for channel in colour])
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def _write_archive(path: Path, pictures: Mapping[str, bytes]) -> None:
+    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as stream:
+        for name, data in pictures.items():
+            stream.writestr(zipfile.ZipInfo(f"{name}.png", EPOCH), data)
+
+
+def _plan_columns(
+    settings: Mapping[str, Any], loaded: LoadedSegmenter, protocol: ProtocolSettings
+) -> dict[str, Any]:
+    pretrained = settings["scope"] != "none"
+    pretrain_steps = settings["pretrain"]["steps"] if pretrained else 0
+    finetune_steps = settings["finetune"]["steps"]
+    return {
+        "budget": settings["budget"],
+        "pretrain_steps": pretrain_steps,
+        "finetune_steps": finetune_steps,
+        "total_steps": pretrain_steps + finetune_steps,
+        "init": settings["init"],
+        "scope": settings["scope"],
+        "encoder": settings["model"]["encoder"],
+        "parameters": sum(p.numel() for p in loaded.network.parameters()),
+        "protocol": protocol.name,
+        "model_choice": settings["finetune"]["report"],
+    }
+
+
+def _seconds(costs: Sequence[Path]) -> dict[str, float]:
+    seconds = {"pretrain_seconds": 0.0, "finetune_seconds": 0.0}
+    for path in costs:
+        stage = Path(path).name.removesuffix("_cost.json")
+        seconds[f"{stage}_seconds"] = read_json(path)["seconds"]
+    return seconds
+
+
+def _write_rows(
+    outputs: EvaluateOutputs,
+    key: Mapping[str, Any],
+    row: Mapping[str, Any],
+    info: DatasetInfo,
+    confusion_KK: np.ndarray,
+    by_image: Mapping[str, np.ndarray],
+) -> None:
+    classes = range(info.num_classes)
+    per_class = pd.DataFrame(
+        {
+            "class_id": classes,
+            "class_name": info.class_names,
+            "iou": iou_per_class(confusion_KK),
+            "accuracy": accuracy_per_class(confusion_KK),
+            "pixels": confusion_KK.sum(axis=1),
+        }
+    )
+    counts = np.array([[np.diag(m), m.sum(1), m.sum(0)] for m in by_image.values()])
+    names = [f"{kind}_{c}" for kind in ("intersection", "truth", "predicted") for c in classes]
+    per_image = pd.DataFrame(counts.reshape(len(by_image), -1), columns=names)
+    per_image.insert(0, "id", list(by_image))
+    truth, predicted = np.indices(confusion_KK.shape)
+    flat = pd.DataFrame(
+        {"truth": truth.ravel(), "predicted": predicted.ravel(), "pixels": confusion_KK.ravel()}
+    )
+    for path, table in (
+        (outputs.per_class, per_class),
+        (outputs.per_image, per_image),
+        (outputs.confusion, flat),
+    ):
+        for place, (name, value) in enumerate(key.items()):
+            table.insert(place, name, value)
+        write_table(path, table)
+    write_table(outputs.metrics, pd.DataFrame([row]))
+    write_checksums([outputs.metrics, outputs.per_class, outputs.per_image, outputs.confusion])

@@ -1,0 +1,255 @@
+"""Stage `features`: how classes lie in feature space where fine-tuning starts, arm by arm.
+
+The decoder's features of the same pixels of the same validation images, for every network that
+fine-tuning starts from: pretrained ones, and the fresh ones of arms without pretraining. Features
+are scaled to unit length, since the contrastive loss compares directions.
+
+Per network, with u the unit features of the pixels drawn and m_k the mean of those of class k,
+scaled to unit length:
+
+    intra_class = mean over classes of the mean over the class's pixels of 1 - u . m_k
+    inter_class = mean over pairs of classes of 1 - m_k . m_l
+    ratio       = inter_class / intra_class
+
+Batch-norm statistics are estimated on these images for every network, without their labels: a
+network that has never been trained has none. Shapes: B images, P pixels, C channels, H, W.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from cseg.compute.device import open_device
+from cseg.errors import DataError
+from cseg.images.transforms import IGNORE, ImageSettings, random_crop, resize_label, to_unit
+from cseg.model.network import Segmenter
+from cseg.stages.run import (
+    RunSettings,
+    labelled_pairs,
+    read_dataset,
+    run_settings,
+    start_network,
+    validation_pairs,
+)
+from cseg.storage.tables import write_table
+from cseg.training.sampling import load_pair
+
+IMAGES = 16  # validation images, evenly spaced in the index
+PIXELS = 600  # drawn from them, shared equally among the classes seen
+BATCH = 8
+PERPLEXITY = 30.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the fine-tuning of one run starts.
+
+    Attributes:
+        arm: its name.
+        subset: the labelled ids, from `subset`; says n.
+        pretrained: weights from `pretrain`, or None for a fresh network.
+        settings: the keys of the arm's resolved config that `cseg.stages.run.run_settings` reads.
+    """
+
+    arm: str
+    subset: str
+    pretrained: str | None
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The pixels that every network is asked about.
+
+    Attributes:
+        images_B3HW: uint8 crops.
+        places_P: flat index of each pixel into the (B, H', W') grid of the features.
+        classes_P: its class.
+        ids_P: its image's id.
+    """
+
+    images_B3HW: Tensor
+    places_P: np.ndarray
+    classes_P: np.ndarray
+    ids_P: list[str]
+
+
+def features(
+    index_csv: Path,
+    dataset_json: Path,
+    starts: Sequence[Start],
+    threads: int,
+    features_csv: Path,
+    separability_csv: Path,
+) -> None:
+    """Measure every start; project the features of those at the smallest n and its first seed.
+
+    Args:
+        index_csv: images and labels, from `index`.
+        dataset_json: classes, from `index`.
+        starts: one for each run.
+        threads: CPU threads.
+        features_csv: written; dataset, arm, n, seed, image_id, class_id, x, y, method (pca, tsne).
+        separability_csv: written; dataset, arm, n, seed, intra_class, inter_class, ratio, the last
+            three empty where the images show fewer classes than they need.
+
+    Raises:
+        DataError: no validation image, or none that shows a class.
+        CsegError: see the parts.
+    """
+    info, _ = read_dataset(dataset_json)
+    runs = [run_settings(start.settings, threads) for start in starts]
+    counts = [len(labelled_pairs(index_csv, start.subset)[0]) for start in starts]
+    smallest = min(counts)
+    first = min(run.seed for run, n in zip(runs, counts) if n == smallest)
+    device = open_device(runs[0].compute)
+    pixels: Pixels | None = None
+    measured: dict[tuple, np.ndarray] = {}  # arms that start alike are measured once
+    projected: dict[tuple, dict[str, np.ndarray]] = {}
+    rows, tables = [], []
+    for start, run, n in zip(starts, runs, counts):
+        key = {"dataset": info.name, "arm": start.arm, "n": n, "seed": run.seed}
+        same = (start.pretrained, None if start.pretrained else run.init, run.seed)
+        if same not in measured:
+            network = start_network(
+                run, info.num_classes, Path(start.pretrained) if start.pretrained else None
+            ).to(device)
+            pixels = pixels or draw_pixels(index_csv, dict(info.label_map), run, network, device)
+            measured[same] = unit_features(network, pixels, device)
+        assert pixels is not None  # drawn with the first network, whose grid all share
+        rows.append({**key, **separability(measured[same], pixels.classes_P)})
+        if (n, run.seed) == (smallest, first):
+            if same not in projected:
+                projected[same] = project(measured[same])
+            for method, xy_P2 in projected[same].items():
+                tables.append(_points(key, pixels, xy_P2, method))
+    write_table(separability_csv, pd.DataFrame(rows))
+    write_table(features_csv, pd.concat(tables, ignore_index=True))
+
+
+def draw_pixels(
+    index_csv: Path,
+    label_map: dict[int, int],
+    run: RunSettings,
+    network: Segmenter,
+    device: torch.device,
+) -> Pixels:
+    """Choose images and pixels, the same for the same index: evenly spaced, classes balanced.
+
+    Images are cut to the training crop without scaling, so that they fit into batches.
+    """
+    pairs = validation_pairs(index_csv)
+    if not pairs:
+        raise DataError(f"{index_csv} holds no validation image; features need some")
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, IMAGES).round().astype(int))
+    pairs = [pairs[i] for i in chosen]
+    pairs = pairs * 2 if len(pairs) == 1 else pairs  # batch norm needs two
+    plain: ImageSettings = replace(run.image, scale=(1.0, 1.0), flip=False)
+    crops = [
+        random_crop(
+            *load_pair(pair, label_map, run.image.short_side), plain, np.random.default_rng(i)
+        )
+        for i, pair in enumerate(pairs)
+    ]
+    images = torch.stack([image for image, _ in crops])
+    with torch.no_grad():
+        height, width = network.eval().features(to_unit(images[:1].to(device))).shape[-2:]
+    labels_BHW = torch.stack([resize_label(label, (height, width)) for _, label in crops]).numpy()
+    flat = labels_BHW.ravel()
+    seen = [c for c in np.unique(flat) if c != IGNORE]
+    if not seen:
+        raise DataError(f"the validation images of {index_csv} show no class; check their labels")
+    rng = np.random.default_rng(0)
+    drawn = [
+        np.sort(rng.permutation(np.flatnonzero(flat == c))[: max(2, PIXELS // len(seen))])
+        for c in seen
+    ]
+    places = np.concatenate(drawn)
+    return Pixels(
+        images,
+        places,
+        flat[places].astype(int),
+        [pairs[i // (height * width)].id for i in places],
+    )
+
+
+@torch.no_grad()
+def unit_features(network: Segmenter, pixels: Pixels, device: torch.device) -> np.ndarray:
+    """Decoder features of the pixels drawn, float64 (P, C), each of unit length."""
+    parts = -(-len(pixels.images_B3HW) // BATCH)
+    batches = [to_unit(part.to(device)) for part in pixels.images_B3HW.tensor_split(parts)]
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # mean over the batches
+            module.train()
+    for batch in batches:
+        network.features(batch)
+    network.eval()
+    maps_BCHW = torch.cat([network.features(batch) for batch in batches])
+    rows = maps_BCHW.permute(0, 2, 3, 1).flatten(0, 2)[torch.from_numpy(pixels.places_P).to(device)]
+    return nn.functional.normalize(rows.double(), dim=1).cpu().numpy()
+
+
+def separability(units_PC: np.ndarray, classes_P: np.ndarray) -> dict[str, float]:
+    """Compactness and distance of classes as cosine distances; see the module's definition."""
+    inside, centres = [], []
+    for c in np.unique(classes_P):
+        members = units_PC[classes_P == c]
+        centre = members.mean(axis=0)
+        centre /= max(np.linalg.norm(centre), 1e-12)
+        inside.append(float(np.mean(1 - members @ centre)))
+        centres.append(centre)
+    between = [1 - a @ b for a, b in combinations(centres, 2)]
+    intra = float(np.mean(inside))
+    inter = float(np.mean(between)) if between else float("nan")
+    ratio = inter / intra if intra > 0 else float("nan")
+    return {"intra_class": intra, "inter_class": inter, "ratio": ratio}
+
+
+def project(units_PC: np.ndarray) -> dict[str, np.ndarray]:
+    """Two coordinates for each pixel, (P, 2), by method: pca and tsne (exact same bytes again)."""
+    pca = principal_components(units_PC)
+    return {"pca": pca, "tsne": _tsne(units_PC, pca)}
+
+
+def principal_components(rows_PC: np.ndarray) -> np.ndarray:
+    """The first two principal components (P, 2); the largest entry of each axis is positive."""
+    centred = rows_PC - rows_PC.mean(axis=0)
+    left, size, axes = np.linalg.svd(centred, full_matrices=False)
+    signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
+    signs[signs == 0] = 1
+    xy = (left * size * signs)[:, :2]
+    return np.pad(xy, [(0, 0), (0, 2 - xy.shape[1])])
+
+
+def _tsne(units_PC: np.ndarray, pca_P2: np.ndarray) -> np.ndarray:
+    """t-SNE (van der Maaten 2008; Barnes-Hut) from the principal components, one thread."""
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    spread = max(float(pca_P2[:, 0].std()), 1e-12)
+    perplexity = min(PERPLEXITY, (len(units_PC) - 1) / 3)
+    with threadpool_limits(1):  # sums over threads would differ in their last digits
+        return TSNE(
+            perplexity=max(perplexity, 1e-3), init=pca_P2 / spread * 1e-4, random_state=0, n_jobs=1
+        ).fit_transform(units_PC)
+
+
+def _points(key: Mapping[str, Any], pixels: Pixels, xy_P2: np.ndarray, method: str) -> pd.DataFrame:
+    table = pd.DataFrame([key]).loc[[0] * len(xy_P2)].reset_index(drop=True)
+    return table.assign(
+        image_id=pixels.ids_P,
+        class_id=pixels.classes_P,
+        x=xy_P2[:, 0].round(5),
+        y=xy_P2[:, 1].round(5),
+        method=method,
+    )

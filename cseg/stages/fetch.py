@@ -1,0 +1,96 @@
+"""Stage fetch: make a dataset's files present and write down which image has which label."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cseg.datasets import Sample, dataset_module
+from cseg.datasets.samples import SPLITS, info_to_json
+from cseg.errors import ConfigError, DataError
+from cseg.storage.files import write_json
+
+
+def fetch(
+    dataset: str,
+    data_dir: str | Path,
+    options: Mapping[str, Any],
+    out: str | Path,
+    work_dir: str | Path | None = None,
+) -> None:
+    """Fetch `dataset` and write `out` (fetch.json).
+
+    Args:
+        dataset: name in the registry.
+        data_dir: where the dataset's files are, or shall be put; may be read-only.
+        options: the dataset's own options; `exclude` (a list of ids to leave out, in any dataset)
+            is applied here.
+        out: JSON file with keys dataset, root, work_dir, options, info (the `DatasetInfo`) and
+            samples (records of id, split, image, label; paths as reached from the working
+            directory).
+        work_dir: where files go that cannot go to `data_dir`; default `prepared` beside `out`.
+
+    Raises:
+        ConfigError: unknown dataset or option.
+        DataError: files that cannot be had, empty lists, ids listed twice.
+    """
+    out = Path(out)
+    root = Path(data_dir)
+    work = Path(work_dir) if work_dir is not None else out.parent / "prepared"
+    module = dataset_module(dataset)
+    own = {key: value for key, value in options.items() if key != "exclude"}
+    info = module.info(own)
+    module.fetch(root, work, own)
+    samples = module.samples(root, work, own)
+    _check_ids(dataset, samples)
+    samples = _without(dataset, samples, options.get("exclude", []))
+    write_json(
+        out,
+        {
+            "dataset": dataset,
+            "root": str(root),
+            "work_dir": str(work),
+            "options": dict(options),
+            "info": info_to_json(info),
+            "samples": [
+                {"id": s.id, "split": s.split, "image": str(s.image), "label": str(s.label)}
+                for s in samples
+            ],
+        },
+    )
+
+
+def sources(dataset: str, data_dir: str | Path, options: Mapping[str, Any]) -> list[str]:
+    """Files that a user writes and edits to say what the dataset is; only those that exist.
+
+    A dataset module that has such files offers `sources(root, options) -> list[Path]`.
+    """
+    module = dataset_module(dataset)
+    if not hasattr(module, "sources"):
+        return []
+    own = {key: value for key, value in options.items() if key != "exclude"}
+    return [str(path) for path in module.sources(Path(data_dir), own) if path.is_file()]
+
+
+def _check_ids(dataset: str, samples: list[Sample]) -> None:
+    places: dict[str, list[str]] = {}
+    for sample in samples:
+        places.setdefault(sample.id, []).append(sample.split)
+    twice = [name for name, splits in places.items() if len(splits) > 1]
+    if twice:
+        listed = ", ".join(f"{name} ({' and '.join(places[name])})" for name in twice[:5])
+        raise DataError(
+            f"{dataset} lists {len(twice)} ids more than once: {listed}; keep each in one list only"
+        )
+    for split in SPLITS:
+        if not any(sample.split == split for sample in samples):
+            raise DataError(f"the {split} list of {dataset} is empty; name at least one image")
+
+
+def _without(dataset: str, samples: list[Sample], exclude: list[str]) -> list[Sample]:
+    where = f"dataset_options: {dataset}: exclude"
+    if not isinstance(exclude, list) or not all(isinstance(name, str) for name in exclude):
+        raise ConfigError(f"{where} must be a list of image ids; correct it in the config")
+    unknown = sorted(set(exclude) - {sample.id for sample in samples})
+    if unknown:
+        raise ConfigError(f"{where} names {unknown[0]}, which is no id of {dataset}; remove it")
+    return [sample for sample in samples if sample.id not in set(exclude)]

@@ -1,0 +1,90 @@
+"""Stage prepare (optional): decode every training pair once, so that epochs only copy bytes."""
+
+import os
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from cseg.datasets.samples import load_info
+from cseg.errors import DataError
+from cseg.images.transforms import resized_shape
+from cseg.stages.run import pairs_of
+from cseg.storage.files import atomic
+from cseg.storage.lists import read_index
+from cseg.training.prepared_cache import Place, write_places
+from cseg.training.sampling import Pair, load_pair
+
+
+def prepare(
+    index_csv: str | Path,
+    dataset_json: str | Path,
+    short_side: int | None,
+    workers: int,
+    pixels: Path,
+    places_csv: Path,
+) -> None:
+    """Write the training pairs as batches need them; says how much room they take beforehand.
+
+    Args:
+        index_csv: written by the index stage.
+        dataset_json: written by the index stage.
+        short_side: see `ImageSettings`; pairs are stored after this resizing.
+        workers: threads.
+        pixels: written; see `cseg.training.prepared_cache`.
+        places_csv: written; where each id lies in it.
+
+    Raises:
+        DataError: not enough space, or a file has changed since the index was made.
+    """
+    table = read_index(index_csv)
+    table = table[table["split"] == "train"]
+    places = plan(table, short_side, pixels)
+    size = sum(place.bytes for place in places)
+    pixels.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(pixels.parent).free
+    told = f"prepared cache of {len(places)} training pairs, {pixels}: {size / 2**20:.1f} MiB"
+    print(f"{told}, {free / 2**20:.0f} MiB free", file=sys.stderr, flush=True)
+    if size > free:
+        raise DataError(
+            f"{told} do not fit into {free / 2**20:.1f} MiB; free space or lower image.short_side"
+        )
+    label_map = dict(load_info(dataset_json).label_map)
+    torch.set_num_threads(1)  # the pairs are what runs in parallel
+    with atomic(pixels) as temporary, temporary.open("r+b") as store:
+
+        def copy(pair: Pair, place: Place) -> None:
+            image, label = load_pair(pair, label_map, short_side)
+            if tuple(label.shape) != (place.height, place.width):
+                raise DataError(f"{pair.image} has changed since it was indexed; run index again")
+            parts = image.permute(1, 2, 0).numpy().ravel(), label.numpy().ravel()
+            _write_at(store.fileno(), np.concatenate(parts), place.offset)
+
+        bar = tqdm(total=len(places), desc="prepare", disable=not sys.stderr.isatty())
+        with bar, ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+            for _ in pool.map(copy, pairs_of(table), places):
+                bar.update()
+    with atomic(places_csv) as temporary:
+        write_places(temporary, list(table["id"]), places)
+
+
+def _write_at(store: int, values: np.ndarray, offset: int) -> None:
+    """Write bytes into an open file; mapped into memory, a full disk would kill the process."""
+    data = values.tobytes()
+    while data:
+        written = os.pwrite(store, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def plan(table: pd.DataFrame, short_side: int | None, pixels: Path) -> list[Place]:
+    """Place every pair of an index behind the one before it, at its size after resizing."""
+    places, offset = [], 0
+    for height, width in zip(table["height"], table["width"]):
+        places.append(Place(pixels, offset, *resized_shape(int(height), int(width), short_side)))
+        offset += places[-1].bytes
+    return places

@@ -1,0 +1,120 @@
+"""Stage `pseudolabel`: a fine-tuned network labels the training images that have no label.
+
+Source: Zhao et al. 2021 (arXiv 2012.06985), the semi-supervised setting. Shapes: H, W of an image.
+"""
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cseg.compute.device import DeviceSettings, open_device
+from cseg.datasets.samples import DatasetInfo, read_image, read_label, write_label
+from cseg.images.transforms import IGNORE
+from cseg.inference.metrics import confusion_matrix, mean_iou, pixel_accuracy
+from cseg.inference.predict import predict_confident, protocol_settings
+from cseg.model.load import load_segmenter
+from cseg.settings import from_mapping
+from cseg.stages.run import labelled_pairs, read_dataset, unlabelled_pairs
+from cseg.storage.files import fingerprint, sha256_file
+from cseg.storage.tables import write_table
+from cseg.training.sampling import Pair
+
+
+@dataclass(frozen=True)
+class PseudolabelSettings:
+    """Which predictions become labels, and how the labelled images are mixed with them.
+
+    Attributes:
+        threshold: a pixel is kept where its class has at least this probability, else ignored.
+        images: label this many unlabelled images, the first of the index; None labels all.
+        repeat_labelled: how often a pass over the images holds the labelled ones, in training.
+    """
+
+    threshold: float
+    images: int | None
+    repeat_labelled: int
+
+
+def pseudolabel(
+    index_csv: Path,
+    dataset_json: Path,
+    subset_csv: Path,
+    teacher: Path,
+    settings: Mapping[str, Any],
+    threads: int,
+    labels: Path,
+    listing_csv: Path,
+    quality_csv: Path,
+) -> None:
+    """Label the unlabelled training images and measure the labels against the hidden truth.
+
+    The truth is read for the measurement alone; images and labels written do not depend on it.
+
+    Args:
+        index_csv: images and labels, from `index`.
+        dataset_json: classes, from `index`.
+        subset_csv: the labelled ids, from `subset`; they get no pseudo label.
+        teacher: finetune.pt of the arm that labels.
+        settings: the resolved config of the arm that will train on the labels.
+        threads: CPU threads.
+        labels: folder, written; `{number}.png`, class ids in the dataset's palette, 255 ignored.
+        listing_csv: written; id, label (path), kept (share of pixels), fingerprint of all.
+        quality_csv: written; images, miou, pixel_accuracy, kept, seconds: of the kept pixels that
+            have a class.
+
+    Raises:
+        CsegError: see the parts; each message is one sentence.
+    """
+    started = time.monotonic()
+    chosen = from_mapping(PseudolabelSettings, settings["pseudolabel"], "pseudolabel")
+    protocol = protocol_settings(settings)
+    device = open_device(DeviceSettings(settings["device"], threads))
+    info, _ = read_dataset(dataset_json)
+    loaded = load_segmenter(teacher)
+    loaded.network.to(device).to(memory_format=torch.channels_last)
+    _, subset = labelled_pairs(index_csv, subset_csv)
+    pairs = unlabelled_pairs(index_csv, subset_csv)[: chosen.images]
+    shutil.rmtree(labels, ignore_errors=True)  # of a run that was killed here
+    labels.mkdir(parents=True, exist_ok=True)  # or of one that lives on without its Snakemake
+    rows: list[tuple[str, str, float]] = []
+    confusion = np.zeros((info.num_classes,) * 2, np.int64)
+    pixels = known = 0
+    for number, pair in enumerate(pairs):
+        path = labels / f"{number:06d}.png"  # ids may hold slashes
+        image = torch.from_numpy(read_image(pair.image, pair.image_sha256)).permute(2, 0, 1)
+        guess = predict_confident(loaded.network, image, protocol, device, chosen.threshold).numpy()
+        write_label(path, guess, info.palette)
+        rows.append((pair.id, str(path), round(float((guess != IGNORE).mean()), 6)))
+        matrix, valid = _against_truth(pair, guess, info)
+        confusion, known, pixels = confusion + matrix, known + int(matrix.sum()), pixels + valid
+    mark = fingerprint([subset, *([name, sha256_file(path)] for name, path, _ in rows)])
+    table = pd.DataFrame(rows, columns=["id", "label", "kept"])
+    table["fingerprint"] = mark
+    quality = {
+        "images": len(pairs),
+        "miou": mean_iou(confusion) if known else np.nan,
+        "pixel_accuracy": pixel_accuracy(confusion) if known else np.nan,
+        "kept": known / pixels if pixels else np.nan,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    write_table(quality_csv, pd.DataFrame([quality]))
+    write_table(listing_csv, table)
+
+
+def _against_truth(pair: Pair, guess_HW: np.ndarray, info: DatasetInfo) -> tuple[np.ndarray, int]:
+    """Confusion matrix of the kept pixels that have a class, and how many pixels have one."""
+    truth = read_label(pair.label, info.label_map, pair.label_sha256)
+    if truth.shape != guess_HW.shape:  # labels coarser or finer than their images
+        rows = np.arange(truth.shape[0]) * guess_HW.shape[0] // truth.shape[0]
+        columns = np.arange(truth.shape[1]) * guess_HW.shape[1] // truth.shape[1]
+        guess_HW = guess_HW[np.ix_(rows, columns)]
+    kept = guess_HW != IGNORE
+    matrix = confusion_matrix(truth[kept], guess_HW[kept], info.num_classes)
+    return matrix, int((truth < info.num_classes).sum())

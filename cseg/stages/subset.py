@@ -1,0 +1,224 @@
+"""Stage subset: which training images are labelled, for a count n and a seed.
+
+Algorithm, the same on every platform and Python version:
+1. Order the training ids by the sha256 of "{seed}/{id}" (UTF-8), as hex text.
+2. While a class of the training set is on no chosen image: take the rarest such class (on the
+   fewest training images; the lower class id if equal) and choose the first image of that order
+   that shows it.
+3. Append the other ids in that order.
+The subset of n is the first n ids, so subsets of one seed are nested, whatever the n. Step 2
+brings every class within the first C images, and its choice among the images of a class is random:
+always taking the image with the most new classes would cover sooner, but choose the same crowded
+images for every seed.
+"""
+
+import csv
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from pathlib import Path
+
+from cseg.datasets.published_splits import match_ids, read_published
+from cseg.errors import ConfigError, DataError
+from cseg.storage.files import atomic, fingerprint, read_json, write_text
+from cseg.storage.lists import ids_fingerprint, read_index
+
+Count = int | float | str
+
+
+def subset(
+    index_csv: str | Path,
+    dataset_json: str | Path,
+    n: Count,
+    seed: int,
+    out: str | Path,
+    list_path: str | Path | None = None,
+) -> None:
+    """Write the labelled subset of `n` images for `seed`, or that of a published list.
+
+    Args:
+        index_csv: written by the index stage.
+        dataset_json: written by the index stage.
+        n: a number of images, a fraction of the training set ("1/30", 0.05), or "all".
+        seed: any integer; other seeds give other subsets.
+        out: CSV with columns rank (from 0), id, fingerprint (the same on every row; of the index,
+            n, seed and the ids), ids_fingerprint (the same on every row).
+        list_path: a published list to take instead; `n` is then its name. Its lines that match no
+            training image are printed, and written to a .unmatched.txt beside `out`.
+
+    Raises:
+        ConfigError: `n` is malformed or larger than the training set.
+        DataError: there is no training image.
+    """
+    if list_path is not None:
+        lost = subset_from_list(index_csv, dataset_json, list_path, out)
+        _tell_unmatched(lost, list_path, Path(out).with_suffix(".unmatched.txt"))
+        return
+    presence = read_presence(index_csv)
+    order = nested_order(presence, seed)
+    ids = order[: resolve_count(n, len(order))]
+    mark = fingerprint([read_json(dataset_json)["index_fingerprint"], count_token(n), seed, ids])
+    write_subset(ids, mark, out)
+
+
+def subset_from_list(
+    index_csv: str | Path, dataset_json: str | Path, list_path: str | Path, out: str | Path
+) -> list[str]:
+    """Write the labelled subset that a published list names, in the list's order.
+
+    Args:
+        index_csv: written by the index stage.
+        dataset_json: written by the index stage.
+        list_path: a list in one of the formats of `cseg.datasets.published_splits`.
+        out: CSV as `subset` writes; a line that repeats an id counts once.
+
+    Returns:
+        The lines that match no training image, for the caller to report.
+
+    Raises:
+        DataError: the list cannot be read, or none of its lines matches.
+    """
+    ids, lost = match_ids(read_published(list_path), read_presence(index_csv))
+    if not ids:
+        raise DataError(
+            f"no line of {list_path} names a training image of {index_csv}; "
+            "it may be a list for another dataset: correct its path in the config"
+        )
+    ids = list(dict.fromkeys(ids))
+    mark = fingerprint([read_json(dataset_json)["index_fingerprint"], "list", ids])
+    write_subset(ids, mark, out)
+    return lost
+
+
+def _tell_unmatched(lost: list[str], list_path: str | Path, out: Path) -> None:
+    out.unlink(missing_ok=True)
+    if lost:
+        print(f"{len(lost)} lines of {list_path} match no training image:", *lost, sep="\n")
+        write_text(out, "".join(f"{line}\n" for line in lost))
+
+
+def write_subset(ids: list[str], mark: str, out: str | Path) -> None:
+    """Write a subset's CSV: rank, id, fingerprint, ids_fingerprint."""
+    with atomic(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["rank", "id", "fingerprint", "ids_fingerprint"])
+        own = ids_fingerprint(ids)
+        writer.writerows((rank, name, mark, own) for rank, name in enumerate(ids))
+
+
+def read_presence(index_csv: str | Path) -> dict[str, frozenset[int]]:
+    """Read which classes have a pixel on each training image of an index: id -> class ids.
+
+    Raises:
+        DataError: there is no training image.
+    """
+    table = read_index(index_csv)
+    table = table[table["split"] == "train"]
+    if table.empty:
+        raise DataError(f"{index_csv} has no training image; correct the dataset's train list")
+    columns = [name for name in table.columns if re.fullmatch(r"pixels_\d+", name)]
+    shown = table[columns].to_numpy() > 0
+    return {
+        name: frozenset(int(c) for c in row.nonzero()[0]) for name, row in zip(table["id"], shown)
+    }
+
+
+def nested_order(presence: Mapping[str, frozenset[int]], seed: int) -> list[str]:
+    """Order all ids so that the subsets of `seed` are its prefixes (algorithm: see the module).
+
+    Args:
+        presence: id -> classes on that image; the order of the mapping does not matter.
+        seed: any integer.
+    """
+    shuffled = sorted(presence, key=lambda i: hashlib.sha256(f"{seed}/{i}".encode()).hexdigest())
+    frequency: dict[int, int] = {}
+    for classes in presence.values():
+        for c in classes:
+            frequency[c] = frequency.get(c, 0) + 1
+    first: list[str] = []
+    covered: set[int] = set()
+    for wanted in sorted(frequency, key=lambda c: (frequency[c], c)):
+        if wanted not in covered:
+            chosen = next(name for name in shuffled if wanted in presence[name])
+            first.append(chosen)
+            covered |= presence[chosen]
+    pulled = set(first)
+    return first + [name for name in shuffled if name not in pulled]
+
+
+def resolve_count(n: Count, train_size: int) -> int:
+    """Return the number of images that `n` means for a training set of `train_size`.
+
+    Fractions are rounded up, as in the published lists (2,975/30 -> 100, 10,582/16 -> 662).
+
+    Raises:
+        ConfigError: `n` is malformed, or more than there are.
+        DataError: `train_size` is 0.
+    """
+    if train_size < 1:
+        raise DataError("the training set is empty; correct the dataset's train list")
+    value = _parse(n)
+    if value is None:
+        return train_size
+    if isinstance(value, int):
+        if value > train_size:
+            raise ConfigError(
+                f"label_counts: {n} is more than the {train_size} training images there are; "
+                "lower it or write all"
+            )
+        return value
+    return math.ceil(value * train_size)
+
+
+def count_token(n: Count) -> str:
+    """`n` as it stands in paths: 16 -> "16", "1/30" -> "1of30", 0.05 -> "0.05", "all".
+
+    Raises:
+        ConfigError: `n` is malformed.
+    """
+    value = _parse(n)
+    if value is None:
+        return "all"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(n, str) and "/" in n:
+        return n.replace(" ", "").replace("/", "of")
+    return format(Decimal(str(n)).normalize(), "f")
+
+
+def parse_token(token: str) -> Count:
+    """Invert `count_token`: "16" -> 16, "1of30" -> "1/30", "0.05" -> 0.05, "all".
+
+    Raises:
+        ConfigError: `token` is malformed.
+    """
+    n = token.replace("of", "/")
+    value = _parse(n)
+    if value is None or "/" in n:
+        return n
+    return value if isinstance(value, int) else float(n)
+
+
+def _parse(n: Count) -> int | Fraction | None:
+    """Return a number of images, a fraction in (0, 1), or None for all of them."""
+    text = str(n).strip()
+    if text == "all":
+        return None
+    try:
+        if re.fullmatch(r"\d+", text) and not isinstance(n, bool) and int(text) > 0:
+            return int(text)
+        if re.fullmatch(r"\d+\s*/\s*\d+", text):
+            value = Fraction(text.replace(" ", ""))
+        else:
+            value = Fraction(Decimal(text))
+        if 0 < value < 1:
+            return value
+    except (InvalidOperation, ValueError, ZeroDivisionError, OverflowError):
+        pass
+    raise ConfigError(
+        f"label_counts: {n!r} is no count; write a whole number from 1, a fraction such as 1/30 "
+        "or 0.05, all, or a name that label_lists defines"
+    )

@@ -1,0 +1,97 @@
+"""The state of a training that is under way: what a killed run resumes from."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cseg.compute.ranks import current_share, gather_to_leader
+from cseg.errors import TrainingError
+from cseg.model import checkpoint
+
+
+@dataclass
+class Best:
+    """The network of the highest validation mIoU so far."""
+
+    miou: float
+    step: int
+    network: dict[str, Tensor]
+
+
+@dataclass
+class Curve:
+    """What a training has recorded so far.
+
+    Attributes:
+        rows: step, mean loss since the row before, learning rate.
+        validation: validation mIoU by step, where it is measured.
+        best: kept where the best network is reported.
+        seconds: of training, over all restarts.
+    """
+
+    rows: list[tuple[int, float, float]] = field(default_factory=list)
+    validation: dict[int, float] = field(default_factory=dict)
+    best: Best | None = None
+    seconds: float = 0.0
+
+
+def save_state(
+    path: Path,
+    run_key: str,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    losses: Tensor,
+    step: int,
+    curve: Curve,
+) -> None:
+    """Write all that a training needs to go on after `step` steps, atomically.
+
+    Every rank must call it; the leading one writes, with the losses that each has seen.
+    """
+    everyones = gather_to_leader(losses.cpu())
+    if not current_share().leads:
+        return
+    best = curve.best
+    content: dict[str, Any] = {
+        "run_key": run_key,
+        "step": step,
+        "rows": [list(row) for row in curve.rows],
+        "validation": dict(curve.validation),
+        "best": None if best is None else [best.miou, best.step, best.network],
+        "losses": torch.stack(everyones),
+        "seconds": curve.seconds,
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    checkpoint.save(path, "training_state", content)
+
+
+def resume(
+    path: Path,
+    run_key: str,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    losses: Tensor,
+) -> tuple[int, Curve]:
+    """Load a saved state in place, where there is one; returns the steps done and the curve.
+
+    Raises:
+        TrainingError: the state is damaged, or of a run with another key.
+    """
+    if not path.exists():
+        return 0, Curve()
+    state = checkpoint.load(path, "training_state")
+    if state["run_key"] != run_key:
+        raise TrainingError(
+            f"{path} was saved by a run with other settings, data or code; delete it to start anew"
+        )
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    share, everyones = current_share(), state["losses"]
+    losses.copy_(everyones[share.rank] if len(everyones) == share.ranks else everyones.mean(0))
+    rows = [(int(s), float(loss), float(rate)) for s, loss, rate in state["rows"]]
+    best = None if state["best"] is None else Best(*state["best"])
+    return int(state["step"]), Curve(rows, state["validation"], best, float(state["seconds"]))
