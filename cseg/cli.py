@@ -9,6 +9,14 @@ from pathlib import Path
 import cseg
 from cseg.errors import CsegError
 
+INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+OUTPUTS = (
+    "Writes below --out, for each image: NAME_mask.png (class ids, with the classes' colours), "
+    "NAME_overlay.png, and on request NAME_entropy.png (0 certain, 255 all classes alike) and "
+    "NAME_probability.png (255 is 1). predictions.csv begins with the least certain image, the one "
+    "to label next. Files there that cseg did not write are never replaced, and what it wrote is "
+    "never taken for an image. After Ctrl-C predictions.csv lists what is done."
+)
 RESOURCES = Path(__file__).parent.parent / "workflow" / "resources"
 
 
@@ -16,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0; 1 after a failure, which is one sentence on stderr; 2 for a wrong command line.
+        0; 1 after a failure, which is one sentence on stderr; 2 for a wrong command line; 130 after
+        Ctrl-C.
     """
     chosen = _parser().parse_args(arguments)
     try:
@@ -24,6 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, of the command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,14 +78,31 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("checkpoint", type=Path, help="finetune.pt of a run")
     info.set_defaults(run=_info)
 
-    predict = commands.add_parser("predict", help="masks, overlays and class shares of images")
+    predict = commands.add_parser(
+        "predict", help="masks of images, and which image to label next", epilog=OUTPUTS
+    )
     predict.add_argument("images", type=Path, nargs="+", help="image files or folders of them")
     predict.add_argument("--checkpoint", type=Path, required=True, help="finetune.pt of a run")
     predict.add_argument("--out", type=Path, required=True, help="folder for the results")
     predict.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    predict.add_argument("--threads", type=int, default=1, help="CPU threads")
+    predict.add_argument("--threads", type=positive, default=1, help="CPU threads")
     predict.add_argument(
-        "--window", type=int, nargs=2, metavar=("H", "W"), help="sliding window, for large images"
+        "--window",
+        type=positive,
+        nargs=2,
+        metavar=("H", "W"),
+        help="sliding window, pixels; without it images are predicted as the run's evaluation did, "
+        "and those from 17 megapixels on by windows of 1024x1024",
+    )
+    choice = argparse.BooleanOptionalAction
+    predict.add_argument(
+        "--overlay", action=choice, default=True, help="lay the classes over each image"
+    )
+    predict.add_argument(
+        "--entropy", action=choice, default=False, help="write a map of how uncertain each pixel is"
+    )
+    predict.add_argument(
+        "--probability", action=choice, default=False, help="write a map of the class's probability"
     )
     predict.set_defaults(run=_predict)
 
@@ -109,7 +145,7 @@ def _plan(chosen: argparse.Namespace) -> int:
 
 
 def _info(chosen: argparse.Namespace) -> int:
-    from cseg.model.load import describe
+    from cseg.inference.load import describe
 
     for name, value in describe(chosen.checkpoint).items():
         print(f"{name}: {value}")
@@ -118,12 +154,22 @@ def _info(chosen: argparse.Namespace) -> int:
 
 def _predict(chosen: argparse.Namespace) -> int:
     from cseg.compute.device import DeviceSettings
-    from cseg.inference.masks import write_masks
+    from cseg.inference.masks import TABLE, MaskSettings, write_masks
 
+    settings = MaskSettings(
+        window=tuple(chosen.window) if chosen.window else None,
+        overlay=chosen.overlay,
+        entropy=chosen.entropy,
+        probability=chosen.probability,
+    )
     compute = DeviceSettings(chosen.device, chosen.threads)
-    window = tuple(chosen.window) if chosen.window else None
-    skipped = write_masks(chosen.checkpoint, chosen.images, chosen.out, compute, window)
-    return 1 if skipped else 0
+    outcome = write_masks(chosen.checkpoint, chosen.images, chosen.out, compute, settings)
+    stopped = "stopped: " if outcome.interrupted else ""
+    table = chosen.out / TABLE
+    print(f"{stopped}{outcome.done} of {outcome.images} images, listed in {table}", file=sys.stderr)
+    if outcome.problems:
+        print(f"{outcome.problems} were skipped; {table} says why", file=sys.stderr)
+    return INTERRUPTED if outcome.interrupted else int(outcome.problems > 0)
 
 
 def _export(chosen: argparse.Namespace) -> int:

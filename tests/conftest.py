@@ -58,6 +58,20 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network fine-tuned for a second on four painted scenes: finetune.pt of one run."""
+    from small_runs import small_data, small_settings
+
+    from cseg.stages.finetune import finetune
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    paths = (folder / "finetune.pt", folder / "finetune.csv", folder / "finetune_cost.json")
+    data, settings = small_data(folder), small_settings("scratch")
+    finetune(*data, None, settings, 1, "shapes/scratch/n4/seed0", *paths)
+    return paths[0]
+
+
 @pytest.fixture
 def tried(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Record, at the end of a test marked `fault`, how often it broke what and what was lost."""

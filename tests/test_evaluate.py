@@ -11,9 +11,9 @@ from PIL import Image
 from small_runs import small_data, small_settings
 
 from cseg.datasets.samples import read_image, read_label
+from cseg.inference import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou
 from cseg.inference.predict import ProtocolSettings, predict
-from cseg.model import load_segmenter
 from cseg.stages.evaluate import EvaluateOutputs, evaluate
 from cseg.stages.finetune import finetune
 from cseg.stages.run import read_dataset, validation_pairs

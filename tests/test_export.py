@@ -7,28 +7,18 @@ import sys
 import numpy as np
 import pytest
 import torch
-from small_runs import ROOT, small_data, small_settings
+from small_runs import ROOT
 
 from cseg.cli import main
-from cseg.model import load_segmenter
-from cseg.stages.finetune import finetune
+from cseg.inference import load_segmenter
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export")
-    paths = (folder / "finetune.pt", folder / "finetune.csv", folder / "finetune_cost.json")
-    settings = small_settings("scratch")
-    finetune(*small_data(folder), None, settings, 1, "shapes/scratch/n4/seed0", *paths)
-    return paths[0]
-
-
-@pytest.fixture(scope="module")
-def session(checkpoint):
-    path = checkpoint.with_name("model.onnx")
+def session(checkpoint, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "model.onnx"
     assert main(["export", str(checkpoint), "--out", str(path)]) == 0
     assert not list(path.parent.glob("*.data")) and not list(path.parent.glob(".*"))
     return onnxruntime.InferenceSession(path)

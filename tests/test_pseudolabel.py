@@ -15,9 +15,9 @@ from workflow_runs import overlay, snakemake
 from cseg import experiment
 from cseg.datasets.samples import read_image, read_label
 from cseg.errors import ConfigError, DataError
+from cseg.inference import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou
 from cseg.inference.predict import ProtocolSettings, predict, predict_confident
-from cseg.model import load_segmenter
 from cseg.stages.finetune import finetune
 from cseg.stages.pretrain import pretrain
 from cseg.stages.pseudolabel import pseudolabel

@@ -1,28 +1,96 @@
-"""Masks of anybody's images from a fine-tuned checkpoint: palette PNGs, overlays, class shares.
+"""Masks of anybody's images from a fine-tuned checkpoint, and which image to label next.
 
 Shapes: K classes, H and W height and width.
 """
 
+import csv
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from cseg.compute.device import DeviceSettings, open_device
-from cseg.datasets.samples import DatasetInfo, read_image, write_label
-from cseg.errors import DataError
-from cseg.inference.predict import ProtocolSettings, predict
-from cseg.model.load import LoadedSegmenter, load_segmenter
-from cseg.storage.files import atomic
-from cseg.storage.tables import write_table
+from cseg.compute.stop import stop_flag
+from cseg.datasets.samples import write_label
+from cseg.errors import CsegError, DataError
+from cseg.images.overlay import Legend, overlay
+from cseg.inference.load import LoadedSegmenter, image_pixels, load_segmenter
+from cseg.storage.own_files import OwnFiles, is_written
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-OPACITY = 0.5
+TABLE = "predictions.csv"
+LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
+MASK, OVERLAY, ENTROPY, PROBABILITY = "mask", "overlay", "entropy", "probability"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskSettings:
+    """What is written for each image, next to its mask.
+
+    Attributes:
+        window: height and width of a sliding window; None as `LoadedSegmenter.predict` has it.
+        overlay: whether the classes are laid over the image, with a legend.
+        entropy: whether a map of the entropy is written.
+        probability: whether a map of the predicted class's probability is written.
+    """
+
+    window: tuple[int, int] | None = None
+    overlay: bool = True
+    entropy: bool = False
+    probability: bool = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The files of an image, as the end of their names says."""
+        more = {OVERLAY: self.overlay, ENTROPY: self.entropy, PROBABILITY: self.probability}
+        return MASK, *(kind for kind, wanted in more.items() if wanted)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many images there were and how many are done; whether the user stopped it before all."""
+
+    images: int
+    done: int
+    problems: int
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: an image with its prediction, or why it has none."""
+
+    image: Path
+    mask: str = ""
+    mean_entropy: float = -1.0
+    problem: str = ""
+    shares: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What a network says of one image.
+
+    Attributes:
+        classes: uint8 (H, W), class ids.
+        entropy: uint8 (H, W), of the class probabilities: 0 certain, 255 all classes alike.
+        probability: uint8 (H, W), of the predicted class: 255 is 1.
+        mean_entropy: mean over the pixels, in 0..1.
+    """
+
+    classes: np.ndarray
+    entropy: np.ndarray
+    probability: np.ndarray
+    mean_entropy: float
 
 
 def write_masks(
@@ -30,85 +98,145 @@ def write_masks(
     sources: Sequence[Path],
     out: Path,
     compute: DeviceSettings,
-    window: tuple[int, int] | None,
-) -> list[str]:
-    """Predict every image and write `{name}_mask.png`, `{name}_overlay.png` and `shares.csv`.
+    settings: MaskSettings,
+) -> Outcome:
+    """Predict every image and write its files and `predictions.csv`.
+
+    `{name}_mask.png` holds class ids; `predictions.csv` has a row for each image: its file, its
+    mask, its mean entropy, why it was skipped, and the share of each class. It begins with the
+    least certain image, which is the one to label next, and ends with those that were skipped.
 
     Args:
         checkpoint: finetune.pt of a run.
-        sources: image files, or folders whose images are all taken.
-        out: folder of the results.
+        sources: image files, or folders whose images are all taken; what this function has written
+            is left out.
+        out: folder of the results. No file is replaced there that this function did not write.
         compute: where to compute.
-        window: height and width of a sliding window; None predicts whole images.
-
-    Returns:
-        One sentence for every image that could not be read; it is skipped.
+        settings: what is written.
 
     Raises:
-        DataError: there is no image at all.
-        TrainingError: the checkpoint cannot be used.
+        CsegError: there is no image at all; a result would replace a foreign file; the checkpoint
+            cannot be used.
     """
+    paths = list_images(sources)
+    names = output_names(paths)
+    own = OwnFiles(out)
+    own.check([f"{name}_{kind}.png" for name in names.values() for kind in settings.kinds])
+    own.check([TABLE])
     loaded = load_segmenter(checkpoint)
-    device = open_device(compute)
-    loaded.network.to(device)
-    protocol = ProtocolSettings(loaded.settings["image"]["short_side"], window)
-    paths = _list_images(sources)
-    names = _unique_names(paths)
-    rows, skipped = [], []
-    for path in tqdm(paths, unit="image", disable=not sys.stderr.isatty()):
+    loaded.network.to(open_device(compute))
+    rows: list[Row] = []
+    with stop_flag(signal.SIGINT) as stop:
         try:
-            image_HW3 = read_image(path)
-        except DataError as error:
-            skipped.append(str(error))
-            print(f"skipped: {error}", file=sys.stderr)
-            continue
-        mask_HW = _mask(loaded, image_HW3, protocol, device)
-        write_label(out / f"{names[path]}_mask.png", mask_HW, loaded.info.palette)
-        _write_overlay(out / f"{names[path]}_overlay.png", image_HW3, mask_HW, loaded.info)
-        share = np.bincount(mask_HW.ravel(), minlength=loaded.info.num_classes) / mask_HW.size
-        rows.append([str(path), *share.round(6)])
-    write_table(out / "shares.csv", pd.DataFrame(rows, columns=["image", *loaded.info.class_names]))
-    print(f"{len(rows)} of {len(paths)} images: {out}", file=sys.stderr)
-    return skipped
+            for path in _with_progress(list(paths)):
+                if stop.is_set():
+                    break
+                rows.append(_predict_one(own, path, names[path], loaded, settings))
+        finally:  # a full disk ends the loop, too
+            _write_table(own, rows, loaded.info.class_names)
+    problems = [row.problem for row in rows if row.problem]
+    return Outcome(len(paths), len(rows) - len(problems), len(problems), len(rows) < len(paths))
 
 
-def _list_images(sources: Sequence[Path]) -> list[Path]:
-    paths: list[Path] = []
+def predict_maps(
+    loaded: LoadedSegmenter, image_3HW: Tensor, window: tuple[int, int] | None
+) -> Maps:
+    """Classes, entropy and probability of an image; arguments as `LoadedSegmenter.predict`."""
+    parts, total = [], 0.0
+    for classes, shares in loaded.probability_bands(image_3HW, window):
+        entropy = torch.special.entr(shares).sum(dim=0) / np.log(max(2, len(shares)))
+        chosen = shares.gather(0, classes[None])[0]
+        total += float(entropy.sum(dtype=torch.float64))
+        bytes_ = [(part * 255).round_().clamp_(0, 255).byte() for part in (entropy, chosen)]
+        parts.append([part.cpu() for part in (classes.byte(), *bytes_)])
+    whole = (torch.cat(bands).numpy() for bands in zip(*parts, strict=True))
+    classes_HW, entropy_HW, probability_HW = whole
+    return Maps(classes_HW, entropy_HW, probability_HW, total / classes_HW.size)
+
+
+def list_images(sources: Sequence[Path]) -> dict[Path, Path]:
+    """Image files, and the folder of `sources` in which each was found (its own, if named itself).
+
+    Hidden files, and those that `write_masks` has written, are left out.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    records: dict[Path, dict[str, str]] = {}
+    found: dict[Path, Path] = {}
     for source in sources:
-        if source.is_dir():
-            found = sorted(p for p in source.rglob("*") if p.suffix.lower() in SUFFIXES)
-            paths += found
-        else:
-            paths.append(source)
-    if not paths:
-        raise DataError(f"no image in {', '.join(map(str, sources))}; name image files or folders")
-    return paths
+        files = sorted(source.rglob("*")) if source.is_dir() else [source]
+        for path in files:
+            hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
+            listed = source.is_dir() and (hidden or path.suffix.lower() not in SUFFIXES)
+            if not (listed or path.is_dir() or is_written(path, records)):
+                found.setdefault(path, source if source.is_dir() else path.parent)
+    if not found:
+        raise DataError(
+            f"no image to predict in {', '.join(map(str, sources))}; name image files or folders"
+        )
+    return found
 
 
-def _unique_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """File names without suffix; where two are alike, a number is added."""
+def output_names(paths: Mapping[Path, Path]) -> dict[Path, str]:
+    """Paths below the results, without suffix; where two images have one, a number is added."""
     names: dict[Path, str] = {}
     taken: set[str] = set()
-    for path in paths:
-        name, number = path.stem, 2
-        while name in taken:
-            name, number = f"{path.stem}-{number}", number + 1
-        taken.add(name)
+    for path, folder in paths.items():
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        name, number = stem, 2
+        while name.casefold() in taken:
+            name, number = f"{stem}-{number}", number + 1
+        taken.add(name.casefold())
         names[path] = name
     return names
 
 
-def _mask(
-    loaded: LoadedSegmenter, image_HW3: np.ndarray, protocol: ProtocolSettings, device: torch.device
-) -> np.ndarray:
-    image = torch.from_numpy(image_HW3).permute(2, 0, 1)
-    return predict(loaded.network, image, image_HW3.shape[:2], protocol, device).numpy()
+def _with_progress(paths: Sequence[Path]) -> Iterator[Path]:
+    live, spoken = sys.stderr.isatty(), time.monotonic()
+    for number, path in enumerate(tqdm(paths, unit="image", disable=not live)):
+        if not live and time.monotonic() - spoken >= LINE_SECONDS:
+            print(f"{number} of {len(paths)} images", file=sys.stderr, flush=True)
+            spoken = time.monotonic()
+        yield path
 
 
-def _write_overlay(
-    path: Path, image_HW3: np.ndarray, mask_HW: np.ndarray, info: DatasetInfo
-) -> None:
-    colours = np.array(info.palette, np.float64)[mask_HW]
-    mixed = image_HW3 * (1 - OPACITY) + colours * OPACITY
-    with atomic(path) as temporary:
-        Image.fromarray(mixed.round().astype(np.uint8)).save(temporary, format="PNG")
+def _predict_one(
+    own: OwnFiles, path: Path, name: str, loaded: LoadedSegmenter, settings: MaskSettings
+) -> Row:
+    try:
+        image_3HW = image_pixels(path)
+        maps = predict_maps(loaded, image_3HW, settings.window)
+    except CsegError as error:
+        return Row(path, problem=str(error))
+    info = loaded.info
+    for kind in settings.kinds:
+        with own.write(f"{name}_{kind}.png") as temporary:
+            if kind == MASK:
+                write_label(temporary, maps.classes, info.palette)
+            elif kind == OVERLAY:
+                legend = Legend(info.class_names, info.palette)
+                picture = overlay(image_3HW.permute(1, 2, 0).numpy(), maps.classes, legend)
+                picture.save(temporary, format="PNG")
+            else:
+                grey = maps.entropy if kind == ENTROPY else maps.probability
+                Image.fromarray(grey).save(temporary, format="PNG")
+    shares = np.bincount(maps.classes.ravel(), minlength=info.num_classes) / maps.classes.size
+    return Row(path, f"{name}_{MASK}.png", maps.mean_entropy, shares=tuple(shares.tolist()))
+
+
+def _write_table(own: OwnFiles, rows: Sequence[Row], class_names: Sequence[str]) -> None:
+    """The least certain image first; names that are not UTF-8 have their odd bytes escaped."""
+    with own.write(TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        shares = [f"share_{name}" for name in class_names]
+        writer.writerow(["image", "mask", "mean_entropy", "problem", *shares])
+        for row in sorted(rows, key=lambda row: -row.mean_entropy):
+            texts = [_readable(text) for text in (str(row.image), row.mask, row.problem)]
+            entropy = "" if row.problem else f"{row.mean_entropy:.6f}"
+            numbers = [f"{share:.6f}" for share in row.shares]
+            writer.writerow([texts[0], texts[1], entropy, texts[2], *numbers])
+
+
+def _readable(text: str) -> str:
+    return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -11,7 +11,7 @@ import torch
 from torch.export import Dim
 
 from cseg.errors import ConfigError
-from cseg.model.load import load_segmenter
+from cseg.inference.load import load_segmenter
 from cseg.storage.files import atomic
 
 

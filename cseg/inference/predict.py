@@ -1,9 +1,9 @@
 """Class maps of whole images from a network: one pass, or a sliding window.
 
-Shapes: B batch, K classes, H and W height and width.
+Shapes: B batch, K classes, H and W height and width of the answer, h and w of the network's map.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cseg.errors import ConfigError, TrainingError
 from cseg.images.transforms import IGNORE, resize_short_side, to_unit
 from cseg.model.network import Segmenter
+
+MOST = 2**26  # numbers in one map of scores that is resized in one piece
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,6 @@ def protocol_settings(values: Mapping[str, Any]) -> ProtocolSettings:
     return ProtocolSettings(values["image"]["short_side"], tuple(window) if window else None)
 
 
-@torch.inference_mode()
 def predict(
     network: Segmenter,
     image_3HW: Tensor,
@@ -58,12 +60,14 @@ def predict(
         size: height and width of the answer, usually those of the label map.
         protocol: see `ProtocolSettings`.
         device: where the network is.
+
+    Raises:
+        TrainingError: the device has not enough memory for the image.
     """
-    scores = _scores(network, image_3HW, size, protocol, device)
-    return scores[0].argmax(dim=0).to(torch.uint8).cpu()
+    bands = score_bands(network, image_3HW, size, protocol, device)
+    return torch.cat([scores.argmax(dim=0).to(torch.uint8).cpu() for scores in bands])
 
 
-@torch.inference_mode()
 def predict_confident(
     network: Segmenter,
     image_3HW: Tensor,
@@ -79,48 +83,116 @@ def predict_confident(
         protocol: see `ProtocolSettings`.
         device: where the network is.
         threshold: the class's probability must be at least this.
+
+    Raises:
+        TrainingError: as `predict`.
     """
-    scores = _scores(network, image_3HW, tuple(image_3HW.shape[-2:]), protocol, device)
-    shares = scores[0].softmax(dim=0) if protocol.window is None else scores[0]
-    best, classes = shares.max(dim=0)
-    return classes.masked_fill(best < threshold, IGNORE).to(torch.uint8).cpu()
+    size = (image_3HW.shape[-2], image_3HW.shape[-1])
+    bands = []
+    for scores in score_bands(network, image_3HW, size, protocol, device):
+        best, classes = probabilities(scores, protocol).max(dim=0)
+        bands.append(classes.masked_fill(best < threshold, IGNORE).to(torch.uint8).cpu())
+    return torch.cat(bands)
 
 
-def _scores(
+def probabilities(scores_KHW: Tensor, protocol: ProtocolSettings) -> Tensor:
+    """Class probabilities (K, H, W) of what `score_bands` yields."""
+    return scores_KHW.softmax(dim=0) if protocol.window is None else scores_KHW
+
+
+@torch.inference_mode()
+def score_bands(
     network: Segmenter,
     image_3HW: Tensor,
-    size: tuple[int, ...],
+    size: tuple[int, int],
     protocol: ProtocolSettings,
     device: torch.device,
-) -> Tensor:
-    """Scores (1, K, *size): logits of a whole image, mean probabilities of a sliding window."""
+) -> Iterator[Tensor]:
+    """Scores (K, rows, W) of bands of rows, from top to bottom; together they are K, H, W = `size`.
+
+    They are logits for a whole image, and mean probabilities for a sliding window. A large image
+    comes in several bands, so that memory grows with its width and not with its area.
+
+    Args:
+        network: in evaluation mode, on `device`.
+        image_3HW: uint8, RGB.
+        size: height and width of the answer.
+        protocol: see `ProtocolSettings`.
+        device: where the network is.
+
+    Raises:
+        TrainingError: the device has not enough memory for the image.
+    """
     resized = resize_short_side(image_3HW, protocol.short_side)
-    image = to_unit(resized.to(device))[None].contiguous(memory_format=torch.channels_last)
-    scores = network(image) if protocol.window is None else _slide(network, image, protocol.window)
-    if tuple(scores.shape[-2:]) != tuple(size):
-        scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=False)
-    return scores
+    try:
+        if protocol.window is None:
+            maps = iter([network(_input(resized, device))[0]])
+        else:
+            maps = _slide(network, resized, protocol.window, device)
+        if tuple(resized.shape[-2:]) == tuple(size):
+            yield from maps
+        else:
+            yield from _resized(torch.cat(list(maps), dim=1), size)
+    except RuntimeError as error:  # torch's for a GPU, and the CPU's allocator's
+        if "memory" not in str(error):
+            raise
+        raise TrainingError(
+            f"an image of {resized.shape[-2]}x{resized.shape[-1]} pixels needs more memory than "
+            f"{device} has free; give a smaller window (evaluate.window, or --window of predict)"
+        ) from error
 
 
-def _slide(network: Segmenter, image_1CHW: Tensor, window: tuple[int, int]) -> Tensor:
-    """Mean class probabilities over windows with half overlap."""
-    height, width = image_1CHW.shape[-2:]
-    total: Tensor | None = None
-    weight = torch.zeros(1, 1, height, width, device=image_1CHW.device)
-    for top in _starts(height, window[0]):
+def _input(image_3HW: Tensor, device: torch.device) -> Tensor:
+    return to_unit(image_3HW.to(device))[None].contiguous(memory_format=torch.channels_last)
+
+
+def _slide(
+    network: Segmenter, image_3HW: Tensor, window: tuple[int, int], device: torch.device
+) -> Iterator[Tensor]:
+    """Mean class probabilities (K, rows, w) over windows with half overlap, in bands of rows."""
+    if min(window) < 1:
+        raise ConfigError(f"a window of {window[0]}x{window[1]} is empty; give at least 1 and 1")
+    height, width = image_3HW.shape[-2:]
+    tops = _starts(height, window[0])
+    total = weight = torch.zeros(0, 0, 0)
+    for top, after in zip(tops, [*tops[1:], height], strict=True):
+        bottom = min(top + window[0], height)
         for left in _starts(width, window[1]):
-            rows = slice(top, min(top + window[0], height))
             columns = slice(left, min(left + window[1], width))
-            part = network(image_1CHW[..., rows, columns]).softmax(dim=1)
-            if total is None:
-                total = part.new_zeros(1, part.shape[1], height, width)
-            total[..., rows, columns] += part
-            weight[..., rows, columns] += 1
-    assert total is not None  # an image has at least one window
-    return total / weight
+            part = network(_input(image_3HW[:, top:bottom, columns], device)).softmax(dim=1)[0]
+            if not total.numel():
+                total = part.new_zeros(part.shape[0], 0, width)
+                weight = part.new_zeros(1, 0, width)
+            missing = bottom - top - total.shape[1]  # rows that no window above has reached
+            if missing:
+                total, weight = (F.pad(kept, (0, 0, 0, missing)) for kept in (total, weight))
+            total[..., columns] += part
+            weight[..., columns] += 1
+        done = after - top
+        yield total[:, :done] / weight[:, :done]
+        total, weight = total[:, done:], weight[:, done:]
 
 
 def _starts(length: int, window: int) -> list[int]:
     """Where windows start so that they cover `length` with at least half overlap."""
     last = max(0, length - window)
     return sorted({*range(0, last, max(1, window // 2)), last})
+
+
+def _resized(scores_Khw: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
+    """The scores at another size, bilinear, in bands of rows of at most `MOST` numbers."""
+    classes, low, _ = scores_Khw.shape
+    height, width = size
+    rows = max(1, MOST // (classes * width))
+    if rows >= height:
+        yield F.interpolate(scores_Khw[None], size, mode="bilinear", align_corners=False)[0]
+        return
+    for top in range(0, height, rows):
+        wanted = torch.arange(top, min(top + rows, height), dtype=torch.float64)
+        centres = ((wanted + 0.5) * low / height - 0.5).clamp(0, low - 1).to(scores_Khw.device)
+        above = centres.floor().long()
+        share = (centres - above).to(scores_Khw.dtype)[:, None]
+        below = (above + 1).clamp(max=low - 1)
+        band = scores_Khw[:, above] * (1 - share) + scores_Khw[:, below] * share
+        at = (len(wanted), width)
+        yield F.interpolate(band[None], at, mode="bilinear", align_corners=False)[0]

@@ -1,5 +1,1 @@
-"""Segmentation networks: built from settings, and back from checkpoints."""
-
-from cseg.model.load import LoadedSegmenter, load_segmenter
-
-__all__ = ["LoadedSegmenter", "load_segmenter"]
+"""Segmentation networks: built from settings; weights; checkpoints."""

@@ -21,6 +21,7 @@ from cseg.compute.device import DeviceSettings, device_name, open_device
 from cseg.compute.ranks import current_share
 from cseg.datasets.samples import DatasetInfo
 from cseg.inference.confusion import matrices_by_image
+from cseg.inference.load import LoadedSegmenter, load_segmenter
 from cseg.inference.metrics import (
     accuracy_per_class,
     iou_per_class,
@@ -28,7 +29,6 @@ from cseg.inference.metrics import (
     pixel_accuracy,
 )
 from cseg.inference.predict import ProtocolSettings, protocol_settings
-from cseg.model.load import LoadedSegmenter, load_segmenter
 from cseg.settings import from_mapping
 from cseg.stages.run import labelled_pairs, read_dataset, validation_pairs
 from cseg.storage.checksums import write_checksums

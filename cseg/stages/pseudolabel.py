@@ -17,9 +17,9 @@ import torch
 from cseg.compute.device import DeviceSettings, open_device
 from cseg.datasets.samples import DatasetInfo, read_image, read_label, write_label
 from cseg.images.transforms import IGNORE
+from cseg.inference.load import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou, pixel_accuracy
 from cseg.inference.predict import predict_confident, protocol_settings
-from cseg.model.load import load_segmenter
 from cseg.settings import from_mapping
 from cseg.stages.run import labelled_pairs, read_dataset, unlabelled_pairs
 from cseg.storage.files import fingerprint, sha256_file

@@ -1,0 +1,101 @@
+"""Pictures for people: class maps laid over their images, with a legend.
+
+Shapes: H and W height and width of an image.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from cseg.images.transforms import IGNORE
+
+OPACITY = 0.5
+LARGEST = 2048  # longer side of an overlay, pixels; larger images are shown smaller
+TEXT = 13  # height of the letters, pixels
+LINE = 20  # height of a line of the legend
+SWATCH = 12
+LEAST_WIDTH = 260  # of a legend, so that names are not cut
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the colours of a picture mean: a name and a colour for each class id."""
+
+    names: Sequence[str]
+    palette: Sequence[tuple[int, int, int]]
+
+
+def overlay(image_HW3: np.ndarray, classes_HW: np.ndarray, legend: Legend) -> Image.Image:
+    """Lay classes over an image, in equal parts, above a legend of the classes in it.
+
+    Ignored pixels (255) show the image alone. Sides above `LARGEST` are shrunk to it.
+
+    Args:
+        image_HW3: uint8, RGB.
+        classes_HW: uint8, class ids or 255.
+        legend: names and colours.
+
+    Returns:
+        The picture, RGB: at least as wide as its legend, whose lines give each class's share of the
+        counted pixels.
+    """
+    counts = np.bincount(classes_HW.ravel(), minlength=256)
+    return with_legend(blend(image_HW3, classes_HW, legend), legend, counts)
+
+
+def blend(image_HW3: np.ndarray, classes_HW: np.ndarray, legend: Legend) -> Image.Image:
+    """The overlay without its legend; arguments as in `overlay`."""
+    image, classes = Image.fromarray(image_HW3), Image.fromarray(classes_HW)
+    longer = max(image.size)
+    if longer > LARGEST:
+        width, height = (max(1, side * LARGEST // longer) for side in image.size)
+        size = (width, height)
+        image = image.resize(size, Image.Resampling.BOX)
+        classes = classes.resize(size, Image.Resampling.NEAREST)
+    kept = np.array(classes)
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(legend.palette)] = legend.palette
+    mixed = Image.blend(image, Image.fromarray(colours[kept]), OPACITY)
+    return Image.composite(image, mixed, Image.fromarray((kept == IGNORE).astype(np.uint8) * 255))
+
+
+def with_legend(
+    picture: Image.Image, legend: Legend, counts: Mapping[int, int] | np.ndarray
+) -> Image.Image:
+    """The picture above one line for each class that has pixels.
+
+    Args:
+        picture: RGB.
+        legend: names and colours.
+        counts: pixels by class id; those at 255 are ignored pixels.
+    """
+    counted = max(1, sum(int(counts[c]) for c in range(len(legend.names))))
+    lines: list[tuple[str | tuple[int, int, int], str]] = [
+        (colour, f"{name}  {_percent(counts[c] / counted)}")
+        for c, (name, colour) in enumerate(zip(legend.names, legend.palette, strict=True))
+        if counts[c]
+    ]
+    if counts[IGNORE]:
+        share = counts[IGNORE] / (counted + int(counts[IGNORE]))
+        lines.append(("white", f"ignored  {_percent(share)} of all pixels"))
+    font = ImageFont.load_default(TEXT)
+    width = max([picture.width, LEAST_WIDTH, *(_width(font, text) for _, text in lines)])
+    whole = Image.new("RGB", (width, picture.height + LINE * len(lines) + LINE // 2), "white")
+    whole.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(whole)
+    for number, (colour, text) in enumerate(lines):
+        top = picture.height + LINE // 4 + LINE * number
+        box = (4, top + 3, 4 + SWATCH, top + 3 + SWATCH)
+        draw.rectangle(box, fill=colour, outline="black")
+        draw.text((4 + SWATCH + 8, top + 1), text, fill="black", font=font)
+    return whole
+
+
+def _width(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, text: str) -> int:
+    return 4 + SWATCH + 8 + int(font.getlength(text)) + 8
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 0.0005 else "under 0.1 %"

@@ -1,0 +1,189 @@
+"""Fine-tuned networks back from checkpoints, ready to predict images.
+
+Shapes: K classes, H and W height and width of an image as it was given.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from cseg.datasets.samples import DatasetInfo, info_from_json, read_image
+from cseg.errors import DataError, reason
+from cseg.images.transforms import resized_shape
+from cseg.inference.predict import (
+    ProtocolSettings,
+    predict,
+    probabilities,
+    protocol_settings,
+    score_bands,
+)
+from cseg.model import checkpoint
+from cseg.model.network import ModelSettings, Segmenter, build_segmenter
+from cseg.settings import from_mapping
+from cseg.storage.checksums import check_unchanged
+
+LARGE = 2**24  # pixels of an image, after its resizing, from which on it is predicted by windows
+WINDOW = (1024, 1024)  # then
+
+ImageLike = str | Path | Image.Image | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class LoadedSegmenter:
+    """A fine-tuned network and what it was made for.
+
+    Attributes:
+        network: in evaluation mode; images RGB in 0..1, already resized, to class logits.
+        info: classes and palette.
+        settings: the arm's resolved config.
+        title: dataset, arm, n and seed.
+    """
+
+    network: Segmenter
+    info: DatasetInfo
+    settings: dict[str, Any]
+    title: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is, and predictions are computed: `segmenter.network.to("cuda")`."""
+        return next(self.network.parameters()).device
+
+    def predict(self, image: ImageLike, window: tuple[int, int] | None = None) -> np.ndarray:
+        """The class id of each pixel, uint8 (H, W): what `cseg predict` writes as a mask.
+
+        Args:
+            image: a file, a PIL image, an array (H, W), (H, W, 3) or (H, W, 4), or a tensor
+                (3, H, W); numbers are uint8, or float in 0..1. Any size: it is resized as in
+                training first.
+            window: height and width of a sliding window; None applies the network as the run's
+                evaluation did, and by windows of 1024x1024 to an image of 17 megapixels or more.
+
+        Raises:
+            DataError: the file cannot be read, or the array is no image.
+            TrainingError: the device has not enough memory.
+        """
+        pixels = image_pixels(image)
+        size = (pixels.shape[-2], pixels.shape[-1])
+        return predict(self.network, pixels, size, self.protocol(size, window), self.device).numpy()
+
+    def probabilities(self, image: ImageLike, window: tuple[int, int] | None = None) -> np.ndarray:
+        """The probability of each class at each pixel, float32 (K, H, W); see `predict`."""
+        bands = self.probability_bands(image_pixels(image), window)
+        return torch.cat([shares.cpu() for _, shares in bands], dim=1).numpy()
+
+    def probability_bands(
+        self, image_3HW: Tensor, window: tuple[int, int] | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Classes (rows, W) and probabilities (K, rows, W) of bands of rows, top to bottom."""
+        size = (image_3HW.shape[-2], image_3HW.shape[-1])
+        protocol = self.protocol(size, window)
+        for scores in score_bands(self.network, image_3HW, size, protocol, self.device):
+            yield scores.argmax(dim=0), probabilities(scores, protocol)
+
+    def protocol(self, size: tuple[int, int], window: tuple[int, int] | None) -> ProtocolSettings:
+        """How an image of `size` is predicted; `window` as in `predict`."""
+        usual = protocol_settings(self.settings)
+        height, width = resized_shape(*size, usual.short_side)
+        by_default = usual.window or (WINDOW if height * width >= LARGE else None)
+        return ProtocolSettings(usual.short_side, window or by_default)
+
+
+def load_segmenter(path: str | Path) -> LoadedSegmenter:
+    """Load what `finetune` wrote, on the CPU.
+
+    Raises:
+        TrainingError: the file is missing, damaged or no fine-tuned checkpoint.
+    """
+    content = checkpoint.load(path, "finetune")
+    info = info_from_json(content["dataset"])
+    model = from_mapping(ModelSettings, content["settings"]["model"], "model")
+    network = build_segmenter(model, info.num_classes, "random")
+    network.drop_projector()
+    network.load_state_dict(content["network"])
+    network.to(memory_format=torch.channels_last).eval()
+    return LoadedSegmenter(network, info, content["settings"], content["title"])
+
+
+def image_pixels(image: ImageLike) -> Tensor:
+    """An image as `LoadedSegmenter.predict` takes it, as uint8 RGB (3, H, W).
+
+    Raises:
+        DataError: the file cannot be read, or the array is no image; says what it must be.
+    """
+    if isinstance(image, (str, Path)):
+        pixels = read_image(image)
+    elif isinstance(image, Image.Image):
+        pixels = np.array(image.convert("RGB"))
+    else:
+        pixels = _array_pixels(image)
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _array_pixels(image: np.ndarray | Tensor) -> np.ndarray:
+    """uint8 (H, W, 3)."""
+    tensor = isinstance(image, Tensor)
+    values = image.detach().cpu().numpy() if isinstance(image, Tensor) else image
+    if values.ndim == 3 and tensor:
+        values = values.transpose(1, 2, 0)
+    if values.ndim == 2:
+        values = values[..., None].repeat(3, axis=2)
+    if values.ndim != 3 or values.shape[-1] not in (3, 4) or not values.size:
+        wanted = "(3, H, W)" if tensor else "(H, W), (H, W, 3) or (H, W, 4)"
+        raise DataError(
+            f"a {'tensor' if tensor else 'array'} of shape {tuple(image.shape)} is no image; "
+            f"give one of shape {wanted}"
+        )
+    values = values[..., :3]
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values)
+    if values.dtype.kind != "f" or not (values.min() >= 0 and values.max() <= 1):
+        raise DataError(
+            f"the numbers of an image must be uint8 (0 to 255) or float (0 to 1), not "
+            f"{values.dtype} from {values.min():g} to {values.max():g}; give those"
+        )
+    return (values * 255).round().astype(np.uint8)
+
+
+def describe(path: str | Path) -> dict[str, str]:
+    """Facts of a fine-tuned checkpoint, by name, for people.
+
+    mIoU stands in the `metrics.csv` beside the checkpoint, where evaluation has written it.
+
+    Raises:
+        TrainingError: the file is missing, damaged or no fine-tuned checkpoint.
+    """
+    content = checkpoint.load(path, "finetune")
+    info, settings = info_from_json(content["dataset"]), content["settings"]
+    metrics = Path(path).with_name("metrics.csv")
+    measured = _measured(metrics) if metrics.exists() else "not evaluated yet"
+    return {
+        "run": content["title"],
+        "dataset": info.name,
+        "classes": ", ".join(info.class_names),
+        "labelled images": str(content["n"]),
+        "init": settings["init"],
+        "pretraining": settings["scope"],
+        "encoder": settings["model"]["encoder"],
+        "validation mIoU": measured,
+        "subset fingerprint": content["subset_fingerprint"],
+        **{key.replace("_", " "): value for key, value in content["provenance"].items()},
+    }
+
+
+def _measured(metrics: Path) -> str:
+    check_unchanged(metrics)
+    try:
+        with metrics.open(encoding="utf-8", newline="") as stream:
+            return f"{float(next(csv.DictReader(stream))['miou']):.4f}"
+    except (OSError, ValueError, KeyError, StopIteration) as error:
+        raise DataError(
+            f"cannot read {metrics}: {reason(error)}; evaluate the run again"
+        ) from error

@@ -1,0 +1,103 @@
+"""Folders shared with a user's own files: only what was written here before is ever replaced.
+
+`written.sha256` in such a folder lists each file written, with its checksum, as `sha256sum -c`
+reads it. A file that is not listed, or has changed since, is its owner's.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cseg.errors import CsegError
+from cseg.storage.files import atomic, sha256_file
+
+RECORD = "written.sha256"
+ESCAPES = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}  # as sha256sum writes odd names
+
+
+def read_record(folder: Path) -> dict[str, str]:
+    """The checksums of the files that were written to `folder`, by path below it."""
+    try:
+        lines = (folder / RECORD).read_bytes().split(b"\n")
+    except OSError:
+        return {}
+    found = {}
+    for line in lines:
+        mark, _, name = line.partition(b"  ")
+        if name:
+            found[os.fsdecode(_unescaped(name) if mark[:1] == b"\\" else name)] = mark[
+                -64:
+            ].decode()
+    return found
+
+
+def is_written(path: Path, records: dict[Path, dict[str, str]]) -> bool:
+    """Whether the record of some folder above `path` names it.
+
+    Args:
+        path: a file.
+        records: what has been read already, by folder; grows.
+    """
+    path = path.absolute()
+    for folder in path.parents:
+        if folder not in records:
+            records[folder] = read_record(folder)
+        if path.name == RECORD or path.relative_to(folder).as_posix() in records[folder]:
+            return True
+    return False
+
+
+class OwnFiles:
+    """The files that were written to one folder; others there are never replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.sums = folder, read_record(folder)
+
+    def check(self, names: Iterable[str]) -> None:
+        """Ask that no file of `names` below the folder is somebody else's.
+
+        Raises:
+            CsegError: one or more are; names three and counts the others.
+        """
+        foreign = [name for name in names if self._is_foreign(name)]
+        if foreign:
+            more = f" and {len(foreign) - 3} more" if foreign[3:] else ""
+            raise CsegError(
+                f"{self.folder} holds files that cseg did not write, or that have changed since: "
+                f"{', '.join(foreign[:3])}{more}; move them, or choose another folder for the "
+                "results"
+            )
+
+    def _is_foreign(self, name: str) -> bool:
+        path, known = self.folder / name, self.sums.get(name)
+        if not os.path.lexists(path):
+            return False
+        return known is None or not path.is_file() or sha256_file(path) != known
+
+    @contextmanager
+    def write(self, name: str) -> Iterator[Path]:
+        """As `atomic`, for the file `name` below the folder, which is then listed there.
+
+        Raises:
+            CsegError: as `atomic` and `check`.
+        """
+        with atomic(self.folder / name) as temporary:
+            yield temporary
+            self.check([name])
+            self.sums[name] = sha256_file(temporary)
+            with (self.folder / RECORD).open("ab") as stream:  # first: a listed file may be absent
+                stream.write(_line(self.sums[name], name))
+
+
+def _line(sha256: str, name: str) -> bytes:
+    plain = escaped = os.fsencode(name)
+    for odd, written in ESCAPES.items():
+        escaped = escaped.replace(odd, written)
+    return (b"\\" if escaped != plain else b"") + sha256.encode() + b"  " + escaped + b"\n"
+
+
+def _unescaped(name: bytes) -> bytes:
+    plain = {written: odd for odd, written in ESCAPES.items()}
+    return re.sub(rb"\\.", lambda found: plain.get(found[0], found[0]), name)

@@ -1,0 +1,114 @@
+"""A network applied to images of any size: windows, bands, and enough memory or a sentence."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from cseg.errors import ConfigError, TrainingError
+from cseg.inference import load, predict
+from cseg.inference.load import load_segmenter
+from cseg.inference.predict import ProtocolSettings, predict_confident, score_bands
+
+CPU = torch.device("cpu")
+SIDES = st.integers(1, 40)
+
+
+class Pixelwise(nn.Module):
+    """Logits that depend on a pixel and on its place in what it is shown with."""
+
+    def forward(self, images):
+        rows = torch.linspace(0, 1, images.shape[-2])[:, None].expand(images.shape[-2:])
+        return torch.cat([images * 5, rows.expand(1, 1, *rows.shape)], dim=1)
+
+
+def noise(height, width, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
+
+
+def scores(image, size, protocol):
+    bands = list(score_bands(Pixelwise(), image, size, protocol, CPU))
+    return torch.cat(bands, dim=1), len(bands)
+
+
+def by_hand(image, window):
+    """Mean probabilities over all windows, whole maps at once, float64."""
+    height, width = image.shape[-2:]
+    total, weight = torch.zeros(4, height, width, dtype=torch.float64), torch.zeros(height, width)
+
+    def starts(length, side):
+        step = max(1, side // 2)
+        places = [at for at in range(0, length, step) if at < length - side]
+        return [*places, max(0, length - side)]
+
+    for top in starts(height, window[0]):
+        for left in starts(width, window[1]):
+            place = (..., slice(top, top + window[0]), slice(left, left + window[1]))
+            total[place] += Pixelwise()(image[place][None] / 255)[0].softmax(0)
+            weight[place[1:]] += 1
+    return total / weight
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(SIDES, SIDES), st.tuples(SIDES, SIDES), st.integers(0, 9))
+def test_a_sliding_window_is_the_mean_over_its_windows(size, window, seed):
+    image = noise(*size, seed)
+    found, bands = scores(image, size, ProtocolSettings(None, window))
+    assert torch.allclose(found.double(), by_hand(image, window), atol=1e-6)
+    if window[0] < size[0]:
+        assert bands > 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(SIDES, SIDES), st.tuples(SIDES, SIDES), st.integers(1, 500))
+def test_resizing_in_bands_is_resizing_at_once(size, wanted, most):
+    image = noise(*size)
+    once = F.interpolate(Pixelwise()(image[None] / 255), wanted, mode="bilinear")[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, "MOST", most)
+        found, _ = scores(image, wanted, ProtocolSettings(None, None))
+    assert found.shape == once.shape and torch.allclose(found, once, atol=1e-5)
+
+
+def test_bands_change_no_label(monkeypatch):
+    image = noise(30, 21)
+    protocol = ProtocolSettings(15, None)
+    whole = predict.predict(Pixelwise(), image, (30, 21), protocol, CPU)
+    sure = predict_confident(Pixelwise(), image, protocol, CPU, 0.6)
+    monkeypatch.setattr(predict, "MOST", 4 * 21 * 7)
+    assert torch.equal(whole, predict.predict(Pixelwise(), image, (30, 21), protocol, CPU))
+    assert torch.equal(sure, predict_confident(Pixelwise(), image, protocol, CPU, 0.6))
+
+
+def test_large_images_are_predicted_by_windows_unless_the_run_says_how(checkpoint, monkeypatch):
+    loaded = load_segmenter(checkpoint)
+    assert loaded.protocol((4095, 4096), None) == ProtocolSettings(None, None)
+    assert loaded.protocol((4096, 4096), None) == ProtocolSettings(None, (1024, 1024))
+    assert loaded.protocol((4096, 4096), (512, 256)) == ProtocolSettings(None, (512, 256))
+    loaded.settings["evaluate"]["window"] = [64, 48]
+    assert loaded.protocol((30, 30), None) == ProtocolSettings(None, (64, 48))
+    loaded.settings["image"]["short_side"], loaded.settings["evaluate"]["window"] = 512, None
+    assert loaded.protocol((40960, 40960), None) == ProtocolSettings(512, None)
+    loaded = load_segmenter(checkpoint)
+    monkeypatch.setattr(load, "LARGE", 1000)
+    monkeypatch.setattr(load, "WINDOW", (16, 16))
+    image = np.asarray(noise(40, 30).permute(1, 2, 0))
+    assert (loaded.predict(image) == loaded.predict(image, window=(16, 16))).all()
+
+
+def test_no_memory_is_one_sentence_with_the_remedy():
+    class Greedy(nn.Module):
+        def forward(self, images):
+            return torch.empty(2**50)
+
+    with pytest.raises(TrainingError, match=r"image of 20x10 pixels needs more memory .*--window"):
+        predict.predict(Greedy(), noise(20, 10), (20, 10), ProtocolSettings(None, None), CPU)
+
+
+def test_an_empty_window_is_refused():
+    with pytest.raises(ConfigError, match="a window of 0x8 is empty; give at least 1"):
+        scores(noise(9, 9), (9, 9), ProtocolSettings(None, (0, 8)))
