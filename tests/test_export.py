@@ -16,32 +16,68 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not i
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
 
+@pytest.fixture(scope="module", params=[pytest.param(None, marks=pytest.mark.slow), 40])
+def trained(checkpoint, tmp_path_factory, request):
+    """A checkpoint whose images were resized to this short side, or not at all."""
+    content = torch.load(checkpoint, weights_only=True)
+    content["settings"]["image"]["short_side"] = request.param
+    path = tmp_path_factory.mktemp("export") / "finetune.pt"
+    torch.save(content, path)
+    return path
+
+
 @pytest.fixture(scope="module")
-def session(checkpoint, tmp_path_factory):
-    path = tmp_path_factory.mktemp("export") / "model.onnx"
-    assert main(["export", str(checkpoint), "--out", str(path)]) == 0
+def session(trained):
+    path = trained.with_name("model.onnx")
+    assert main(["export", str(trained), "--out", str(path)]) == 0
     assert not list(path.parent.glob("*.data")) and not list(path.parent.glob(".*"))
     return onnxruntime.InferenceSession(path)
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 32, 32), (3, 3, 51, 37), (1, 3, 96, 64), (2, 3, 40, 161)])
-def test_logits_equal_pytorchs(session, checkpoint, shape):
-    network = load_segmenter(checkpoint).network
-    images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = network(images).numpy()
-    (logits,) = session.run(["logits"], {"images": images.numpy()})
-    assert logits.shape == expected.shape
-    assert np.abs(logits - expected).max() < 1e-4 * np.abs(expected).max()
-    assert (logits.argmax(1) == expected.argmax(1)).mean() > 0.999
+@pytest.mark.parametrize("size", [(32, 32), (51, 37), (96, 64), (40, 161)])
+def test_the_file_predicts_as_pytorch_does(session, trained, size):
+    generator = np.random.default_rng(0)
+    images = np.stack([noise(generator, size), noise(generator, size)])
+    given = images.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    (logits,) = session.run(["logits"], {"images": given})
+    for image, found in zip(images, logits, strict=True):
+        segmenter = load_segmenter(trained)
+        probabilities = segmenter.probabilities(image)
+        odds = np.exp(found - found.max(0))
+        assert np.abs(odds / odds.sum(0) - probabilities).max() < 0.01
+        assert (found.argmax(0) == segmenter.predict(image)).mean() > 0.998
 
 
-def test_the_file_says_what_it_is(session, checkpoint):
+def noise(generator, size):
+    """Blotches of all sizes, not white noise, which resizing makes grey."""
+    coarse = generator.integers(0, 256, (5, 7, 3)).astype(np.float32)
+    rows, columns = (np.linspace(0, n - 1, side).astype(int) for n, side in zip((5, 7), size))
+    fine = generator.integers(-20, 21, (*size, 3))
+    return np.clip(coarse[rows][:, columns] + fine, 0, 255).astype(np.uint8)
+
+
+def test_its_axes_have_names(session):
+    (images,), (logits,) = session.get_inputs(), session.get_outputs()
+    assert (images.name, images.shape) == ("images", ["batch", 3, "height", "width"])
+    assert (logits.name, logits.shape) == ("logits", ["batch", 7, "height", "width"])
+
+
+def test_the_file_says_what_it_is(session, trained):
     facts = session.get_modelmeta().custom_metadata_map
-    info = load_segmenter(checkpoint).info
-    assert facts["run"] == "shapes/scratch/n4/seed0" and facts["short_side"] == ""
-    assert tuple(json.loads(facts["class_names"])) == info.class_names
-    assert json.loads(facts["palette"]) == [list(colour) for colour in info.palette]
+    loaded = load_segmenter(trained)
+    side = loaded.settings["image"]["short_side"]
+    assert facts["run"] == "shapes/scratch/n4/seed0" and facts["window"] == ""
+    assert facts["short_side"] == ("40" if side else "")
+    assert tuple(json.loads(facts["class_names"])) == loaded.info.class_names
+    assert json.loads(facts["palette"]) == [list(colour) for colour in loaded.info.palette]
+
+
+def test_no_file_is_replaced(checkpoint, tmp_path, capsys):
+    mine = tmp_path / "model.onnx"
+    mine.write_bytes(b"mine")
+    assert main(["export", str(checkpoint), "--out", str(mine)]) == 1
+    assert "model.onnx exists already; move it" in capsys.readouterr().err
+    assert mine.read_bytes() == b"mine"
 
 
 def test_without_the_extra_it_is_one_sentence(checkpoint, tmp_path):
