@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cseg.datasets.samples import default_colours, write_label
+from cseg.datasets.reading import write_label
+from cseg.datasets.samples import default_colours
 from cseg.stages.index import index
 from cseg.storage.files import atomic, write_json
 

@@ -26,7 +26,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
 from cseg.datasets import voc2012
-from cseg.datasets.samples import default_colours, write_label
+from cseg.datasets.reading import write_label
+from cseg.datasets.samples import default_colours
 from cseg.images.transforms import ImageSettings, random_crop, to_unit
 from cseg.storage.files import atomic, write_text
 from cseg.training.prepared_cache import Place
@@ -110,9 +111,9 @@ def compare(
 def profile(root: Path, names: list[str], repeats: int) -> dict[str, float]:
     """Milliseconds per image of the steps of a core's work, the fastest of `repeats` passes."""
     files = [Pair(name, *paths(root, name)) for name in names]
-    label_map = dict(voc2012.info({}).label_map)
+    info = voc2012.info({})
     image = ImageSettings(short_side=None, crop=(CROP, CROP), scale=SCALE, flip=True)
-    pairs = [load_pair(pair, label_map, None) for pair in files]
+    pairs = [load_pair(pair, info, None) for pair in files]
     rng = np.random.default_rng(0)
     crops = [random_crop(*pair, image, rng) for pair in pairs[:BATCH]]
     batch = torch.stack([crop[0] for crop in crops]), torch.stack([crop[1] for crop in crops])
@@ -120,7 +121,7 @@ def profile(root: Path, names: list[str], repeats: int) -> dict[str, float]:
     steps: dict[str, Callable[[int], object]] = {
         "torchvision, decode": lambda i: [part.load() for part in plain[i]],
         "torchvision, decode and all transforms": reference_dataset(root, False).__getitem__,
-        "cseg, decode and check labels": lambda i: load_pair(files[i], label_map, None),
+        "cseg, decode and check labels": lambda i: load_pair(files[i], info, None),
         "cseg, crop, scale, mirror": lambda i: random_crop(*pairs[i], image, rng),
         "cseg, float and normalise, by batch": lambda i: None if i % BATCH else normalise(batch),
     }
@@ -159,9 +160,9 @@ def rate(batches: Iterable[tuple[Tensor, Tensor]], clock: Callable[[], float]) -
 
 def ours(pairs: list[Pair], batches: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of the training loop, none of them kept in memory."""
-    label_map = dict(voc2012.info({}).label_map)
+    info = voc2012.info({})
     image = ImageSettings(short_side=None, crop=(CROP, CROP), scale=SCALE, flip=True)
-    return iterate(StepBatches(pairs, label_map, image, BATCH, 0, 0, batches, 0), workers, False)
+    return iterate(StepBatches(pairs, info, image, BATCH, 0, 0, batches, 0), workers, False)
 
 
 def normalise(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -252,10 +253,10 @@ def paint(seed: int) -> tuple[Image.Image, Image.Image]:
 
 def store(pairs: list[Pair], file: Path) -> list[Pair]:
     """The pairs as the stage prepare stores them."""
-    label_map, stored, offset = dict(voc2012.info({}).label_map), [], 0
+    info, stored, offset = voc2012.info({}), [], 0
     with file.open("wb") as stream:
         for pair in pairs:
-            image, label = load_pair(pair, label_map, None)
+            image, label = load_pair(pair, info, None)
             place = Place(file, offset, *label.shape)
             stream.write(image.permute(1, 2, 0).numpy().tobytes() + label.numpy().tobytes())
             stored.append(Pair(pair.id, pair.image, pair.label, place))

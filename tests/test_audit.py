@@ -41,8 +41,12 @@ def test_every_published_format_names_its_images(tmp_path, line, name, end):
 
 def test_lines_are_matched_by_id_or_by_name_and_the_others_told():
     lines = [(text, text.rsplit("/")[-1]) for text in ("a", "x/b", "zz", "twice", "field/c")]
-    ids = ["a", "b", "one/twice", "two/twice", "field/c"]
-    assert match_ids(lines, ids) == (["a", "b", "field/c"], ["zz", "twice"])
+    images = {
+        name: f"data/x/{name}.png" for name in ("a", "b", "one/twice", "two/twice", "field/c")
+    }
+    matches = match_ids(lines, images)
+    assert [name for _, name in matches] == ["a", "b", None, None, "field/c"]
+    assert [line for line, _ in matches] == [line for line, _ in lines]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +79,7 @@ def index_csv(tmp_path):
     rows = [("train", f"t{i}", *(10 * (c == k) for k in range(3))) for i, c in enumerate(classes)]
     rows.append(("val", "v0", 1, 1, 1))
     table = pd.DataFrame(rows, columns=["split", "id", "pixels_0", "pixels_1", "pixels_2"])
+    table.insert(2, "image", "data/" + table["id"] + ".png")
     table.to_csv(tmp_path / "index.csv", index=False)
     (tmp_path / "dataset.json").write_text('{"index_fingerprint": "f"}')
     return tmp_path / "index.csv"

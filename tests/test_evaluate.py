@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from small_runs import small_data, small_settings
 
-from cseg.datasets.samples import read_image, read_label
+from cseg.datasets.reading import read_image, read_label
 from cseg.inference import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou
 from cseg.inference.predict import ProtocolSettings, predict
@@ -62,7 +62,7 @@ def test_predictions_are_the_networks_and_give_the_same_miou(run):
         for pair in validation_pairs(index_csv):
             saved = np.array(Image.open(io.BytesIO(archive.read(f"{pair.id}.png"))))
             image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
-            truth = read_label(pair.label, info.label_map)
+            truth = read_label(pair.label, info)
             with torch.inference_mode():
                 logits = loaded.network(image[None].float() / 255)
             assert (saved == logits[0].argmax(0).numpy()).mean() > 0.999

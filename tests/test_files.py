@@ -15,7 +15,7 @@ from faults import file_limit
 from matplotlib.figure import Figure
 from small_runs import ROOT
 
-from cseg.datasets.samples import write_image
+from cseg.datasets.reading import write_image
 from cseg.errors import CsegError
 from cseg.storage.files import atomic, write_json, write_text
 from cseg.storage.tables import write_table

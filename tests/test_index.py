@@ -7,7 +7,8 @@ from made_trees import make_camvid, make_voc, paint_label, write_list
 from PIL import Image
 from shared_data import shared_data
 
-from cseg.datasets.samples import load_info, read_label
+from cseg.datasets.reading import read_label
+from cseg.datasets.samples import load_info
 from cseg.errors import DataError
 from cseg.stages.fetch import fetch
 from cseg.stages.index import index
@@ -33,7 +34,7 @@ def test_every_pair_has_a_row_with_its_pixels_counted(tmp_path):
     assert table["id"].tolist() == ["train_000", "train_001", "train_002", "val_000", "val_001"]
     info = load_info(tmp_path / "dataset.json")
     for row in table.itertuples():
-        label = read_label(row.label, info.label_map)
+        label = read_label(row.label, info)
         assert (row.width, row.height) == label.shape[::-1] == (24, 16)
         counted = [getattr(row, f"pixels_{c}") for c in range(11)] + [row.pixels_ignored]
         assert counted == [int((label == c).sum()) for c in [*range(11), 255]]
@@ -74,7 +75,7 @@ def test_all_problems_are_listed_at_once_by_file_with_the_remedy(tmp_path):
     (home / "train" / "train_003.png").unlink()
     paint_label(home / "trainannot" / "train_004.png", [1], size=(12, 16))
     paint_label(home / "trainannot" / "train_005.png", [1, 12, 200])
-    Image.new("RGB", (24, 16)).save(home / "trainannot" / "train_006.png")
+    Image.new("RGB", (24, 16), (9, 0, 0)).save(home / "trainannot" / "train_006.png")
     shutil.copy(home / "train" / "train_007.png", home / "val" / "val_001.png")
     with pytest.raises(DataError) as caught:
         run(tmp_path)
@@ -87,7 +88,7 @@ def test_all_problems_are_listed_at_once_by_file_with_the_remedy(tmp_path):
         ("train/train_003.png is missing", "restore it or take it off the list"),
         ("trainannot/train_004.png is 12x16", "train_004.png is 24x16"),
         ("train_005.png holds values that are no class: 12 (128 pixels), 200", "correct the file"),
-        ("train_006.png is a colour image (mode RGB)", "save it as"),
+        ("train_006.png is a colour image (mode RGB)", "or save it as"),
         ("val_001.png (val) is the same file as", "exclude"),
     ]
     for problem, parts in zip(problems, expected, strict=True):

@@ -1,6 +1,7 @@
 """Pseudo labels: confident predictions of a teacher, which nothing of the hidden truth enters."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from small_runs import SMOKE, small_data, small_settings
 from workflow_runs import overlay, snakemake
 
 from cseg import experiment
-from cseg.datasets.samples import read_image, read_label
+from cseg.datasets.reading import PLAIN, read_image, read_label
+from cseg.datasets.samples import load_info
 from cseg.errors import ConfigError, DataError
 from cseg.inference import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou
@@ -67,7 +69,7 @@ def test_every_unlabelled_image_gets_its_confident_pixels(taught, tmp_path):
         expected = np.where(best.numpy() >= THRESHOLD, guess.numpy(), 255)
         assert (written == expected)[sure].all() and sure.mean() > 0.99
         assert row.kept == pytest.approx((written != 255).mean(), abs=1e-6)
-        truth = read_label(files["label"], info.label_map)
+        truth = read_label(files["label"], info)
         total += confusion_matrix(np.where(written == 255, 255, truth), written, info.num_classes)
         known += int(((written != 255) & (truth != 255)).sum())
         pixels += int((truth != 255).sum())
@@ -96,7 +98,7 @@ def test_the_hidden_truth_changes_the_measurement_only(taught, tmp_path):
 
 
 def test_pseudo_labels_join_the_labelled_images_as_class_ids(taught, tmp_path):
-    (index_csv, _, subset_csv), _ = taught
+    (index_csv, dataset_json, subset_csv), _ = taught
     _, listing, _ = label(taught, tmp_path, images=3)
     settings = small_settings("cross_pseudo")
     pairs, mark = training_pairs(index_csv, subset_csv, None, listing, settings)
@@ -107,7 +109,7 @@ def test_pseudo_labels_join_the_labelled_images_as_class_ids(taught, tmp_path):
     repeated, other = training_pairs(index_csv, subset_csv, None, listing, thrice)
     assert repeated == alone * 3 + pairs[4:] and other != mark
     turned = {0: 5, 1: 0, **{c: c for c in range(2, 256)}}  # what a dataset's values may mean
-    _, labels = load_pair(pairs[4], turned, None)
+    _, labels = load_pair(pairs[4], replace(load_info(dataset_json), label_map=turned), None)
     assert (labels.numpy() == np.array(Image.open(pairs[4].label))).all()
 
 
@@ -134,7 +136,7 @@ def test_a_label_that_is_missing_or_a_list_that_is_damaged_is_named(taught, tmp_
     settings = small_settings("cross_pseudo")
     pairs, _ = training_pairs(index_csv, subset_csv, None, listing, settings)
     with pytest.raises(DataError, match=r"000000\.png"):
-        load_pair(pairs[4], {}, None)
+        load_pair(pairs[4], PLAIN, None)
     listing.write_text("id\nfoo\n")
     with pytest.raises(DataError, match=r"pseudo_labels.csv is damaged; delete it"):
         training_pairs(index_csv, subset_csv, None, listing, settings)

@@ -19,10 +19,10 @@ def batches(tmp_path):
         if s.split == "train"
     ]
     image = ImageSettings(short_side=None, crop=(16, 16), scale=(0.5, 2.0), flip=True)
-    label_map = dict(shapes.info(options).label_map)
+    info = shapes.info(options)
 
     def build(first=0, last=6, cache_mib=64):
-        return StepBatches(pairs, label_map, image, 4, 3, first, last, cache_mib)
+        return StepBatches(pairs, info, image, 4, 3, first, last, cache_mib)
 
     return build
 

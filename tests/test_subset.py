@@ -127,12 +127,14 @@ def test_path_tokens_lead_back_to_the_count(n, token):
     assert count_token(parse_token(token)) == token
 
 
-def write_index(folder: Path, rows: list[tuple], mark: str = "abc") -> tuple[Path, Path]:
+def write_index(
+    folder: Path, rows: list[tuple], mark: str = "abc", partial: bool = False
+) -> tuple[Path, Path]:
     index_csv, dataset_json = folder / "index.csv", folder / "dataset.json"
-    pd.DataFrame(rows, columns=["split", "id", "pixels_0", "pixels_1", "pixels_ignored"]).to_csv(
-        index_csv, index=False
-    )
-    dataset_json.write_text(json.dumps({"index_fingerprint": mark}))
+    table = pd.DataFrame(rows, columns=["split", "id", "pixels_0", "pixels_1", "pixels_ignored"])
+    table.insert(2, "image", "data/img/" + table["id"] + ".jpg")
+    table.to_csv(index_csv, index=False)
+    dataset_json.write_text(json.dumps({"index_fingerprint": mark, "partial": partial}))
     return index_csv, dataset_json
 
 
@@ -173,7 +175,7 @@ def test_a_training_set_without_images(tmp_path):
 
 
 def test_a_published_list_becomes_a_subset_and_lost_lines_are_told(tmp_path):
-    index_csv, dataset_json = write_index(tmp_path, ROWS)
+    index_csv, dataset_json = write_index(tmp_path, ROWS, partial=True)
     (tmp_path / "list.txt").write_bytes(b"img/012.jpg lab/012.png\r\n003\r\nnobody\r\nv\r\n003\r\n")
     lost = subset_from_list(index_csv, dataset_json, tmp_path / "list.txt", tmp_path / "out.csv")
     assert lost == ["nobody", "v"]  # a validation image is not trained on
@@ -184,6 +186,14 @@ def test_a_published_list_becomes_a_subset_and_lost_lines_are_told(tmp_path):
         subset_from_list(index_csv, dataset_json, tmp_path / "list.txt", tmp_path / "2.csv") == []
     )
     assert pd.read_csv(tmp_path / "2.csv")["fingerprint"][0] != first
+
+
+def test_a_line_that_names_no_training_image_ends_the_run_unless_a_part_is_meant(tmp_path):
+    index_csv, dataset_json = write_index(tmp_path, ROWS)
+    for line in ("nobody", "v", "other/003.jpg", "img/003.jpg/nobody"):
+        (tmp_path / "list.txt").write_text(f"003\n{line}\n")
+        with pytest.raises(DataError, match=rf"1 of 2 lines of .* name no .*: {line}; .*relax_c"):
+            subset_from_list(index_csv, dataset_json, tmp_path / "list.txt", tmp_path / "o.csv")
 
 
 def test_a_list_for_another_dataset_is_refused(tmp_path):

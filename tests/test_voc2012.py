@@ -13,7 +13,7 @@ from made_trees import make_sbd, make_voc, write_list
 from unruly_server import serving
 
 from cseg.datasets import voc2012
-from cseg.datasets.samples import read_raw_label
+from cseg.datasets.reading import read_raw_label
 from cseg.errors import DataError
 from cseg.stages.fetch import fetch
 from cseg.stages.index import index
@@ -54,7 +54,7 @@ def test_train_aug_is_sbd_and_train_without_val(tmp_path):
     assert [s.id for s in found if s.split == "val"] == NAMES[3:5]
     # VOC's own label where it has one, SBD's elsewhere.
     assert train[NAMES[0]].label.parent.name == "SegmentationClass"
-    raw = read_raw_label(train[NAMES[7]].label)
+    raw = read_raw_label(train[NAMES[7]].label, voc2012.info({})).values_HW
     expected = np.zeros((16, 24))
     expected[4:12, 6:18] = 8
     assert (raw == expected).all()

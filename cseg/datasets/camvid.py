@@ -12,15 +12,9 @@ from typing import Any
 
 from cseg.datasets.archives import extract
 from cseg.datasets.download import download, home_for
-from cseg.datasets.samples import (
-    IGNORE,
-    DatasetInfo,
-    Sample,
-    check_options,
-    check_sizes,
-    read_lines,
-    require_folder,
-)
+from cseg.datasets.list_files import read_lines
+from cseg.datasets.options import check_options, check_sizes, require_folder
+from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
 from cseg.errors import ConfigError, DataError
 from cseg.storage.files import sha256_file
 
@@ -66,6 +60,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
         licence="research use; the repository it is fetched from says CC BY-NC 4.0",
         citation="Brostow, Fauqueur, Cipolla: Semantic object classes in video: a high-definition "
         "ground truth database, Pattern Recognition Letters 2009",
+        labels_by="stored",
     )
 
 

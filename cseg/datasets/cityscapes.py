@@ -13,14 +13,8 @@ from typing import Any
 
 from cseg.datasets.archives import extract
 from cseg.datasets.download import home_for
-from cseg.datasets.samples import (
-    IGNORE,
-    DatasetInfo,
-    Sample,
-    check_options,
-    check_sizes,
-    require_folder,
-)
+from cseg.datasets.options import check_options, check_sizes, require_folder
+from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
 from cseg.errors import ConfigError, DataError, reason
 
 ARCHIVES = {"leftImg8bit": "leftImg8bit_trainvaltest.zip", "gtFine": "gtFine_trainvaltest.zip"}
@@ -57,6 +51,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
         licence="Cityscapes licence: non-commercial research use, after registration",
         citation="Cordts, Omran, Ramos, Rehfeld, Enzweiler, Benenson, Franke, Roth, Schiele: The "
         "Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016",
+        labels_by="stored",
     )
 
 

@@ -11,21 +11,14 @@ from typing import Any
 
 import yaml
 
-from cseg.datasets.samples import (
-    IGNORE,
-    SPLITS,
-    DatasetInfo,
-    Sample,
-    check_options,
-    default_colours,
-    read_lines,
-    require_folder,
-)
+from cseg.datasets.list_files import read_lines
+from cseg.datasets.options import check_options, require_folder
+from cseg.datasets.samples import IGNORE, SPLITS, DatasetInfo, Sample, default_colours
 from cseg.errors import ConfigError, DataError, reason
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 INLINE = "dataset_options: folder: description"
-DEFAULTS: dict[str, Any] = {"description": ""}
+DEFAULTS: dict[str, Any] = {"description": "", "relax_counts": False}
 KEYS = {  # of the description, with their types
     "name": str, "classes": list, "ignore": (int, list), "images": str, "labels": str,
     "label_suffix": str, "train": str, "val": str, "val_share": float, "split_seed": int,

@@ -1,86 +1,148 @@
 """Look at one image-and-label pair: is it sound, and what is in it."""
 
 import hashlib
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from cseg.datasets.samples import (
-    IGNORE,
-    DatasetInfo,
-    Sample,
-    count_values,
-    open_image,
-    read_raw_label,
-    unknown_values_message,
-)
+import numpy as np
+
+from cseg.datasets.decode import Decoded, read_bytes
+from cseg.datasets.label_values import ClassIds, RawLabel, class_ids
+from cseg.datasets.reading import decode_image, read_raw_label, to_rgb
+from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
 from cseg.errors import DataError
 
 
+class Traits(NamedTuple):
+    """What only the comparison with other pairs can judge.
+
+    Attributes:
+        crc: of the image's pixels, uint8 RGB.
+        peak: the largest value of an image of more than 8 bits, of which range; None for others.
+        palette: see `ClassIds`.
+        unsure: see `ClassIds`.
+    """
+
+    crc: int
+    peak: tuple[float, float] | None
+    palette: Mapping[int, int]
+    unsure: bool
+
+
 class Pair(NamedTuple):
-    """What the index records of a sound pair; pixels per class and the ignored ones come last."""
+    """What the index records of a sound pair; of an unlabelled image, no label and no pixels."""
 
     split: str
     id: str
     image: Path
-    label: Path
+    label: Path | None
     width: int
     height: int
     image_sha256: str
     label_sha256: str
     pixels: tuple[int, ...]
     pixels_ignored: int
+    traits: Traits
 
 
-def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[str]:
-    """Decode both files of `sample` completely and count the label's pixels per class.
+class Problem(NamedTuple):
+    """What is wrong with a file: a sentence with its remedy, the file, and what makes it alike."""
+
+    text: str
+    file: Path
+    kind: str
+
+
+def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
+    """Decode the files of `sample` completely and count the label's pixels per class.
 
     Returns:
-        The record of a sound pair, else the problems found, each a sentence with its remedy.
+        The record of a sound pair, else the problems found.
     """
-    problems = []
-    size = None
-    raw = None
+    problems: list[Problem] = []
+    image = raw = ids = None
     try:
-        image_data = _read(sample.image, "image")
-        size = open_image(sample.image, data=image_data).size
+        image_data = read_bytes(sample.image, "image")
+        image = decode_image(sample.image, info, image_data)
+        rgb = to_rgb(sample.image, image, info)
     except DataError as error:
-        problems.append(str(error))
-    try:
-        label_data = _read(sample.label, "label")
-        raw = read_raw_label(sample.label, label_data)
-    except DataError as error:
-        problems.append(str(error))
-    if size is not None and raw is not None and size != raw.shape[::-1]:
-        problems.append(
-            f"label {sample.label} is {raw.shape[1]}x{raw.shape[0]} but its image {sample.image} "
-            f"is {size[0]}x{size[1]}; put in the label that belongs to the image"
-        )
-    counts = count_values(raw) if raw is not None else {}
-    unknown = {value: count for value, count in counts.items() if value not in info.label_map}
-    if unknown:
-        problems.append(unknown_values_message(sample.label, unknown))
-    if problems or size is None:
+        problems.append(_problem(str(error), sample.image, sample))
+    label_data = b""
+    if sample.label is not None:
+        try:
+            label_data = read_bytes(sample.label, "label")
+            raw = read_raw_label(sample.label, info, label_data)
+            ids = class_ids(raw, info)
+        except DataError as error:
+            problems.append(_problem(str(error), sample.label, sample))
+    if image is not None and raw is not None:
+        misfit = _misfit(sample.image, image, raw, info)
+        problems += [_problem(misfit, raw.path, sample)] if misfit else []
+    if problems or image is None:
         return problems
-    pixels = dict.fromkeys([*range(info.num_classes), IGNORE], 0)
-    for value, count in counts.items():
-        pixels[info.label_map[value]] += count
     return Pair(
         split=sample.split,
         id=sample.id,
         image=sample.image,
         label=sample.label,
-        width=size[0],
-        height=size[1],
+        width=image.image.width,
+        height=image.image.height,
         image_sha256=hashlib.sha256(image_data).hexdigest(),
-        label_sha256=hashlib.sha256(label_data).hexdigest(),
-        pixels=tuple(pixels[c] for c in range(info.num_classes)),
-        pixels_ignored=pixels[IGNORE],
+        label_sha256=hashlib.sha256(label_data).hexdigest() if sample.label else "",
+        **_counted(ids, info),
+        traits=Traits(
+            zlib.crc32(rgb.data),
+            _peak(image, rgb, info),
+            ids.palette if ids else {},
+            bool(ids and ids.unsure),
+        ),
     )
 
 
-def _read(path: Path, kind: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
-        raise DataError(f"{kind} {path} {reason}; restore it or take it off the list") from error
+def _problem(text: str, file: Path, sample: Sample) -> Problem:
+    kind = text
+    for path in (sample.image, sample.label):
+        kind = kind.replace(str(path), "")
+    return Problem(text, file, "".join("#" if letter.isdigit() else letter for letter in kind))
+
+
+def _counted(ids: ClassIds | None, info: DatasetInfo) -> dict:
+    """Pixels per class, and the ignored ones."""
+    if ids is None:
+        return {"pixels": (0,) * info.num_classes, "pixels_ignored": 0}
+    counts = np.bincount(ids.ids_HW.ravel(), minlength=IGNORE + 1).tolist()
+    return {"pixels": tuple(counts[: info.num_classes]), "pixels_ignored": counts[IGNORE]}
+
+
+def _peak(image: Decoded, rgb: np.ndarray, info: DatasetInfo) -> tuple[float, float] | None:
+    if image.bits <= 8 or info.image_range is not None:
+        return None
+    most = 2**image.bits - 1
+    if image.mode.startswith("I"):
+        return float(np.asarray(image.image).max()), float(most)
+    return float(rgb.max()) * most / 255, float(most)
+
+
+def _misfit(path: Path, image: Decoded, raw: RawLabel, info: DatasetInfo) -> str:
+    """How a label does not fit its image, as a sentence; empty where it fits."""
+    wanted, size = image.image.size, raw.values_HW.shape[::-1]
+    turned = image.orientation != 1 and raw.file.orientation == 1 and not info.orientation
+    where = f"image {path} has the orientation tag {image.orientation} (EXIF) and its label"
+    if turned and size == image.stored_size != wanted:
+        return (
+            f"{where} {raw.path} fits the pixels as they are stored, not upright; set orientation: "
+            "stored in the description, or save the image without the tag"
+        )
+    if size != wanted:
+        return (
+            f"label {raw.path} is {size[0]}x{size[1]} but its image {path} "
+            f"is {wanted[0]}x{wanted[1]}; put in the label that belongs to the image"
+        )
+    if turned and size == image.stored_size:
+        return (
+            f"{where} {raw.path} would fit upright and as stored; look at both and set "
+            "orientation: upright or stored in the description, or save the image without the tag"
+        )
+    return ""

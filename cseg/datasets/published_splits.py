@@ -7,13 +7,13 @@ Formats, told apart line by line (one image each, LF or CRLF):
     /images/train/jena_000078_000019.png<TAB>/segmentation/  CPS on Cityscapes
 """
 
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
-from cseg.datasets.samples import read_lines
+from cseg.datasets.list_files import CITYSCAPES_SUFFIX, SUFFIXES, KnownImages, bare, read_lines
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-CITYSCAPES_SUFFIX = "_leftImg8bit"
+IMAGE = re.compile(rf"(.*?(?:{'|'.join(map(re.escape, SUFFIXES))}))(?:[\s,;]|$)", re.IGNORECASE)
 
 
 def read_published(path: str | Path) -> list[tuple[str, str]]:
@@ -28,38 +28,25 @@ def read_published(path: str | Path) -> list[tuple[str, str]]:
     return [(line, _name(line)) for line in read_lines(Path(path))]
 
 
-def match_ids(lines: Iterable[tuple[str, str]], ids: Iterable[str]) -> tuple[list[str], list[str]]:
+def match_ids(
+    lines: Iterable[tuple[str, str]], images: Mapping[str, str]
+) -> list[tuple[str, str | None]]:
     """Map the lines of a list onto a dataset's ids.
-
-    A line means the id that equals it, else the id whose last part equals the line's name.
 
     Args:
         lines: from `read_published`.
-        ids: the dataset's ids.
+        images: all of the dataset's images, also those that the list should not name: id -> path.
 
     Returns:
-        The ids in list order (repeated where the list repeats them), and the lines that match
-        nothing or more than one id.
+        For each line, in order: the line, and the id of its image; None where it names no image or
+        more than one.
     """
-    known = set(ids)
-    by_name: dict[str, list[str]] = {}
-    for name in known:
-        by_name.setdefault(PurePosixPath(name).name, []).append(name)
-    found, lost = [], []
-    for line, name in lines:
-        candidates = [line] if line in known else by_name.get(name, [])
-        if len(candidates) == 1:
-            found.append(candidates[0])
-        else:
-            lost.append(line)
-    return found, lost
+    known = KnownImages((name, name, path) for name, path in images.items())
+    matches = ((line, known.split(line)[0]) for line, _ in lines)
+    return [(line, ids[0] if len(ids) == 1 else None) for line, ids in matches]
 
 
 def _name(line: str) -> str:
-    first = line.split("\t")[0].split()[0]
-    name = PurePosixPath(first).name
-    for suffix in IMAGE_SUFFIXES:
-        if name.lower().endswith(suffix):
-            name = name[: -len(suffix)]
-            break
-    return name.removesuffix(CITYSCAPES_SUFFIX)
+    image = IMAGE.match(line)
+    path = image.group(1) if image else line.split("\t")[0]
+    return bare(re.split(r"[/\\]", path.strip("\"' "))[-1]).removesuffix(CITYSCAPES_SUFFIX)

@@ -1,28 +1,20 @@
-"""What a dataset is (`DatasetInfo`), what an image-and-label pair is (`Sample`), and their files.
+"""What a dataset is (`DatasetInfo`) and what an image-and-label pair is (`Sample`).
 
-Label maps are uint8 arrays HxW of class ids; 255 marks pixels that take part in nothing.
+Label maps are uint8 arrays HxW of class ids; 255 marks ignored pixels.
 """
 
-import hashlib
-import io
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from cseg.errors import ConfigError, DataError, reason
-from cseg.storage.files import atomic, read_json
+from cseg.storage.files import read_json
 
 IGNORE = 255
-UNKNOWN = 254  # stands for values that are no class, until they are reported
+MAX_CLASSES = 254  # class ids 0..253: 254 marks unknown values, 255 ignored pixels
+MEGAPIXELS = 179  # images with more are refused unless the description allows them
 SPLITS = ("train", "val")
-UNREADABLE = (  # what Pillow raises on damaged files
-    UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError,
-    Image.DecompressionBombError,
-)  # fmt: skip
+UNLABELLED = "unlabelled"  # the split of images that have no label
 
 
 @dataclass(frozen=True)
@@ -32,12 +24,21 @@ class DatasetInfo:
     Attributes:
         name: name in the config.
         class_names: one per class, in the order of the class ids 0..C-1.
-        palette: one RGB colour (0-255) per class.
-        label_map: value in the label file -> class id or 255; every other value is an error.
+        palette: one RGB colour (0-255) per class, to draw with.
+        label_map: number in a label file -> class id or 255; every other number is an error.
         split_sizes: official number of images by split, empty where the source names none.
         licence: one line on the terms of use.
         citation: one line naming the work to cite.
-        ignore_index: class id of pixels that take part in nothing; always 255.
+        ignore_index: class id of ignored pixels; always 255.
+        colour_map: colour in a label file, 0xRRGGBB -> class id or 255, where colours are stated.
+        ignore_default: whether 255 is ignored only because nobody said what it is.
+        labels_by: "stored" or "shown": which of the two a label file means where they differ;
+            empty where the files themselves must tell.
+        image_range: values of images of more than 8 bits that become 0 and 255; None takes the
+            range of their type.
+        orientation: "upright" or "stored": how images with an orientation tag fit their labels;
+            empty where the files themselves must tell.
+        max_megapixels: images with more pixels are refused.
     """
 
     name: str
@@ -48,6 +49,12 @@ class DatasetInfo:
     licence: str
     citation: str
     ignore_index: int = IGNORE
+    colour_map: Mapping[int, int] = field(default_factory=dict)
+    ignore_default: bool = False
+    labels_by: str = ""
+    image_range: tuple[float, float] | None = None
+    orientation: str = ""
+    max_megapixels: int = MEGAPIXELS
 
     @property
     def num_classes(self) -> int:
@@ -57,21 +64,32 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its label map: id (unique in the dataset), split (train or val), files."""
+    """One image with its label map: id (unique in the dataset), split, files.
+
+    The split is train, val or unlabelled; only unlabelled images have no label.
+    """
 
     id: str
     split: str
     image: Path
-    label: Path
+    label: Path | None
 
 
 def info_to_json(info: DatasetInfo) -> dict[str, Any]:
-    """`info` as plain JSON values (label values become strings, as JSON keys are)."""
-    return asdict(info) | {"label_map": {str(raw): c for raw, c in info.label_map.items()}}
+    """`info` as plain JSON values (numbers become strings where they are keys)."""
+    maps = {
+        key: {str(value): c for value, c in getattr(info, key).items()}
+        for key in ("label_map", "colour_map")
+    }
+    return asdict(info) | maps
 
 
 def info_from_json(value: Mapping[str, Any]) -> DatasetInfo:
-    """Invert `info_to_json`; other keys (sizes, fingerprints) are passed over."""
+    """Invert `info_to_json`; other keys (sizes, fingerprints) are passed over.
+
+    Keys that older versions did not write have their defaults.
+    """
+    limits = value.get("image_range")
     return DatasetInfo(
         name=value["name"],
         class_names=tuple(value["class_names"]),
@@ -81,177 +99,18 @@ def info_from_json(value: Mapping[str, Any]) -> DatasetInfo:
         licence=value["licence"],
         citation=value["citation"],
         ignore_index=value["ignore_index"],
+        colour_map={int(raw): int(c) for raw, c in value.get("colour_map", {}).items()},
+        ignore_default=value.get("ignore_default", False),
+        labels_by=value.get("labels_by", ""),
+        image_range=(float(limits[0]), float(limits[1])) if limits else None,
+        orientation=value.get("orientation", ""),
+        max_megapixels=value.get("max_megapixels", MEGAPIXELS),
     )
 
 
 def load_info(dataset_json: str | Path) -> DatasetInfo:
     """Read the `DatasetInfo` in a `dataset.json` written by the index stage."""
     return info_from_json(read_json(dataset_json))
-
-
-def open_image(
-    path: str | Path, kind: str = "image", data: bytes | None = None, sha256: str | None = None
-) -> Image.Image:
-    """Open and fully decode an image file.
-
-    Args:
-        path: the file.
-        kind: "image" or "label", for the message.
-        data: the file's bytes, where they have been read already.
-        sha256: which file it must be, where that is known.
-
-    Raises:
-        DataError: the file is missing, truncated, no image or another one; names it.
-    """
-    try:
-        data = Path(path).read_bytes() if data is None else data
-        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-            raise DataError(
-                f"{kind} {path} has changed since it was indexed; restore it, or delete index.csv "
-                "and run again"
-            )
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except FileNotFoundError as error:
-        raise DataError(f"{kind} {path} is missing; restore it or take it off the list") from error
-    except UNREADABLE as error:
-        # Pillow names the buffer it read from where it knows no format: of no use to the user.
-        why = "no known format" if isinstance(error, UnidentifiedImageError) else reason(error)
-        raise DataError(
-            f"{kind} {path} cannot be decoded ({why}); it may be truncated: restore the file"
-        ) from error
-    return image
-
-
-def read_image(path: str | Path, sha256: str | None = None) -> np.ndarray:
-    """Decode an image file to uint8 RGB, shape HxWx3; `sha256` as in `open_image`.
-
-    Raises:
-        DataError: as `open_image`.
-    """
-    return np.array(open_image(path, sha256=sha256).convert("RGB"))
-
-
-def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Write uint8 RGB, shape HxWx3, as PNG, atomically."""
-    with atomic(path) as temporary:
-        Image.fromarray(image, mode="RGB").save(temporary, format="PNG")
-
-
-def read_raw_label(
-    path: str | Path, data: bytes | None = None, sha256: str | None = None
-) -> np.ndarray:
-    """Decode a label file to the values it stores (palette indices or grey values), HxW.
-
-    Args:
-        path: the file.
-        data: as in `open_image`.
-        sha256: as in `open_image`.
-
-    Returns:
-        uint8, or int32 for label files of more than eight bits.
-
-    Raises:
-        DataError: missing, truncated, or a colour image, whose values are no class ids.
-    """
-    image = open_image(path, "label", data, sha256)
-    if image.mode in ("P", "L"):
-        return np.array(image)
-    if image.mode in ("I", "I;16", "I;16B", "I;16L"):
-        return np.array(image).astype(np.int32)
-    if image.mode == "1":
-        return np.array(image.convert("L")) // 255
-    raise DataError(
-        f"label {path} is a colour image (mode {image.mode}); "
-        "save it as a PNG whose values or palette indices are the class ids"
-    )
-
-
-def read_label(
-    path: str | Path, label_map: Mapping[int, int], sha256: str | None = None
-) -> np.ndarray:
-    """Decode a label file to class ids, uint8 HxW, 255 where ignored; `sha256` as in `open_image`.
-
-    Raises:
-        DataError: unreadable, or with a value that `label_map` does not know; names file and value.
-    """
-    raw = read_raw_label(path, sha256=sha256)
-    deep = raw.dtype != np.uint8
-    table = np.full((1 << 16 if deep else 256) + 1, UNKNOWN, dtype=np.uint8)
-    for value, c in label_map.items():
-        if value < len(table) - 1:
-            table[value] = c
-    label = table[raw.clip(-1, 1 << 16) if deep else raw]  # beyond 0..65535 is the last entry
-    if (label == UNKNOWN).any():
-        counts = count_values(raw)
-        raise DataError(
-            unknown_values_message(path, {v: counts[v] for v in counts if v not in label_map})
-        )
-    return label
-
-
-def write_label(
-    path: str | Path, label: np.ndarray, palette: tuple[tuple[int, int, int], ...]
-) -> None:
-    """Write class ids (uint8 HxW, 255 ignored) as a palette PNG, atomically.
-
-    Class c is drawn in `palette[c]`, 255 in white-grey (224, 224, 192), as VOC draws its void.
-    """
-    image = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode="P")
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    colours[: len(palette)] = palette
-    colours[IGNORE] = (224, 224, 192)
-    image.putpalette(colours.tobytes())
-    with atomic(path) as temporary:
-        image.save(temporary, format="PNG")
-
-
-def count_values(raw: np.ndarray) -> dict[int, int]:
-    """How many pixels have each value of `raw` (non-negative integers, any shape)."""
-    if raw.size and raw.min() < 0:
-        values, counts = np.unique(raw, return_counts=True)
-        return dict(zip(values.tolist(), counts.tolist()))
-    counts = np.bincount(raw.ravel())
-    return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-
-
-def unknown_values_message(path: str | Path, counts: Mapping[int, int]) -> str:
-    """Return the sentence for label values that are no class of the dataset."""
-    listed = ", ".join(f"{value} ({count} pixels)" for value, count in sorted(counts.items())[:5])
-    more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
-    return (
-        f"label {path} holds values that are no class: {listed}{more}; "
-        "correct the file, or the dataset's classes and ignore value"
-    )
-
-
-def check_options(
-    dataset: str, options: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Fill in a dataset's options and check their names and types.
-
-    Args:
-        dataset: its name, for the message.
-        options: as in the config.
-        defaults: every option with its default, whose type the option must have.
-
-    Returns:
-        `defaults` with `options` in place.
-
-    Raises:
-        ConfigError: an unknown name or a value of another type; names key and remedy.
-    """
-    for key, value in options.items():
-        where = f"dataset_options: {dataset}: {key}"
-        if key not in defaults:
-            names = ", ".join(sorted(defaults))
-            raise ConfigError(f"{where} is not an option of {dataset}; use one of {names}")
-        if type(value) is not type(defaults[key]):
-            raise ConfigError(
-                f"{where} must be of type {type(defaults[key]).__name__}, not {value!r}; "
-                "correct it in the config"
-            )
-    return {**defaults, **options}
 
 
 def default_colours(count: int) -> tuple[tuple[int, int, int], ...]:
@@ -264,51 +123,3 @@ def default_colours(count: int) -> tuple[tuple[int, int, int], ...]:
         return sum((c >> (3 * k + j) & 1) << (7 - k) for k in range(8))
 
     return tuple((channel(c, 0), channel(c, 1), channel(c, 2)) for c in range(count))
-
-
-def require_folder(root: Path) -> None:
-    """Ask for `root` to exist, so that a typo in data_dir does not start a large download.
-
-    Raises:
-        DataError: names the folder and both remedies.
-    """
-    if not root.is_dir():
-        raise DataError(
-            f"data_dir {root} does not exist; correct data_dir in the config, "
-            "or create that folder to have the dataset put there"
-        )
-
-
-def check_sizes(
-    dataset: str, found: Mapping[str, int], official: Mapping[str, int], relax: bool
-) -> None:
-    """Compare how many samples each list holds with the official numbers.
-
-    Raises:
-        DataError: a list is empty, or differs from the official number and `relax` is false.
-    """
-    for split, count in found.items():
-        if count == 0:
-            raise DataError(f"the {split} list of {dataset} is empty; restore the list file")
-        wanted = official.get(split, count)
-        if count != wanted and not relax:
-            raise DataError(
-                f"the {split} list of {dataset} has {count} images instead of {wanted}; "
-                "restore the official lists, or set "
-                f"dataset_options: {dataset}: relax_counts: true to use a partial copy"
-            )
-
-
-def read_lines(path: Path) -> list[str]:
-    """Lines of a list file, stripped, without empty ones; LF or CRLF, UTF-8 with or without BOM.
-
-    Raises:
-        DataError: missing or not text; names the file.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"cannot read the list {path}: {reason(error)}; restore the file"
-        ) from error
-    return [line.strip() for line in text.splitlines() if line.strip()]

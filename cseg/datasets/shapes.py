@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cseg.datasets.samples import DatasetInfo, Sample, check_options, write_label
+from cseg.datasets.options import check_options
+from cseg.datasets.reading import write_label
+from cseg.datasets.samples import DatasetInfo, Sample
 from cseg.errors import ConfigError
 from cseg.storage.files import atomic
 
@@ -27,7 +29,7 @@ PALETTE = (
     (213, 94, 0),
     (204, 121, 167),
 )
-DEFAULTS = {"size": 48, "train": 512, "val": 200, "seed": 0}
+DEFAULTS = {"size": 48, "train": 512, "val": 200, "seed": 0, "relax_counts": False}
 LEAST = {"size": 8, "train": 1, "val": 1, "seed": 0}
 SUPERSAMPLE = 2
 PAINTER = 1  # raise it when scenes change, so that older ones on disk are not taken for new
@@ -45,6 +47,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
         split_sizes={"train": chosen["train"], "val": chosen["val"]},
         licence="Painted by cseg; no rights reserved.",
         citation="cseg, painted shapes",
+        labels_by="stored",
     )
 
 
@@ -52,12 +55,13 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     """Paint every scene that is not there yet, as PNG, below `root`."""
     chosen = _chosen(options)
     for split, index, sample in _listing(_folder(root, chosen), chosen):
-        if sample.image.exists() and sample.label.exists():
+        label_path = sample.label
+        if label_path is None or (sample.image.exists() and label_path.exists()):
             continue
         image, label = paint(chosen["size"], (chosen["seed"], SPLITS.index(split), index))
         with atomic(sample.image) as temporary:
             Image.fromarray(image).save(temporary, format="PNG")
-        write_label(sample.label, label, PALETTE)
+        write_label(label_path, label, PALETTE)
 
 
 def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:

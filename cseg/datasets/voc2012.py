@@ -16,17 +16,10 @@ from tqdm import tqdm
 
 from cseg.datasets.archives import extract
 from cseg.datasets.download import download, home_for
-from cseg.datasets.samples import (
-    IGNORE,
-    DatasetInfo,
-    Sample,
-    check_options,
-    check_sizes,
-    default_colours,
-    read_lines,
-    require_folder,
-    write_label,
-)
+from cseg.datasets.list_files import read_lines
+from cseg.datasets.options import check_options, check_sizes, require_folder
+from cseg.datasets.reading import write_label
+from cseg.datasets.samples import IGNORE, DatasetInfo, Sample, default_colours
 from cseg.errors import ConfigError, DataError, reason
 
 # Addresses and md5 as torchvision 0.29 has them in datasets/voc.py and datasets/sbd.py.
@@ -71,6 +64,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
             if _chosen(options)["train_set"] == "train_aug"
             else ""
         ),
+        labels_by="stored",
     )
 
 

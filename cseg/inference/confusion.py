@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from cseg.compute.ranks import current_share, gather_to_leader, sum_over_ranks
-from cseg.datasets.samples import DatasetInfo, read_image, read_label
+from cseg.datasets.reading import read_image, read_label
+from cseg.datasets.samples import DatasetInfo
 from cseg.inference.metrics import confusion_matrix, mean_iou
 from cseg.inference.predict import ProtocolSettings, predict
 from cseg.model.network import Segmenter
@@ -74,6 +75,7 @@ def _truth_and_guess(
     protocol: ProtocolSettings,
     device: torch.device,
 ) -> tuple[np.ndarray, np.ndarray]:
-    truth = read_label(pair.label, info.label_map, pair.label_sha256)
-    image = torch.from_numpy(read_image(pair.image, pair.image_sha256)).permute(2, 0, 1)
+    assert pair.label is not None  # only unlabelled images have none, and they are not evaluated
+    truth = read_label(pair.label, info, pair.label_sha256)
+    image = torch.from_numpy(read_image(pair.image, info, pair.image_sha256)).permute(2, 0, 1)
     return truth, predict(network, image, truth.shape, protocol, device).numpy()

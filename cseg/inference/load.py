@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cseg.datasets.samples import DatasetInfo, info_from_json, read_image
+from cseg.datasets.decode import decoded
+from cseg.datasets.reading import PLAIN, read_image, to_rgb
+from cseg.datasets.samples import DatasetInfo, info_from_json
 from cseg.errors import DataError, reason
 from cseg.images.transforms import resized_shape
 from cseg.inference.predict import (
@@ -70,13 +72,13 @@ class LoadedSegmenter:
             DataError: the file cannot be read, or the array is no image.
             TrainingError: the device has not enough memory.
         """
-        pixels = image_pixels(image)
+        pixels = image_pixels(image, self.info)
         size = (pixels.shape[-2], pixels.shape[-1])
         return predict(self.network, pixels, size, self.protocol(size, window), self.device).numpy()
 
     def probabilities(self, image: ImageLike, window: tuple[int, int] | None = None) -> np.ndarray:
         """The probability of each class at each pixel, float32 (K, H, W); see `predict`."""
-        bands = self.probability_bands(image_pixels(image), window)
+        bands = self.probability_bands(image_pixels(image, self.info), window)
         return torch.cat([shares.cpu() for _, shares in bands], dim=1).numpy()
 
     def probability_bands(
@@ -112,16 +114,18 @@ def load_segmenter(path: str | Path) -> LoadedSegmenter:
     return LoadedSegmenter(network, info, content["settings"], content["title"])
 
 
-def image_pixels(image: ImageLike) -> Tensor:
+def image_pixels(image: ImageLike, info: DatasetInfo = PLAIN) -> Tensor:
     """An image as `LoadedSegmenter.predict` takes it, as uint8 RGB (3, H, W).
+
+    Files and PIL images are read as those of the dataset `info`: upright, deep ones scaled.
 
     Raises:
         DataError: the file cannot be read, or the array is no image; says what it must be.
     """
     if isinstance(image, (str, Path)):
-        pixels = read_image(image)
+        pixels = read_image(image, info)
     elif isinstance(image, Image.Image):
-        pixels = np.array(image.convert("RGB"))
+        pixels = to_rgb("given", decoded(image, info.orientation != "stored"), info)
     else:
         pixels = _array_pixels(image)
     return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from cseg.compute.device import DeviceSettings, open_device
 from cseg.compute.stop import stop_flag
-from cseg.datasets.samples import write_label
+from cseg.datasets.reading import write_label
 from cseg.errors import CsegError, DataError
 from cseg.images.overlay import Legend, overlay
 from cseg.inference.load import LoadedSegmenter, image_pixels, load_segmenter
@@ -205,7 +205,7 @@ def _predict_one(
     own: OwnFiles, path: Path, name: str, loaded: LoadedSegmenter, settings: MaskSettings
 ) -> Row:
     try:
-        image_3HW = image_pixels(path)
+        image_3HW = image_pixels(path, loaded.info)
         maps = predict_maps(loaded, image_3HW, settings.window)
     except CsegError as error:
         return Row(path, problem=str(error))

@@ -13,7 +13,8 @@ from matplotlib.patches import Patch
 from matplotlib.pyplot import subplots
 from PIL import Image
 
-from cseg.datasets.samples import read_image, read_label
+from cseg.datasets.reading import read_image, read_label
+from cseg.datasets.samples import info_from_json
 from cseg.errors import DataError, reason
 from cseg.paper import statistics
 from cseg.paper.results import Results, image_counts
@@ -134,7 +135,7 @@ def panel(
     unknown = [image_id for image_id in choice.ids if image_id not in index.index]
     if unknown:
         raise DataError(f"{results.folder / 'index.csv'} has no image {unknown[0]}; correct the id")
-    label_map = {int(raw): int(c) for raw, c in results.info["label_map"].items()}
+    info = info_from_json(results.info)
     palette = results.info["palette"]
     titles = ["image", "truth", *arms]
     row = index.loc[choice.ids[0]]
@@ -148,8 +149,8 @@ def panel(
     figure.suptitle(f"n = {n}, seed {seed}", fontsize=8)
     classes: set[int] = set()
     for cells, image_id, note in zip(panels, choice.ids, choice.notes):
-        truth = read_label(index.loc[image_id, "label"], label_map)
-        cells[0].imshow(read_image(index.loc[image_id, "image"]))
+        truth = read_label(index.loc[image_id, "label"], info)
+        cells[0].imshow(read_image(index.loc[image_id, "image"], info))
         cells[0].set_ylabel(f"{image_id}\n{note}".strip(), fontsize=6.5)
         labels = [truth]
         for arm in arms:

@@ -202,9 +202,12 @@ def _compare(row: Row, rows: Sequence[Row], sets: Mapping[str, set[str]]) -> Non
 
 def _use_index(row: Row, lines: list[tuple[str, str]], table: pd.DataFrame) -> None:
     """Fill in what the index tells of the images and their classes."""
-    train, val = table[table["split"] == "train"], table[table["split"] == "val"]
-    found, lost = match_ids(lines, train["id"])
-    row.unmatched, row.validation = len(lost), len(match_ids(lines, val["id"])[0])
+    train = table[table["split"] == "train"]
+    ids = [name for _, name in match_ids(lines, dict(zip(table["id"], table["image"])))]
+    splits = dict(zip(table["id"], table["split"]))
+    found = [name for name in ids if splits.get(name) == "train"]
+    row.unmatched = len(ids) - len(found)
+    row.validation = sum(splits.get(name) == "val" for name in ids)
     columns = [name for name in table.columns if re.fullmatch(r"pixels_\d+", name)]
     pixels = train[columns].to_numpy()
     total = pixels.sum(axis=0)

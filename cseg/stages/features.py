@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from cseg.compute.device import open_device
+from cseg.datasets.samples import DatasetInfo
 from cseg.errors import DataError
 from cseg.images.transforms import IGNORE, ImageSettings, random_crop, resize_label, to_unit
 from cseg.model.network import Segmenter
@@ -121,7 +122,7 @@ def features(
             network = start_network(
                 run, info.num_classes, Path(start.pretrained) if start.pretrained else None
             ).to(device)
-            pixels = pixels or draw_pixels(index_csv, dict(info.label_map), run, network, device)
+            pixels = pixels or draw_pixels(index_csv, info, run, network, device)
             measured[same] = unit_features(network, pixels, device)
         assert pixels is not None  # drawn with the first network, whose grid all share
         rows.append({**key, **separability(measured[same], pixels.classes_P)})
@@ -136,7 +137,7 @@ def features(
 
 def draw_pixels(
     index_csv: Path,
-    label_map: dict[int, int],
+    info: DatasetInfo,
     run: RunSettings,
     network: Segmenter,
     device: torch.device,
@@ -153,9 +154,7 @@ def draw_pixels(
     pairs = pairs * 2 if len(pairs) == 1 else pairs  # batch norm needs two
     plain: ImageSettings = replace(run.image, scale=(1.0, 1.0), flip=False)
     crops = [
-        random_crop(
-            *load_pair(pair, label_map, run.image.short_side), plain, np.random.default_rng(i)
-        )
+        random_crop(*load_pair(pair, info, run.image.short_side), plain, np.random.default_rng(i))
         for i, pair in enumerate(pairs)
     ]
     images = torch.stack([image for image, _ in crops])

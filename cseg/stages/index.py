@@ -9,10 +9,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from cseg.datasets.pairs import Pair, inspect_pair
-from cseg.datasets.samples import DatasetInfo, Sample, info_from_json, info_to_json
+from cseg.datasets.pairs import Pair, Problem, inspect_pair
+from cseg.datasets.samples import (
+    UNLABELLED,
+    DatasetInfo,
+    Sample,
+    info_from_json,
+    info_to_json,
+)
+from cseg.datasets.whole import listed, notices_of, problems_of
 from cseg.errors import DataError
 from cseg.storage.files import atomic, fingerprint, read_json, sha256_file, write_json
+
+COLUMNS = (
+    "split", "id", "image", "label", "width", "height", "image_sha256", "label_sha256",
+)  # fmt: skip
 
 
 def index(
@@ -26,7 +37,8 @@ def index(
             (pixels), image_sha256, label_sha256 (of the files), pixels_0.. (per class),
             pixels_ignored.
         dataset_json: the `DatasetInfo`, index_fingerprint (of contents and classes, not of
-            paths), train_size, val_size, index_sha256 (of the file index.csv).
+            paths), train_size, val_size, unlabelled_size, partial (whether lists may name images
+            that are not there), notices (sentences), index_sha256 (of the file index.csv).
         workers: how many pairs are decoded at a time. Threads, not processes: decoders and
             hashes run outside Python's lock, and threads need no importable main module.
 
@@ -36,26 +48,32 @@ def index(
     fetched = read_json(fetch_json)
     info = info_from_json(fetched["info"])
     samples = [
-        Sample(s["id"], s["split"], Path(s["image"]), Path(s["label"])) for s in fetched["samples"]
+        Sample(s["id"], s["split"], Path(s["image"]), Path(s["label"]) if s["label"] else None)
+        for s in fetched["samples"]
     ]
-    pairs, problems = [], []
+    pairs: list[Pair] = []
+    problems: list[Problem] = []
     for result in _inspect_all(samples, info, workers):
         if isinstance(result, Pair):
             pairs.append(result)
         else:
             problems.extend(result)
-    problems += _leaks(pairs)
-    if problems:
-        raise DataError(_report(info.name, problems, len(samples)))
-    if not any(pair.split == "train" for pair in pairs):
-        raise DataError(f"{info.name} has no training image; name at least one in its train list")
+    of_all = problems_of(pairs, info, complete=not problems)
+    if problems or of_all:
+        count = len(problems) + len(of_all)
+        raise DataError(_report(info.name, _grouped(problems) + of_all, count, len(samples)))
+    notices = notices_of(pairs, info)
+    for notice in notices:
+        print(f"warning: {info.name}: {notice}", file=sys.stderr, flush=True)
     _write_csv(pairs, index_csv)
-    write_json(dataset_json, _describe(info, pairs) | {"index_sha256": sha256_file(index_csv)})
+    partial = bool(fetched.get("options", {}).get("relax_counts", False))
+    own = {"partial": partial, "notices": notices, "index_sha256": sha256_file(index_csv)}
+    write_json(dataset_json, _describe(info, pairs) | own)
 
 
 def _inspect_all(
     samples: list[Sample], info: DatasetInfo, workers: int
-) -> Iterator[Pair | list[str]]:
+) -> Iterator[Pair | list[Problem]]:
     """Results in the order of `samples`, with a bar on a terminal."""
     bar = tqdm(total=len(samples), unit="pair", desc="index", disable=not sys.stderr.isatty())
     with bar, ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
@@ -64,30 +82,36 @@ def _inspect_all(
             yield result
 
 
-def _leaks(pairs: list[Pair]) -> list[str]:
-    """Images that stand in both splits under different names."""
-    train = {pair.image_sha256: pair for pair in pairs if pair.split == "train"}
+def _grouped(problems: list[Problem]) -> list[str]:
+    """One line for all problems of a kind: the first, how many there are, and three names."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, []).append(problem)
     return [
-        f"image {pair.image} (val) is the same file as {train[pair.image_sha256].image} (train); "
-        f"take one off its list, or put its id ({pair.id}) into the dataset's option exclude"
-        for pair in pairs
-        if pair.split == "val" and pair.image_sha256 in train
+        alike[0].text
+        + (
+            f" ({len(alike):,} alike: {listed([problem.file.name for problem in alike])})"
+            if len(alike) > 1
+            else ""
+        )
+        for alike in kinds.values()
     ]
 
 
-def _report(name: str, problems: list[str], count: int) -> str:
-    lines = [f"{name} has {len(problems)} problems in {count} pairs:"]
-    lines += [f"- {problem}" for problem in problems]
-    return "\n".join(lines) if len(problems) > 1 else problems[0]
+def _report(name: str, lines: list[str], problems: int, count: int) -> str:
+    if len(lines) == 1:
+        return lines[0]
+    return "\n- ".join([f"{name} has {problems:,} problems in {count:,} pairs:", *lines])
 
 
 def _write_csv(pairs: list[Pair], path: str | Path) -> None:
     classes = [f"pixels_{c}" for c in range(len(pairs[0].pixels))]
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*Pair._fields[:-2], *classes, "pixels_ignored"])
+        writer.writerow([*COLUMNS, *classes, "pixels_ignored"])
         for pair in pairs:
-            writer.writerow([*pair[:-2], *pair.pixels, pair.pixels_ignored])
+            facts = (getattr(pair, column) for column in COLUMNS)
+            writer.writerow([*facts, *pair.pixels, pair.pixels_ignored])
 
 
 def _describe(info: DatasetInfo, pairs: list[Pair]) -> dict[str, Any]:
@@ -98,4 +122,5 @@ def _describe(info: DatasetInfo, pairs: list[Pair]) -> dict[str, Any]:
     )
     described["train_size"] = sum(pair.split == "train" for pair in pairs)
     described["val_size"] = sum(pair.split == "val" for pair in pairs)
+    described["unlabelled_size"] = sum(pair.split == UNLABELLED for pair in pairs)
     return described

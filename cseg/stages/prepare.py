@@ -54,12 +54,12 @@ def prepare(
         raise DataError(
             f"{told} do not fit into {free / 2**20:.1f} MiB; free space or lower image.short_side"
         )
-    label_map = dict(load_info(dataset_json).label_map)
+    info = load_info(dataset_json)
     torch.set_num_threads(1)  # the pairs are what runs in parallel
     with atomic(pixels) as temporary, temporary.open("r+b") as store:
 
         def copy(pair: Pair, place: Place) -> None:
-            image, label = load_pair(pair, label_map, short_side)
+            image, label = load_pair(pair, info, short_side)
             if tuple(label.shape) != (place.height, place.width):
                 raise DataError(f"{pair.image} has changed since it was indexed; run index again")
             parts = image.permute(1, 2, 0).numpy().ravel(), label.numpy().ravel()

@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 
 from cseg.compute.device import DeviceSettings, open_device
-from cseg.datasets.samples import DatasetInfo, read_image, read_label, write_label
+from cseg.datasets.reading import read_image, read_label, write_label
+from cseg.datasets.samples import DatasetInfo
 from cseg.images.transforms import IGNORE
 from cseg.inference.load import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou, pixel_accuracy
@@ -88,7 +89,7 @@ def pseudolabel(
     pixels = known = 0
     for number, pair in enumerate(pairs):
         path = labels / f"{number:06d}.png"  # ids may hold slashes
-        image = torch.from_numpy(read_image(pair.image, pair.image_sha256)).permute(2, 0, 1)
+        image = torch.from_numpy(read_image(pair.image, info, pair.image_sha256)).permute(2, 0, 1)
         guess = predict_confident(loaded.network, image, protocol, device, chosen.threshold).numpy()
         write_label(path, guess, info.palette)
         rows.append((pair.id, str(path), round(float((guess != IGNORE).mean()), 6)))
@@ -109,8 +110,13 @@ def pseudolabel(
 
 
 def _against_truth(pair: Pair, guess_HW: np.ndarray, info: DatasetInfo) -> tuple[np.ndarray, int]:
-    """Confusion matrix of the kept pixels that have a class, and how many pixels have one."""
-    truth = read_label(pair.label, info.label_map, pair.label_sha256)
+    """Confusion matrix of the kept pixels that have a class, and how many pixels have one.
+
+    An image without label has no truth: zeros.
+    """
+    if pair.label is None:
+        return np.zeros((info.num_classes,) * 2, np.int64), 0
+    truth = read_label(pair.label, info, pair.label_sha256)
     if truth.shape != guess_HW.shape:  # labels coarser or finer than their images
         rows = np.arange(truth.shape[0]) * guess_HW.shape[0] // truth.shape[0]
         columns = np.arange(truth.shape[1]) * guess_HW.shape[1] // truth.shape[1]

@@ -10,7 +10,7 @@ import torch
 
 from cseg.compute.device import DeviceSettings
 from cseg.compute.ranks import current_share
-from cseg.datasets.samples import DatasetInfo, load_info
+from cseg.datasets.samples import UNLABELLED, DatasetInfo, load_info
 from cseg.errors import DataError
 from cseg.images.transforms import ImageSettings
 from cseg.model import checkpoint
@@ -133,10 +133,15 @@ def training_pairs(
 
 
 def unlabelled_pairs(index_csv: str | Path, subset_csv: str | Path) -> list[Pair]:
-    """The training pairs outside a subset, in the order of the index; their labels are hidden."""
+    """The training pairs outside a subset, then the images without label, in index order.
+
+    The labels of the former are hidden; those of the latter are None.
+    """
     index = read_index(index_csv)
     labelled = set(read_subset(subset_csv)[0])
-    return pairs_of(index[(index["split"] == "train") & ~index["id"].isin(labelled)])
+    hidden = pairs_of(index[(index["split"] == "train") & ~index["id"].isin(labelled)])
+    unlabelled = pairs_of(index[index["split"] == UNLABELLED])
+    return hidden + [replace(pair, label=None, label_sha256=None) for pair in unlabelled]
 
 
 def validation_pairs(index_csv: str | Path) -> list[Pair]:
@@ -200,7 +205,7 @@ def step_batches(
 
     def batches(first: int) -> StepBatches:
         return StepBatches(
-            pairs, dict(info.label_map), run.image, loop.batch, loop.seed, first, loop.steps,
+            pairs, info, run.image, loop.batch, loop.seed, first, loop.steps,
             loop.cache_mib, current_share(),
         )  # fmt: skip
 

@@ -79,16 +79,27 @@ def subset_from_list(
         The lines that match no training image, for the caller to report.
 
     Raises:
-        DataError: the list cannot be read, or none of its lines matches.
+        DataError: the list cannot be read, none of its lines names a training image, or one does
+            not and the dataset is no partial copy (its option relax_counts).
     """
-    ids, lost = match_ids(read_published(list_path), read_presence(index_csv))
+    table, facts = read_index(index_csv), read_json(dataset_json)
+    train = set(table["id"][table["split"] == "train"])
+    matches = match_ids(read_published(list_path), dict(zip(table["id"], table["image"])))
+    ids = list(dict.fromkeys(name for _, name in matches if name and name in train))
+    lost = [line for line, name in matches if name not in train]
     if not ids:
         raise DataError(
             f"no line of {list_path} names a training image of {index_csv}; "
             "it may be a list for another dataset: correct its path in the config"
         )
-    ids = list(dict.fromkeys(ids))
-    mark = fingerprint([read_json(dataset_json)["index_fingerprint"], "list", ids])
+    if lost and not facts.get("partial", False):
+        shown = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+        raise DataError(
+            f"{len(lost)} of {len(matches)} lines of {list_path} name no training image of "
+            f"{index_csv}: {shown}; correct the list, or set the dataset's option "
+            "relax_counts: true to go on without them"
+        )
+    mark = fingerprint([facts["index_fingerprint"], "list", ids])
     write_subset(ids, mark, out)
     return lost
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cseg.compute.ranks import ALONE, Share
-from cseg.datasets.samples import read_image, read_label
+from cseg.datasets.reading import read_class_ids, read_image, read_label
+from cseg.datasets.samples import DatasetInfo
+from cseg.errors import DataError
 from cseg.images.transforms import (
-    IGNORE,
     ImageSettings,
     random_crop,
     resize_label,
@@ -33,22 +34,21 @@ ORDER, GEOMETRY = 1, 2  # first words of the keys, one for each purpose
 class Pair:
     """One labelled image: its id, its files, and where it lies decoded, if it does.
 
-    The label file of a pseudo label holds class ids; that of the dataset, the dataset's values.
+    The label file of a pseudo label holds class ids; that of the dataset, the dataset's values;
+    only an image that nobody has labelled has none.
     Files that are not those of the checksums are refused.
     """
 
     id: str
     image: Path
-    label: Path
+    label: Path | None
     place: Place | None = None
     pseudo: bool = False
     image_sha256: str | None = None
     label_sha256: str | None = None
 
 
-def load_pair(
-    pair: Pair, label_map: dict[int, int], short_side: int | None
-) -> tuple[Tensor, Tensor]:
+def load_pair(pair: Pair, info: DatasetInfo, short_side: int | None) -> tuple[Tensor, Tensor]:
     """Read an image, uint8 (3, H, W), and its labels, uint8 (H, W), resized to `short_side`.
 
     A pair that lies in the prepared cache is read from there: it was resized when it was written.
@@ -56,11 +56,15 @@ def load_pair(
     if pair.place is not None:
         pixels, classes = read_pair(pair.place)
         return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(classes)
-    image = torch.from_numpy(read_image(pair.image, pair.image_sha256)).permute(2, 0, 1)
+    image = torch.from_numpy(read_image(pair.image, info, pair.image_sha256)).permute(2, 0, 1)
     image = resize_short_side(image, short_side)
-    values = {c: c for c in [*label_map.values(), IGNORE]} if pair.pseudo else label_map
-    label = torch.from_numpy(read_label(pair.label, values, pair.label_sha256))
-    return image, resize_label(label, (image.shape[-2], image.shape[-1]))
+    if pair.label is None:
+        raise DataError(f"image {pair.image} has no label; take it off the list to train on")
+    if pair.pseudo:
+        label = read_class_ids(pair.label, pair.label_sha256)
+    else:
+        label = read_label(pair.label, info, pair.label_sha256)
+    return image, resize_label(torch.from_numpy(label), (image.shape[-2], image.shape[-1]))
 
 
 def draw_order(seed: int, count: int, first: int, size: int) -> list[int]:
@@ -87,7 +91,7 @@ class StepBatches(Dataset):
     def __init__(
         self,
         pairs: Sequence[Pair],
-        label_map: dict[int, int],
+        info: DatasetInfo,
         settings: ImageSettings,
         batch: int,
         seed: int,
@@ -96,7 +100,7 @@ class StepBatches(Dataset):
         cache_mib: int,
         share: Share = ALONE,
     ) -> None:
-        self.pairs, self.label_map, self.settings = list(pairs), label_map, settings
+        self.pairs, self.info, self.settings = list(pairs), info, settings
         self.batch, self.seed, self.share = batch, seed, share
         self.first_step, self.last_step = first_step, last_step
         self.cache: dict[int, tuple[Tensor, Tensor]] = {}
@@ -124,7 +128,7 @@ class StepBatches(Dataset):
 
     def _load(self, item: int) -> tuple[Tensor, Tensor]:
         if item not in self.cache:
-            pair = load_pair(self.pairs[item], self.label_map, self.settings.short_side)
+            pair = load_pair(self.pairs[item], self.info, self.settings.short_side)
             size = sum(tensor.numel() for tensor in pair)
             if size > self.room:
                 return pair

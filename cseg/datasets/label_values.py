@@ -1,0 +1,279 @@
+"""From what a label file stores to class ids, or a refusal; the same wherever it is read.
+
+A label file can be read in three ways: by what is stored (the grey value, or the index into a
+palette), by the grey level that a viewer shows, and by the colour that it shows. Stored value and
+shown level differ in palette files and in grey files of 1, 2 and 4 bits (and 16, if all values are
+multiples of 257); a program that compresses a file again without loss keeps what is shown, not what
+is stored. A reading is possible if every value has a class in it. If several are and give other
+classes, stated colours decide for palettes and colour images, and other files are refused.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from cseg.datasets.decode import Decoded
+from cseg.datasets.samples import IGNORE, DatasetInfo
+from cseg.errors import DataError
+
+UNKNOWN = 254  # marks values that are no class, until they are reported
+TRANSPARENT = 1 << 24  # stands among colours, 0xRRGGBB, for pixels without one
+GREY = 0x010101  # the colour of level g is g times this
+Classes = dict[int, int]  # stored value (or colour) -> class id
+
+
+@dataclass(frozen=True)
+class RawLabel:
+    """A decoded label file.
+
+    Attributes:
+        path: the file.
+        kind: grey, palette or colour.
+        values_HW: grey values, palette indices, or colours 0xRRGGBB.
+        colours: of the palette, 0xRRGGBB by index; empty for other kinds.
+        file: how it was decoded: mode, bits, size as stored and orientation tag.
+    """
+
+    path: Path
+    kind: str
+    values_HW: np.ndarray
+    colours: Mapping[int, int]
+    file: Decoded
+
+
+@dataclass(frozen=True)
+class ClassIds:
+    """The class ids of a label file.
+
+    Attributes:
+        ids_HW: uint8, 255 ignored.
+        palette: colours by index, of the indices used, where the indices were what counted.
+        unsure: whether another reading was possible but for the default that 255 is ignored.
+    """
+
+    ids_HW: np.ndarray
+    palette: Mapping[int, int]
+    unsure: bool
+
+
+def raw_label(path: str | Path, file: Decoded) -> RawLabel:
+    """What a label file stores.
+
+    Raises:
+        DataError: lossy, decimal values, half-transparent pixels, colours of 16 bits; names the
+            file.
+    """
+    path, image = Path(path), file.image
+    if file.lossy:
+        raise DataError(
+            f"label {path} is a {file.format} file, a format that changes values when it stores "
+            "them; save labels as PNG, from the program that drew them"
+        )
+    if image.mode == "P":
+        return RawLabel(path, "palette", np.asarray(image), _palette(image), file)
+    if image.mode in ("1", "L"):
+        levels = np.asarray(image)
+        values = levels.astype(np.uint8) if image.mode == "1" else levels // _step(file.bits)
+        return RawLabel(path, "grey", values, {}, file)
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        kind = np.int32 if image.mode == "I" else np.uint16
+        return RawLabel(path, "grey", np.asarray(image).astype(kind), {}, file)
+    if image.mode == "F" or file.bits > 8:
+        what = "decimal values" if image.mode == "F" else f"colours of {file.bits} bits"
+        raise DataError(f"label {path} has {what}; save it as a PNG of 8 bits per channel")
+    return RawLabel(path, "colour", _colours(path, image), {}, file)
+
+
+def class_ids(raw: RawLabel, info: DatasetInfo) -> ClassIds:
+    """Class ids of a label file's pixels.
+
+    Raises:
+        DataError: a value or colour that is no class, or two readings that give other classes.
+    """
+    flat = raw.values_HW.ravel()
+    if flat.dtype == np.uint8:
+        counts = np.bincount(flat, minlength=256)
+        values = np.flatnonzero(counts)
+        counts = counts[values]
+    else:
+        places, values = pd.factorize(flat)
+        counts = np.bincount(places, minlength=len(values))
+    used = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    meaning, unsure = _meaning(raw, used, info)
+    classes = np.array([meaning[value] for value in values.tolist()], np.uint8)
+    if flat.dtype == np.uint8:
+        table = np.zeros(256, np.uint8)
+        table[values] = classes
+        ids = table[raw.values_HW]
+    else:
+        ids = classes[places].reshape(raw.values_HW.shape)
+    told = bool(info.colour_map or info.labels_by)
+    by_index = raw.kind == "palette" and not told and meaning == _stored(raw, used, info)
+    palette = {value: raw.colours.get(value, -1) for value in used} if by_index else {}
+    return ClassIds(ids, palette, unsure)
+
+
+def _meaning(raw: RawLabel, used: Mapping[int, int], info: DatasetInfo) -> tuple[Classes, bool]:
+    """The class of each value that a file uses, and `ClassIds.unsure`."""
+    stored = _stored(raw, used, info)
+    levels, colours = _looked_up(_levels(raw, used), info.label_map), _by_colour(raw, used, info)
+    if info.labels_by == "stored" and raw.kind != "colour":
+        readings = [stored]
+    elif info.labels_by == "shown":
+        readings = [levels if colours is None else colours]
+    elif raw.kind != "grey" and colours is not None:
+        readings = [colours]
+    else:
+        readings = [stored, levels, colours]
+    possible = [reading for reading in readings if reading is not None]
+    sure = possible
+    # 255 that nobody has named means less than one bit, or a stated colour.
+    if info.ignore_default and (raw.file.bits == 1 or colours is not None):
+        sure = [reading for reading in possible if IGNORE not in reading.values()] or possible
+    if not sure:
+        raise _unknown(raw, used, info)
+    if any(reading != sure[0] for reading in sure):
+        raise _two_readings(raw, used)
+    if raw.kind == "palette" and colours is None and info.labels_by != "stored":
+        _check_stated(raw, sure[0], info)
+    return sure[0], len(sure) < len(possible)
+
+
+def _stored(raw: RawLabel, used: Mapping[int, int], info: DatasetInfo) -> Classes | None:
+    """Classes by what is stored, if every value has one."""
+    return None if raw.kind == "colour" else _looked_up({v: v for v in used}, info.label_map)
+
+
+def _by_colour(raw: RawLabel, used: Mapping[int, int], info: DatasetInfo) -> Classes | None:
+    """Classes by shown colour, if colours are stated and every one has a class.
+
+    A palette's index that is ignored by its number may have any colour.
+    """
+    shown = _shown(raw, used)
+    if raw.kind == "palette":
+        ignored = {v for v in used if info.label_map.get(v) == IGNORE}
+        shown = {v: c for v, c in shown.items() if v not in ignored or c in info.colour_map}
+        found = _looked_up(shown, info.colour_map)
+        return None if found is None else found | dict.fromkeys(ignored - found.keys(), IGNORE)
+    return _looked_up(shown, info.colour_map)
+
+
+def _shown(raw: RawLabel, used: Mapping[int, int]) -> dict[int, int]:
+    """The colour that a viewer shows for each value; -1 where there is none."""
+    if raw.kind == "colour":
+        return {v: v for v in used}
+    if raw.kind == "palette":
+        return {v: raw.colours.get(v, -1) for v in used}
+    return {v: level * GREY if level >= 0 else -1 for v, level in _levels(raw, used).items()}
+
+
+def _levels(raw: RawLabel, used: Mapping[int, int]) -> dict[int, int]:
+    """The grey level, 0..255, that a viewer shows for each value; -1 where not all is grey."""
+    bits = raw.file.bits
+    if raw.kind == "grey":
+        if bits <= 8:
+            return {v: v * _step(bits) for v in used}
+        whole = bits == 16 and all(v % 257 == 0 and 0 <= v < 2**16 for v in used)
+        return {v: v // 257 if whole else -1 for v in used}
+    colours = _shown(raw, used)
+    grey = all(0 <= colour < TRANSPARENT and colour % GREY == 0 for colour in colours.values())
+    return {v: colour // GREY if grey else -1 for v, colour in colours.items()}
+
+
+def _step(bits: int) -> int:
+    """How far apart the levels of a grey file of so many bits are shown, on 0..255."""
+    return 255 // (2 ** min(bits, 8) - 1)
+
+
+def _looked_up(shown: Mapping[int, int], classes: Mapping[int, int]) -> Classes | None:
+    found = {v: classes.get(s, UNKNOWN) for v, s in shown.items()}
+    return None if UNKNOWN in found.values() or not classes else found
+
+
+def _check_stated(raw: RawLabel, meaning: Classes, info: DatasetInfo) -> None:
+    """Refuse a palette whose colours are not those stated for the classes of its indices."""
+    stated: dict[int, set[int]] = {}
+    for colour, c in info.colour_map.items():
+        stated.setdefault(c, set()).add(colour)
+    for value, c in meaning.items():
+        colour = raw.colours.get(value, -1)
+        other = info.colour_map.get(colour, c) != c
+        if c != IGNORE and (other or (c in stated and colour not in stated[c])):
+            raise DataError(
+                f"label {raw.path} shows index {value} as {colour_name(colour)}, which is not the "
+                f"stated colour of class {info.class_names[c]}; correct the colours in the "
+                "description, or set labels_by: stored there if the indices are what counts"
+            )
+
+
+def _two_readings(raw: RawLabel, used: Mapping[int, int]) -> DataError:
+    shown = _shown(raw, used)
+    listed = ", ".join(f"{v} is shown as {colour_name(shown[v])}" for v in sorted(used)[:5])
+    return DataError(
+        f"label {raw.path} ({raw.kind}, {raw.file.bits} bits) can be read in two ways that give "
+        f"other classes: its value {listed}; set labels_by: stored or shown in the description, or "
+        "save it as a grey PNG of 8 bits"
+    )
+
+
+def _unknown(raw: RawLabel, used: Mapping[int, int], info: DatasetInfo) -> DataError:
+    if raw.kind == "colour" and not info.colour_map:
+        return DataError(
+            f"label {raw.path} is a colour image (mode {raw.file.mode}) and no class has a colour; "
+            "state the classes' colours, or save it as a PNG whose values or palette indices are "
+            "the class ids"
+        )
+    if raw.kind == "colour" or info.labels_by == "shown":
+        shown, total = _shown(raw, used), sum(used.values())
+        lost = {v: n for v, n in used.items() if shown[v] not in info.colour_map}
+        listed = [
+            f"{colour_name(shown[v])} ({100 * n / total:.3g} %)"
+            for v, n in sorted(lost.items(), key=lambda item: (-item[1], item[0]))
+        ]
+        what = "colours"
+    else:
+        lost = {v: n for v, n in used.items() if v not in info.label_map}
+        listed = [f"{value} ({count} pixels)" for value, count in sorted(lost.items())]
+        what = "values"
+    more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
+    return DataError(
+        f"label {raw.path} holds {what} that are no class: {', '.join(listed[:5])}{more}; "
+        "correct the file, or the dataset's classes and ignore value"
+    )
+
+
+def colour_name(colour: int) -> str:
+    """A colour 0xRRGGBB as a description states it; -1 is none."""
+    if colour == TRANSPARENT:
+        return "transparent"
+    if colour < 0:
+        return "no colour"
+    return f"[{colour >> 16}, {colour >> 8 & 255}, {colour & 255}]"
+
+
+def _palette(image: Image.Image) -> dict[int, int]:
+    """Colours 0xRRGGBB by index; TRANSPARENT where a palette's entry is wholly transparent."""
+    channels = image.getpalette() or []
+    colours = {
+        i: channels[3 * i] << 16 | channels[3 * i + 1] << 8 | channels[3 * i + 2]
+        for i in range(len(channels) // 3)
+    }
+    alpha = image.info.get("transparency", b"")
+    clear = {alpha} if isinstance(alpha, int) else {i for i, a in enumerate(alpha) if a == 0}
+    return {i: TRANSPARENT if i in clear else colour for i, colour in colours.items()}
+
+
+def _colours(path: Path, image: Image.Image) -> np.ndarray:
+    """Colours 0xRRGGBB of an image's pixels, int32 HxW; TRANSPARENT where wholly transparent."""
+    rgba = np.asarray(image.convert("RGBA")).astype(np.int32)
+    red, green, blue, alpha = np.moveaxis(rgba, -1, 0)
+    if ((alpha > 0) & (alpha < 255)).any():
+        raise DataError(
+            f"label {path} has half-transparent pixels, whose colour is not exact; save it without "
+            "transparency"
+        )
+    return np.where(alpha == 0, TRANSPARENT, red << 16 | green << 8 | blue)

@@ -1,0 +1,69 @@
+"""What the dataset modules check alike: their options, their folder, their numbers of images."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cseg.errors import ConfigError, DataError
+
+
+def check_options(
+    dataset: str, options: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Fill in a dataset's options and check their names and types.
+
+    Args:
+        dataset: its name, for the message.
+        options: as in the config.
+        defaults: every option with its default, whose type the option must have.
+
+    Returns:
+        `defaults` with `options` in place.
+
+    Raises:
+        ConfigError: an unknown name or a value of another type; names key and remedy.
+    """
+    for key, value in options.items():
+        where = f"dataset_options: {dataset}: {key}"
+        if key not in defaults:
+            names = ", ".join(sorted(defaults))
+            raise ConfigError(f"{where} is not an option of {dataset}; use one of {names}")
+        if type(value) is not type(defaults[key]):
+            raise ConfigError(
+                f"{where} must be of type {type(defaults[key]).__name__}, not {value!r}; "
+                "correct it in the config"
+            )
+    return {**defaults, **options}
+
+
+def require_folder(root: Path) -> None:
+    """Ask for `root` to exist, so that a typo in data_dir does not start a large download.
+
+    Raises:
+        DataError: names the folder and both remedies.
+    """
+    if not root.is_dir():
+        raise DataError(
+            f"data_dir {root} does not exist; correct data_dir in the config, "
+            "or create that folder to have the dataset put there"
+        )
+
+
+def check_sizes(
+    dataset: str, found: Mapping[str, int], official: Mapping[str, int], relax: bool
+) -> None:
+    """Compare how many samples each list holds with the official numbers.
+
+    Raises:
+        DataError: a list is empty, or differs from the official number and `relax` is false.
+    """
+    for split, count in found.items():
+        if count == 0:
+            raise DataError(f"the {split} list of {dataset} is empty; restore the list file")
+        wanted = official.get(split, count)
+        if count != wanted and not relax:
+            raise DataError(
+                f"the {split} list of {dataset} has {count} images instead of {wanted}; "
+                "restore the official lists, or set "
+                f"dataset_options: {dataset}: relax_counts: true to use a partial copy"
+            )

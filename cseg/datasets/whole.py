@@ -1,0 +1,188 @@
+"""Judge a dataset as a whole: what no single pair can tell.
+
+Problems end the index; notices are said in its log.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from cseg.datasets.label_values import colour_name
+from cseg.datasets.pairs import Pair
+from cseg.datasets.reading import read_image
+from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo
+
+DARK = 0.5  # a deep image none of whose pixels is above this share of its type's range is too dark
+
+
+def problems_of(pairs: Sequence[Pair], info: DatasetInfo, complete: bool) -> list[str]:
+    """What makes a dataset unsound; each a sentence with its remedy.
+
+    Args:
+        pairs: the sound ones.
+        info: of the dataset.
+        complete: whether those are all, so that they may be counted.
+    """
+    found = [*_leaks(pairs, info), *_palettes(pairs), *_unsure(pairs, info), *_dark(pairs)]
+    for split in SPLITS if complete else ():
+        found += _too_few_classes([pair for pair in pairs if pair.split == split], split, info)
+    return found
+
+
+def notices_of(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
+    """What may be meant but changes what a result says."""
+    found = []
+    totals = {split: _total([p for p in pairs if p.split == split], info) for split in SPLITS}
+    for split, effect in (("train", "learned"), ("val", "measured")):
+        absent = [name for name, n in zip(info.class_names, totals[split]) if n == 0]
+        if absent:
+            found.append(
+                f"no {split} label has a pixel of {listed(absent)}, which cannot be {effect}"
+            )
+    ignored = sum(pair.pixels_ignored for pair in pairs)
+    if info.ignore_default and ignored:
+        found.append(_default(pairs, ignored))
+    twice = [
+        second
+        for split in (*SPLITS, UNLABELLED)
+        for _, second in _same_files([p for p in pairs if p.split == split])
+    ]
+    if twice:
+        names = listed([str(pair.image) for pair in twice])
+        found.append(f"{len(twice)} images are files that their split has already: {names}")
+    return found
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are."""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _leaks(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
+    """Validation images that are also there to learn from, under another name or format."""
+    learned = [pair for pair in pairs if pair.split != "val"]
+    by_file = {pair.image_sha256: pair for pair in learned}
+    by_pixels = defaultdict(list)
+    for pair in learned:
+        by_pixels[_look(pair)].append(pair)
+    found = []
+    for pair in pairs:
+        if pair.split != "val":
+            continue
+        other, what = by_file.get(pair.image_sha256), "the same file as"
+        if other is None:
+            what = "the same picture as"
+            alike = by_pixels.get(_look(pair), [])
+            other = next((seen for seen in alike if _same_pixels(pair, seen, info)), None)
+        if other is not None:
+            found.append(
+                f"image {pair.image} (val) is {what} {other.image} ({other.split}); take one off "
+                f"its list, or put its id ({pair.id}) into the dataset's option exclude"
+            )
+    return found
+
+
+def _look(pair: Pair) -> tuple[int, int, int]:
+    return pair.traits.crc, pair.width, pair.height
+
+
+def _same_pixels(one: Pair, other: Pair, info: DatasetInfo) -> bool:
+    return bool((read_image(one.image, info) == read_image(other.image, info)).all())
+
+
+def _same_files(pairs: Iterable[Pair]) -> list[tuple[Pair, Pair]]:
+    first: dict[str, Pair] = {}
+    found = []
+    for pair in pairs:
+        if pair.image_sha256 in first:
+            found.append((first[pair.image_sha256], pair))
+        first.setdefault(pair.image_sha256, pair)
+    return found
+
+
+def _palettes(pairs: Sequence[Pair]) -> list[str]:
+    """Palette files of which indices count, and which show one index in two colours.
+
+    Or one colour, that is single in both palettes, under two indices.
+    """
+    colours: dict[int, tuple[int, Pair]] = {}
+    indices: dict[int, tuple[int, Pair]] = {}
+    for pair in pairs:
+        shown = list(pair.traits.palette.values())
+        for index, colour in pair.traits.palette.items():
+            single = shown.count(colour) == 1 and colour >= 0
+            for seen, key, value in ((colours, index, colour), (indices, colour, index)):
+                if seen is indices and not single:
+                    continue
+                known, other = seen.setdefault(key, (value, pair))
+                if known != value:
+                    return [_two_palettes(pair, other, seen is colours, key, value, known)]
+    return []
+
+
+def _two_palettes(pair: Pair, other: Pair, by_index: bool, key: int, value: int, known: int) -> str:
+    if by_index:
+        what = f"shows index {key} as {colour_name(value)}"
+        then = f"shows it as {colour_name(known)}"
+    else:
+        what = f"has the colour {colour_name(key)} at index {value}"
+        then = f"has it at index {known}"
+    return (
+        f"the palettes of two labels differ: {pair.label} {what}, {other.label} {then}; state the "
+        "classes' colours, which then decide, or set labels_by: stored if the indices are right"
+    )
+
+
+def _unsure(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
+    """Files read in one way only since 255 is no stated value, beside files that do use 255."""
+    doubtful = next((pair for pair in pairs if pair.traits.unsure), None)
+    if doubtful is None:
+        return []
+    other = next((p for p in pairs if p.pixels_ignored and not p.traits.unsure), None)
+    if other is None:
+        return []
+    return [
+        f"label {doubtful.label} shows white, which is read as a class, but in label {other.label} "
+        "255 is ignored by default; state ignore in the description, or set labels_by: stored or "
+        "shown"
+    ]
+
+
+def _dark(pairs: Sequence[Pair]) -> list[str]:
+    """Deep images that all use a small part of their type's range."""
+    deep = [(*pair.traits.peak, pair) for pair in pairs if pair.traits.peak]
+    if not deep or any(peak > DARK * most for peak, most, _ in deep):
+        return []
+    top, most, pair = max(deep, key=lambda item: item[0])
+    return [
+        f"images of more than 8 bits hold values up to {top:.0f} of {most:.0f} only "
+        f"({len(deep):,} images; {top:.0f} in {pair.image}) and would be read nearly black; state "
+        "their range in the description: add image_range: [low, high]"
+    ]
+
+
+def _too_few_classes(pairs: Sequence[Pair], split: str, info: DatasetInfo) -> list[str]:
+    if not pairs:
+        return [f"{info.name} has no {split} image; name at least one in its {split} list"]
+    total, ignored = _total(pairs, info), sum(pair.pixels_ignored for pair in pairs)
+    shown = [name for name, n in zip(info.class_names, total) if n]
+    if len(shown) >= 2:
+        return []
+    hint = f" ({_default(pairs, ignored)})" if info.ignore_default and ignored else ""
+    what = f"only the class {shown[0]}" if shown else "no class: all pixels are ignored"
+    return [
+        f"the {split} labels of {info.name} show {what}{hint}, and at least two are needed; "
+        "correct the classes' values and ignore, or add images"
+    ]
+
+
+def _default(pairs: Sequence[Pair], ignored: int) -> str:
+    share = 100 * ignored / sum(sum(pair.pixels) + pair.pixels_ignored for pair in pairs)
+    return (
+        f"255 covers {share:.2g} % of the pixels and is ignored by default; if it is a class, give "
+        "that class values: [255] and set ignore: []"
+    )
+
+
+def _total(pairs: Sequence[Pair], info: DatasetInfo) -> list[int]:
+    return [sum(pair.pixels[c] for pair in pairs) for c in range(info.num_classes)]
