@@ -99,10 +99,13 @@ def _parser() -> argparse.ArgumentParser:
         "--overlay", action=choice, default=True, help="lay the classes over each image"
     )
     predict.add_argument(
-        "--entropy", action=choice, default=False, help="write a map of how uncertain each pixel is"
+        "--entropy", action=choice, default=False, help="write a map of each pixel's entropy"
     )
     predict.add_argument(
         "--probability", action=choice, default=False, help="write a map of the class's probability"
+    )
+    predict.add_argument(
+        "--max-megapixels", type=positive, metavar="N", help="predict images of up to N megapixels"
     )
     predict.set_defaults(run=_predict)
 
@@ -161,6 +164,7 @@ def _predict(chosen: argparse.Namespace) -> int:
         overlay=chosen.overlay,
         entropy=chosen.entropy,
         probability=chosen.probability,
+        max_megapixels=chosen.max_megapixels,
     )
     compute = DeviceSettings(chosen.device, chosen.threads)
     outcome = write_masks(chosen.checkpoint, chosen.images, chosen.out, compute, settings)

@@ -163,6 +163,30 @@ def test_bad_images_are_skipped_and_told_by_the_exit_code(checkpoint, tmp_path, 
     assert set(files(tmp_path / "out")) == {"good_mask.png", "predictions.csv", RECORD}
 
 
+def test_images_above_a_limit_are_skipped_until_it_is_raised(checkpoint, tmp_path):
+    path = picture(tmp_path / "large.png", 1100, 1000)
+    assert masks(checkpoint, path, out=tmp_path / "out", max_megapixels=1).problems == 1
+    (row,) = table(tmp_path / "out")
+    assert "1 megapixels, and more than 1 are not decoded" in row["problem"]
+    assert row["problem"].endswith("set max_megapixels to 2")
+    assert masks(checkpoint, path, out=tmp_path / "out", max_megapixels=2).done == 1
+
+
+def test_a_picture_is_predicted_as_it_is_shown_not_as_it_is_stored(checkpoint, tmp_path):
+    upright = picture(tmp_path / "upright.png", 40, 24)
+    stored = Image.open(upright).transpose(Image.Transpose.ROTATE_90)
+    tags = Image.Exif()
+    tags[0x0112] = 6  # turn by 90 degrees clockwise to see it
+    stored.save(tmp_path / "turned.png", exif=tags)
+    loaded = load_segmenter(checkpoint)
+    expected = loaded.predict(upright)
+    assert (loaded.predict(tmp_path / "turned.png") == expected).all()
+    assert (loaded.predict(Image.open(tmp_path / "turned.png")) == expected).all()
+    masks(checkpoint, tmp_path / "turned.png", out=tmp_path / "out")
+    assert (np.array(Image.open(tmp_path / "out" / "turned_mask.png")) == expected).all()
+    assert Image.open(tmp_path / "out" / "turned_overlay.png").height > 40
+
+
 def test_images_of_one_name_do_not_overwrite_each_other(checkpoint, tmp_path):
     for folder in ("a", "b"):
         picture(tmp_path / folder / "same.png", 20, 20)

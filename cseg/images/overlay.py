@@ -64,7 +64,7 @@ def blend(image_HW3: np.ndarray, classes_HW: np.ndarray, legend: Legend) -> Imag
 def with_legend(
     picture: Image.Image, legend: Legend, counts: Mapping[int, int] | np.ndarray
 ) -> Image.Image:
-    """The picture above one line for each class that has pixels.
+    """The picture above the classes that have pixels, in as many columns as have room.
 
     Args:
         picture: RGB.
@@ -81,15 +81,17 @@ def with_legend(
         share = counts[IGNORE] / (counted + int(counts[IGNORE]))
         lines.append(("white", f"ignored  {_percent(share)} of all pixels"))
     font = ImageFont.load_default(TEXT)
-    width = max([picture.width, LEAST_WIDTH, *(_width(font, text) for _, text in lines)])
-    whole = Image.new("RGB", (width, picture.height + LINE * len(lines) + LINE // 2), "white")
+    each = max([LEAST_WIDTH, *(_width(font, text) for _, text in lines)])
+    width = max(picture.width, each)
+    rows = -(-len(lines) // (width // each))
+    whole = Image.new("RGB", (width, picture.height + LINE * rows + LINE // 2), "white")
     whole.paste(picture, (0, 0))
     draw = ImageDraw.Draw(whole)
     for number, (colour, text) in enumerate(lines):
-        top = picture.height + LINE // 4 + LINE * number
-        box = (4, top + 3, 4 + SWATCH, top + 3 + SWATCH)
-        draw.rectangle(box, fill=colour, outline="black")
-        draw.text((4 + SWATCH + 8, top + 1), text, fill="black", font=font)
+        left = 4 + number // max(1, rows) * each
+        top = picture.height + LINE // 4 + LINE * (number % max(1, rows))
+        draw.rectangle((left, top + 3, left + SWATCH, top + 3 + SWATCH), colour, "black")
+        draw.text((left + SWATCH + 8, top + 1), text, fill="black", font=font)
     return whole
 
 

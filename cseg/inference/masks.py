@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from cseg.compute.device import DeviceSettings, open_device
 from cseg.compute.stop import stop_flag
+from cseg.datasets.list_files import SUFFIXES
 from cseg.datasets.reading import write_label
 from cseg.errors import CsegError, DataError
 from cseg.images.overlay import Legend, overlay
 from cseg.inference.load import LoadedSegmenter, image_pixels, load_segmenter
 from cseg.storage.own_files import OwnFiles, is_written
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 TABLE = "predictions.csv"
 LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
 MASK, OVERLAY, ENTROPY, PROBABILITY = "mask", "overlay", "entropy", "probability"
@@ -41,12 +41,14 @@ class MaskSettings:
         overlay: whether the classes are laid over the image, with a legend.
         entropy: whether a map of the entropy is written.
         probability: whether a map of the predicted class's probability is written.
+        max_megapixels: images with more pixels are skipped; None as the run's dataset has it.
     """
 
     window: tuple[int, int] | None = None
     overlay: bool = True
     entropy: bool = False
     probability: bool = False
+    max_megapixels: int | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -125,6 +127,9 @@ def write_masks(
     own.check([TABLE])
     loaded = load_segmenter(checkpoint)
     loaded.network.to(open_device(compute))
+    if settings.max_megapixels:
+        info = replace(loaded.info, max_megapixels=settings.max_megapixels)
+        loaded = replace(loaded, info=info)
     rows: list[Row] = []
     with stop_flag(signal.SIGINT) as stop:
         try:
