@@ -172,6 +172,17 @@ def test_images_above_a_limit_are_skipped_until_it_is_raised(checkpoint, tmp_pat
     assert masks(checkpoint, path, out=tmp_path / "out", max_megapixels=2).done == 1
 
 
+@pytest.mark.parametrize("name", ["large.png", "large.tif", "large.jpg", "packed.tif"])
+def test_pillows_own_limit_is_no_limit(checkpoint, tmp_path, monkeypatch, name):
+    path = picture(tmp_path / name, 40, 50)
+    if name == "packed.tif":
+        Image.open(path).save(path, compression="tiff_lzw")
+    expected = load_segmenter(checkpoint).predict(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900)  # refuses from 1,800 pixels on
+    assert (load_segmenter(checkpoint).predict(path) == expected).all()
+    assert Image.MAX_IMAGE_PIXELS == 900
+
+
 def test_a_picture_is_predicted_as_it_is_shown_not_as_it_is_stored(checkpoint, tmp_path):
     upright = picture(tmp_path / "upright.png", 40, 24)
     stored = Image.open(upright).transpose(Image.Transpose.ROTATE_90)

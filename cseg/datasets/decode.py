@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import math
 import struct
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -85,7 +87,8 @@ def open_image(
                 f"{name} has changed since it was indexed; restore it, or delete index.csv "
                 "and run again"
             )
-        image = _open(data)
+        with _no_limit():
+            image = Image.open(io.BytesIO(data))
         _check_size(name, image, max_megapixels)
         _check_pages(name, image)
         return decoded(image, upright, _is_lossy(image, data))
@@ -106,7 +109,7 @@ def decoded(image: Image.Image, upright: bool, lossy: bool = False) -> Decoded:
     bits, form = _bits(image), image.format or ""
     turned = form == "TIFF"  # Pillow turns these by itself when it loads them
     orientation = _orientation(image) if turned else 1
-    image.load()
+    _load(image)
     if not turned:  # a PNG may have its tag behind the pixels
         orientation = _orientation(image)
     if turned != upright and orientation != 1:
@@ -129,14 +132,24 @@ def read_bytes(path: str | Path, kind: str) -> bytes:
         raise DataError(f"{kind} {path} {what}; restore it or take it off the list") from error
 
 
-def _open(data: bytes) -> Image.Image:
-    """Open without Pillow's limit of pixels, for which there is a check of ours."""
-    with OPENING:  # the limit is a variable of Pillow's module
+@contextmanager
+def _no_limit() -> Iterator[None]:
+    """Without Pillow's limit of pixels, a variable of its module, for which we have a check."""
+    with OPENING:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(io.BytesIO(data))
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _load(image: Image.Image) -> None:
+    """Decode the pixels; Pillow checks its limit once more, so that large images come singly."""
+    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        with _no_limit():
+            image.load()
+    else:
+        image.load()
 
 
 def _check_size(name: str, image: Image.Image, most: int) -> None:
