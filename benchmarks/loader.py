@@ -30,8 +30,9 @@ from cseg.datasets.reading import write_label
 from cseg.datasets.samples import default_colours
 from cseg.images.transforms import ImageSettings, random_crop, to_unit
 from cseg.storage.files import atomic, write_text
+from cseg.training.loader import iterate
 from cseg.training.prepared_cache import Place
-from cseg.training.sampling import Pair, StepBatches, iterate, load_pair
+from cseg.training.sampling import Pair, StepBatches, load_pair
 
 CROP, SCALE, BATCH = 513, (0.5, 2.0), 16
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -1,13 +1,15 @@
 """The command line: the cost of a config, tables from CSVs, checkpoints, masks, ONNX."""
 
 import argparse
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import cseg
-from cseg.errors import CsegError
+from cseg import pipeline
+from cseg.errors import ConfigError, CsegError, install_command, reason
 
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 OUTPUTS = (
@@ -17,7 +19,6 @@ OUTPUTS = (
     "to label next. Files there that cseg did not write are never replaced, and what it wrote is "
     "never taken for an image. After Ctrl-C predictions.csv lists what is done."
 )
-RESOURCES = Path(__file__).parent.parent / "workflow" / "resources"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
         return chosen.run(chosen)
-    except CsegError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (CsegError, OSError, ValueError, ModuleNotFoundError) as error:
+        print(f"error: {_sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -45,10 +46,32 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def _sentence(error: Exception) -> str:
+    """What the user can mend, in one sentence."""
+    if isinstance(error, CsegError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        command = install_command("workflow")
+        return f"this command needs {error.name}, which is not installed; run {command}"
+    if isinstance(error, OSError):
+        return f"cannot use {error.filename or 'a file'}: {error.strerror or error}; check the path"
+    return f"{type(error).__name__}: {reason(error)}; correct the input"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cseg", description=cseg.__doc__)
     parser.add_argument("--version", action="version", version=cseg.__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
+
+    # without a prefix character every word, options too, goes to Snakemake as it is
+    run = commands.add_parser(
+        "run",
+        help="run the workflow: snakemake, with its options",
+        prefix_chars="\0",
+        add_help=False,
+    )
+    run.add_argument("words", nargs="*", help="as for snakemake")
+    run.set_defaults(run=_run)
 
     paper = commands.add_parser("paper", help="render tables and figures again from CSVs")
     paper.add_argument("results", type=Path, help="results folder, or one dataset's folder in it")
@@ -116,13 +139,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _run(chosen: argparse.Namespace) -> int:
+    if importlib.util.find_spec("snakemake") is None:
+        raise ConfigError(
+            f"cseg run needs Snakemake, which is not installed; run {install_command('workflow')}"
+        )
+    command = [sys.executable, "-m", "snakemake", "-s", str(pipeline.SNAKEFILE), *chosen.words]
+    sys.stdout.flush()
+    os.execv(sys.executable, command)  # signals and the exit code are Snakemake's own
+
+
 def _paper(chosen: argparse.Namespace) -> int:
     from cseg.paper.render import paper
 
-    found = {key: RESOURCES / name for key, name in (("published", "published.csv"),
-                                                     ("dag_csv", "dag.csv"))}  # fmt: skip
-    there = {key: path for key, path in found.items() if path.exists()}
-    for path in paper(chosen.results, collect_runs=chosen.collect, **there):
+    given = {"published": pipeline.PUBLISHED, "dag_csv": pipeline.DAG}
+    for path in paper(chosen.results, collect_runs=chosen.collect, **given):
         print(path)
     return 0
 
@@ -131,7 +162,6 @@ def _plan(chosen: argparse.Namespace) -> int:
     import torch
 
     from cseg import experiment
-    from cseg.errors import ConfigError
     from cseg.estimate.plan import plan
 
     if chosen.devices < 1:

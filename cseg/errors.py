@@ -1,6 +1,7 @@
 """Failures a user can mend: one sentence saying what is wrong, where, and what to do."""
 
 import re
+from importlib.metadata import PackageNotFoundError, requires
 
 
 class CsegError(Exception):
@@ -23,3 +24,31 @@ def reason(error: BaseException) -> str:
     """What a library's error says, as a part of a sentence: on one line, without full stops."""
     words = " ".join(str(error).split()) or type(error).__name__
     return re.sub(r"[.!?]+ ", ", ", words).rstrip(".!? ")
+
+
+def install_command(extra: str) -> str:
+    """The pip command that brings the packages of an extra, wherever cseg itself came from.
+
+    The packages are named one by one: cseg may be a checkout or a wheel, and no index knows it.
+
+    Args:
+        extra: a name under optional-dependencies in pyproject.toml.
+    """
+    try:
+        packages = _packages(requires("cseg") or [], extra)
+    except PackageNotFoundError:
+        packages = []
+    if not packages:  # a checkout that was never installed, or before it had this extra
+        return f"make venv, or pip install -e '.[{extra}]' in the checkout"
+    return f"pip install {' '.join(packages)}"
+
+
+def _packages(listed: list[str], extra: str) -> list[str]:
+    found = []
+    for requirement in listed:
+        need, _, marker = (part.strip() for part in requirement.partition(";"))
+        if not re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", marker):
+            continue
+        nested = re.fullmatch(r"cseg\[(\w+)\]", need)
+        found += _packages(listed, nested[1]) if nested else [f"'{need}'"]
+    return found

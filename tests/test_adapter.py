@@ -39,6 +39,24 @@ def test_any_other_failure_leaves_its_traceback_in_the_log(tmp_path, capsys):
     assert "Traceback" in log.read_text()
 
 
+def test_ctrl_c_is_a_sentence_in_both_places_and_the_usual_exit_code(tmp_path, capsys):
+    log = tmp_path / "a.log"
+    with pytest.raises(SystemExit) as ended, stage(str(log)):
+        raise KeyboardInterrupt
+    said = capsys.readouterr().err
+    assert ended.value.code == 130 and said == "error: stopped by Ctrl-C; run again to go on\n"
+    assert log.read_text() == said
+
+
+def test_a_file_that_cannot_be_used_is_named_without_a_traceback(tmp_path, capsys):
+    log = tmp_path / "a.log"
+    with pytest.raises(SystemExit), stage(str(log)):
+        (tmp_path / "absent").read_text()
+    said = capsys.readouterr().err
+    assert f"cannot use {tmp_path}/absent: No such file or directory; " in said
+    assert "Traceback" not in log.read_text()
+
+
 def test_a_log_on_a_full_disk_hides_no_sentence(capsys):
     with pytest.raises(SystemExit) as ended, stage(FULL):
         print("long" * 9999)

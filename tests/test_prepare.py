@@ -16,7 +16,8 @@ from cseg.stages.index import index
 from cseg.stages.prepare import prepare
 from cseg.stages.run import Cache, labelled_pairs
 from cseg.stages.subset import subset
-from cseg.training.sampling import StepBatches, iterate
+from cseg.training.loader import iterate
+from cseg.training.sampling import StepBatches
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import torch
 
 from cseg.datasets import shapes
 from cseg.images.transforms import ImageSettings
-from cseg.training.sampling import Pair, StepBatches, draw_order, iterate
+from cseg.training.loader import iterate
+from cseg.training.sampling import Pair, StepBatches, draw_order
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from cseg.datasets.archives import extract
 from cseg.datasets.download import home_for
 from cseg.datasets.options import check_options, check_sizes, require_folder
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
-from cseg.errors import ConfigError, DataError, reason
+from cseg.errors import ConfigError, DataError, install_command, reason
 
 ARCHIVES = {"leftImg8bit": "leftImg8bit_trainvaltest.zip", "gtFine": "gtFine_trainvaltest.zip"}
 LOGIN = "https://www.cityscapes-dataset.com/login"
@@ -35,7 +35,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
     except ImportError as error:
         raise ConfigError(
             "dataset: cityscapes needs the package cityscapesscripts; "
-            "install it with: pip install 'cseg[cityscapes]'"
+            f"install it: {install_command('cityscapes')}"
         ) from error
     trained = sorted((row for row in labels if 0 <= row.trainId < IGNORE), key=lambda r: r.trainId)
     return DatasetInfo(

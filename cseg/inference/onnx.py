@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn import functional as F
 
-from cseg.errors import ConfigError
+from cseg.errors import ConfigError, install_command
 from cseg.inference.load import load_segmenter
 from cseg.inference.predict import protocol_settings
 from cseg.model.network import Segmenter
@@ -68,7 +68,7 @@ def export(checkpoint: str | Path, out: str | Path) -> None:
         )  # fmt: skip
     except ImportError as error:
         raise ConfigError(
-            f"export needs {error.name}, which is not installed; run `pip install 'cseg[onnx]'`"
+            f"export needs {error.name}, which is not installed; run {install_command('onnx')}"
         ) from error
     assert program is not None
     program.model.metadata_props.update(

@@ -19,7 +19,8 @@ def stage(log: str, inputs: Iterable[str] = (), results: str = "") -> Iterator[N
     """Send output to `log`; end a failure with one sentence there and on the terminal.
 
     A failure the user can mend ends with exit code 1 and no traceback; any other one leaves its
-    traceback in the log. A log that cannot be written on stops nothing and hides no sentence.
+    traceback in the log. Ctrl-C ends it with exit code 130. If the log cannot be written, the
+    stage goes on and errors still reach the terminal.
 
     Args:
         log: a file; what is said is added to it.
@@ -39,6 +40,10 @@ def stage(log: str, inputs: Iterable[str] = (), results: str = "") -> Iterator[N
             with redirect_stderr(stream):
                 yield
                 _date_back(list(map(Path, inputs)), Path(results))
+        except KeyboardInterrupt:
+            for place in (stream, terminal):
+                print("error: stopped by Ctrl-C; run again to go on", file=place, flush=True)
+            sys.exit(130)
         except Exception as error:
             sentence = _sentence(error)
             if sentence is None:
@@ -75,6 +80,10 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         what = error.filename or "a file"
         return f"cannot write {what}: {error.strerror}; free space, then run again"
+    if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+        return f"{reason(error)}; lower workers or cache_mib if memory is short"
+    if isinstance(error, OSError) and error.filename:
+        return f"cannot use {error.filename}: {error.strerror}; check it, then run again"
     return None
 
 

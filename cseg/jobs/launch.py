@@ -10,14 +10,14 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from cseg.compute.processes import main_not_imported_again
 from cseg.compute.ranks import group
 from cseg.errors import ConfigError, TrainingError
 from cseg.jobs.adapter import stage
@@ -65,7 +65,7 @@ def launch(
         signals_to_handle="SIGTERM,SIGINT,SIGUSR1",
     )
     try:
-        with _main_not_imported_again():
+        with main_not_imported_again():
             elastic_launch(config, _rank)(log, run, arguments)
     except SignalException as error:
         raise SystemExit(f"stopped by signal {error.sigval}; state saved") from error
@@ -109,15 +109,3 @@ def _rank(log: str, run: Callable[..., None], arguments: tuple[Any, ...]) -> Non
         node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
         print(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} on {node}", flush=True)
         run(*arguments)
-
-
-@contextmanager
-def _main_not_imported_again() -> Iterator[None]:
-    """New processes import the main module, which would begin the adapter script once more."""
-    main = sys.modules["__main__"]
-    path = main.__dict__.pop("__file__", None)
-    try:
-        yield
-    finally:
-        if path is not None:
-            main.__file__ = path

@@ -4,6 +4,8 @@ Sources: Chen et al. 2018 (arXiv 1802.02611) for the decoder; Zhao et al. 2021 (
 for the projection head. Shapes: B batch, C channels, K classes, D projected channels, H, W.
 """
 
+import os
+import shutil
 from dataclasses import dataclass
 
 import torch
@@ -142,7 +144,20 @@ def build_segmenter(settings: ModelSettings, classes: int, init: str) -> Segment
 
 
 def compile_features(network: Segmenter) -> None:
-    """Let torch.compile compile what both stages share; names of weights stay as they are."""
+    """Let torch.compile compile what both stages share; names of weights stay as they are.
+
+    Raises:
+        ConfigError: there is no compiler, which torch would say after the first step only.
+    """
+    on_cpu = next(network.parameters()).device.type == "cpu"
+    variable, usual = ("CXX", "g++") if on_cpu else ("CC", "gcc")  # as torch and Triton look for it
+    wanted = os.environ.get(variable, usual)
+    if shutil.which(wanted) is None:
+        raise ConfigError(
+            f"config key compile is true but the compiler {wanted} is not found; install it "
+            f"(Debian: apt-get install {usual}), name another one in {variable}, or set compile to "
+            "false"
+        )
     network.features = torch.compile(network.features)  # type: ignore[method-assign]
 
 

@@ -28,9 +28,10 @@ from cseg.compute.ranks import (
 )
 from cseg.errors import TrainingError
 from cseg.images.transforms import to_unit
+from cseg.training.loader import iterate
 from cseg.training.progress import Progress
 from cseg.training.resume import Best, Curve, resume, save_state
-from cseg.training.sampling import StepBatches, iterate
+from cseg.training.sampling import StepBatches
 from cseg.training.tensorboard import Board
 
 STEP, DISTORT = 3, 4  # first words of the random keys used here; sampling uses 1 and 2
@@ -130,7 +131,7 @@ def train(
 
     Raises:
         TrainingError: a loss that is not finite, a foreign or damaged state, no memory.
-        SystemExit: after SIGTERM or SIGUSR1, with the state saved.
+        SystemExit: after SIGTERM, SIGUSR1 or Ctrl-C, with the state saved.
     """
     share = current_share()
     check_batch(settings.batch, settings.accumulate, share, title)
@@ -277,12 +278,12 @@ def _finite_mean(losses: Tensor, first: int, rate: float, source: StepBatches, t
 
 @contextmanager
 def _stop_flag() -> Iterator[threading.Event]:
-    """An event set by SIGTERM or SIGUSR1; the old handlers come back at the end."""
+    """An event set by SIGTERM, SIGUSR1 or Ctrl-C; the old handlers come back at the end."""
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield flag
         return
-    signals = (signal.SIGTERM, signal.SIGUSR1)
+    signals = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
     old = [signal.signal(number, lambda *_: flag.set()) for number in signals]
     try:
         yield flag

@@ -5,7 +5,7 @@ stream, so that batches do not depend on worker counts, earlier steps or restart
 Shapes: B batch, H and W height and width of the crop.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from cseg.compute.ranks import ALONE, Share
 from cseg.datasets.reading import read_class_ids, read_image, read_label
@@ -135,17 +135,3 @@ class StepBatches(Dataset):
             self.room -= size
             self.cache[item] = pair
         return self.cache[item]
-
-
-def iterate(batches: StepBatches, workers: int, pin: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Iterate over the batches in step order, loading ahead in `workers` processes."""
-    loader = DataLoader(
-        batches,
-        batch_size=None,
-        shuffle=False,
-        num_workers=workers,
-        pin_memory=pin,
-        prefetch_factor=4 if workers else None,
-        persistent_workers=False,
-    )
-    yield from loader

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cseg.errors import ConfigError
+from cseg.errors import ConfigError, install_command
 
 
 class Board:
@@ -17,7 +17,7 @@ class Board:
         except ImportError as error:
             raise ConfigError(
                 "config key tensorboard is true but TensorBoard is not installed; "
-                "pip install 'cseg[tensorboard]', or set it to false"
+                f"{install_command('tensorboard')}, or set it to false"
             ) from error
         # what a killed run wrote after its saved state is hidden from here on
         self.writer = SummaryWriter(folder, purge_step=first + 1)

@@ -1,0 +1,210 @@
+"""Which GPU a job takes on its machine, so that jobs side by side never share one by accident.
+
+A lease is a lock (flock) on a file per GPU in /tmp. The kernel releases it when the process ends,
+however it ends. A job that has a GPU to itself locks the file alone; jobs that share one
+(`jobs_per_gpu`) lock it together, and a file per place as well. Containers have a /tmp each, and
+do not see each other's leases.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cseg.errors import ConfigError
+
+FOLDER = Path("/tmp/cseg-gpus")  # not TMPDIR, which differs between jobs of one machine
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+POLL_SECONDS = 0.2
+ASK_SECONDS = 60.0  # nvidia-smi of an idle driver takes some
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU: its name for CUDA, and those of its MIG instances, if it is divided."""
+
+    name: str
+    instances: tuple[str, ...] = ()
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs and MIG instances that this process may use, by the names that CUDA knows.
+
+    CUDA_VISIBLE_DEVICES is read as CUDA reads it: numbers, UUIDs or their beginnings, up to the
+    first that names nothing. Numbers are those of nvidia-smi. Slurm sets it to a job's GPUs.
+    """
+    cards = _cards()
+    wanted = os.environ.get(VISIBLE)
+    if wanted is None:
+        return [name for card in cards for name in card.instances or (card.name,)]
+    names: list[str] = []
+    for token in wanted.split(","):
+        name = _named(token.strip(), cards)
+        if name is None or name in names:
+            break
+        names.append(name)
+    return names
+
+
+def _named(token: str, cards: Sequence[Card]) -> str | None:
+    """What one entry of CUDA_VISIBLE_DEVICES names; None if that is nothing."""
+    if token.isdecimal():
+        at = cards[int(token) : int(token) + 1]
+        return next((name for card in at for name in (*card.instances, card.name)), None)
+    if not token.startswith(("GPU-", "MIG-")):
+        return None
+    names = [name for card in cards for name in (card.name, *card.instances)]
+    return next((name for name in names if name.startswith(token)), None)
+
+
+def _cards() -> list[Card]:
+    """The GPUs of this machine as nvidia-smi lists them, or else as device files."""
+    program = shutil.which("nvidia-smi")
+    if program is not None:
+        with suppress(OSError, subprocess.SubprocessError):
+            listed = subprocess.run(
+                [program, "-L"], capture_output=True, text=True, check=True, timeout=ASK_SECONDS
+            )
+            return _parsed(listed.stdout)
+    files = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
+    return [Card(number) for number in sorted(files, key=int)]
+
+
+def _parsed(listing: str) -> list[Card]:
+    """The output of `nvidia-smi -L`: a line per GPU, followed by a line per MIG instance."""
+    cards: list[Card] = []
+    for line in listing.splitlines():
+        found = re.search(r"\(UUID: ((GPU|MIG)-[^)]+)\)", line)
+        if found and found[2] == "GPU":
+            cards.append(Card(found[1]))
+        elif found and cards:
+            cards[-1] = Card(cards[-1].name, (*cards[-1].instances, found[1]))
+    return cards
+
+
+@contextmanager
+def leased(count: int, jobs_per_gpu: int = 1, folder: Path = FOLDER) -> Iterator[list[str]]:
+    """Take `count` different GPUs for the block, waiting until as many are free.
+
+    CUDA sees these alone, also in processes that the block starts; so enter the block before
+    torch first uses CUDA. Without a visible GPU nothing is taken.
+
+    Args:
+        count: GPUs, at least 1.
+        jobs_per_gpu: how many jobs may share a GPU.
+        folder: of the locks, common to every job of the machine.
+
+    Yields:
+        Their names.
+
+    Raises:
+        ConfigError: fewer are visible.
+    """
+    names = visible_gpus()
+    if not names:
+        yield []
+        return
+    if count > len(names):
+        raise ConfigError(
+            f"resource gpu is {count} but {len(names)} GPUs are visible here; lower it, or correct "
+            f"{VISIBLE}"
+        )
+    if count > 1 and any(name.startswith("MIG-") for name in names):
+        raise ConfigError(
+            f"resource gpu is {count} but the GPUs here are MIG instances, which cannot train "
+            "together; set it to 1"
+        )
+    held = _wait(names, count, jobs_per_gpu, folder)
+    # A loader's process that was forked must not keep the lease of a job that was killed.
+    os.register_at_fork(after_in_child=_closing(held))
+    before = os.environ.get(VISIBLE)
+    os.environ[VISIBLE] = ",".join(held)
+    print(f"GPU {', '.join(held)}", file=sys.stderr, flush=True)
+    try:
+        yield list(held)
+    finally:
+        _closing(held)()
+        os.environ.pop(VISIBLE)
+        if before is not None:
+            os.environ[VISIBLE] = before
+
+
+def _wait(
+    names: Sequence[str], count: int, jobs_per_gpu: int, folder: Path
+) -> dict[str, list[int]]:
+    """Locks on `count` of the GPUs, as open files by name."""
+    told = False
+    while True:
+        held: dict[str, list[int]] = {}
+        turn = _open(folder / "turn")  # two jobs that need several must not take one each
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        for place in range(jobs_per_gpu):  # one job on every GPU before two are on any
+            for name in names:
+                if len(held) < count and name not in held:
+                    handles = _take(name, place, jobs_per_gpu, folder)
+                    held |= {name: handles} if handles else {}
+        if len(held) < count:
+            _closing(held)()
+        os.close(turn)
+        if len(held) == count:
+            return held
+        if not told:
+            print(f"waits for a free GPU of {len(names)}", file=sys.stderr, flush=True)
+        told = True
+        time.sleep(POLL_SECONDS)
+
+
+def _take(name: str, place: int, jobs_per_gpu: int, folder: Path) -> list[int]:
+    """Lock a place on a GPU; the open files, or none if somebody has it."""
+    wanted = [(name, fcntl.LOCK_EX if jobs_per_gpu == 1 else fcntl.LOCK_SH)]
+    if jobs_per_gpu > 1:
+        wanted.append((f"{name}.{place}", fcntl.LOCK_EX))
+    handles: list[int] = []
+    for file, kind in wanted:
+        handles.append(_open(folder / file.replace("/", "_")))
+        try:
+            fcntl.flock(handles[-1], kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _closing({name: handles})()
+            return []
+    return handles
+
+
+def _open(path: Path) -> int:
+    """The file of a lock, which other users can open, too; it holds nothing and is never removed.
+
+    Raises:
+        ConfigError: it cannot be made or opened.
+    """
+    try:
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.chmod(0o1777)
+        with suppress(FileNotFoundError):
+            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        os.fchmod(handle, 0o644)  # whatever the umask
+        return handle
+    except OSError as error:
+        raise ConfigError(
+            f"the lock of a GPU, {path}, cannot be opened: {error.strerror}; remove it, or give "
+            "others the right to read it"
+        ) from error
+
+
+def _closing(held: dict[str, list[int]]) -> Callable[[], None]:
+    """What gives up the locks, once: closing the last copy of an open file releases its lock."""
+
+    def close() -> None:
+        for handles in held.values():
+            while handles:
+                os.close(handles.pop())
+
+    return close
