@@ -17,6 +17,7 @@ include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/finetune.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/features.smk"
+include: "workflow/rules/best.smk"
 include: "workflow/rules/paper.smk"
 
 
@@ -33,6 +34,7 @@ rule all:
         rules.summary.output,
         rules.tables.output,
         rules.figures.output,
+        rules.best.output,
 
 
 rule paper_tables:

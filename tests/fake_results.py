@@ -175,7 +175,7 @@ def _paint_run(
         steps = metrics[f"{stage}_steps"]
         if steps:
             step = np.arange(0, steps, 5)
-            loss = 2 * np.exp(-step / 80) + 0.3 + generator.normal(0, 0.05, len(step))
+            loss = 2 * np.exp(-8 * step / steps) + 0.3 + generator.normal(0, 0.05, len(step))
             lr = 0.1 * (1 + np.cos(np.pi * step / steps)) / 2
             curve = pd.DataFrame({"step": step, "loss": loss, "lr": lr})
             if stage == "finetune":  # measured along the way, as with finetune.validate_every

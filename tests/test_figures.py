@@ -1,8 +1,10 @@
 """Figures: what is drawn is read back from the drawing; files are there, embedded, repeatable."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from golden import golden_results
 from PIL import Image
 
 from cseg.paper import figure_classes, figure_curves, figure_features
-from cseg.paper.figures import CORE, figures
+from cseg.paper.figures import ALWAYS, WITH_TWO_ARMS, figures
 from cseg.paper.results import read_results
 from cseg.paper.style import SETTINGS, arm_styles, figure_style, save
 from cseg.stages.summary import summary
@@ -37,7 +39,7 @@ def assert_nothing_cut_off(path):
 
 
 def test_every_figure_as_png_and_pdf(full):
-    names = {*CORE, "feature_space", "separability"}
+    names = {*ALWAYS, *WITH_TWO_ARMS, "feature_space", "separability"}
     assert {path.name for path in (full / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("png", "pdf")
     }
@@ -89,32 +91,9 @@ def test_confusion_rows_sum_to_one_and_equal_the_counts(full):
     assert figure_classes.confusion_matrices(results, "imagenet", 16) is None
 
 
-def test_slopes_name_every_class_and_tell_gains_from_losses(tmp_path):
-    folder = golden_results(tmp_path / "hand")
-    rows = pd.read_csv(folder / "per_class.csv")
-    worse = (rows["arm"] == "cross") & (rows["class_name"] == "road")
-    rows.loc[worse, "iou"] = 0.01
-    rows.to_csv(folder / "per_class.csv", index=False)
-    axes = figure_classes.slopes(read_results(folder), "scratch", "cross").axes[0]
-    assert {text.get_text() for text in axes.texts} == {"sky", "road"}  # cat is in no truth
-    drawn = {tuple(line.get_ydata()): line.get_linestyle() for line in axes.get_lines()
-             if list(line.get_xdata()) == [0, 1]}  # fmt: skip
-    falls = [style for (y0, y1), style in drawn.items() if y1 < y0]
-    rises = [style for (y0, y1), style in drawn.items() if y1 > y0]
-    assert (falls, rises) == (["--"], ["-"])
-
-
 def test_of_many_label_counts_three_are_shown():
     assert figure_classes.shown_counts((4, 8, 16)) == [4, 8, 16]
     assert figure_classes.shown_counts((1, 2, 4, 8, 16, 32)) == [1, 8, 32]
-
-
-def test_labels_are_spread_without_changing_their_order():
-    values = np.array([1.0, 1.1, 5.0, 1.05])
-    placed = figure_classes._spread(values, 0.5)
-    assert (np.argsort(placed) == np.argsort(values)).all()
-    assert np.diff(np.sort(placed)).min() >= 0.5 - 1e-6
-    assert placed[2] == 5.0  # far ones stay
 
 
 def test_training_curves_have_a_panel_per_stage_and_label_count(full):
@@ -145,15 +124,23 @@ def test_many_arms_with_long_names_are_not_cut_off(tmp_path):
     assert_nothing_cut_off(tmp_path / "figures/label_efficiency.png")
 
 
-def test_arms_keep_their_look_and_pseudo_arms_take_their_partners():
-    arms = ("scratch", "within", "cross", "batch", "imagenet", "imagenet_cross", "cross_pseudo")
+def test_arms_keep_their_look_in_every_experiment():
+    arms = ("scratch", "within", "cross", "batch", "imagenet", "imagenet_cross", "mine", "theirs")
     styles = arm_styles(arms)
-    assert len({(s.color, s.marker, s.linestyle) for s in styles.values()}) == len(arms)
-    assert styles["cross_pseudo"].color == styles["cross"].color
-    assert styles["cross_pseudo"].linestyle != styles["cross"].linestyle
+    assert len({(s.color, s.linestyle) for s in styles.values()}) == len(arms)
+    for arm in arms:  # alone, or in another order among fewer
+        assert arm_styles((arm,))[arm] == styles[arm]
+    assert arm_styles(arms[::-2]) == {arm: styles[arm] for arm in arms[::-2]}
     lightness = {np.dot([int(s.color[i : i + 2], 16) for i in (1, 3, 5)], [0.3, 0.6, 0.1])
                  for s in styles.values()}  # fmt: skip
     assert max(lightness) < 200  # visible on paper
+
+
+def test_arms_with_pseudo_labels_take_their_partners_look_but_for_the_line():
+    styles = arm_styles(("cross", "cross_pseudo"))
+    assert styles["cross_pseudo"].color == styles["cross"].color
+    assert styles["cross_pseudo"].marker == styles["cross"].marker
+    assert styles["cross_pseudo"].linestyle != styles["cross"].linestyle
 
 
 def test_no_two_of_twenty_arms_share_both_colour_and_line():
@@ -195,21 +182,54 @@ def test_same_csvs_same_bytes(full, tmp_path):
     ],
     ids=["one run", "no scratch", "gaps and an absent class"],
 )
-def test_partial_results_still_give_every_core_figure(tmp_path, settings):
+def test_partial_results_still_give_every_figure_that_a_workflow_declares(tmp_path, settings):
     runs = paint_results(tmp_path, images=4, **settings)
     summary(runs, tmp_path / "fake")
     written = figures(tmp_path / "fake", tmp_path / "figures")
-    assert {path.stem for path in written} == set(CORE)
+    assert {path.stem for path in written} == set(ALWAYS)
 
 
-def test_a_picture_that_cannot_be_made_says_why(tmp_path, caplog):
+def test_two_arms_that_have_run_give_what_compares_them(tmp_path):
+    runs = paint_results(tmp_path / "two", ("cross", "imagenet"), (4,), (0,), images=4)
+    summary(runs, tmp_path / "two/fake")
+    written = figures(tmp_path / "two/fake", tmp_path / "two/figures")
+    assert {path.stem for path in written} == {*ALWAYS, *WITH_TWO_ARMS}
+
+
+def test_what_cannot_be_drawn_is_left_out_and_named(tmp_path, caplog):
     runs = paint_results(tmp_path, ("scratch", "cross"), (4,), (0,), images=2)
     summary(runs, tmp_path / "fake")
     (tmp_path / "fake/dataset.json").unlink()
-    names = ("qualitative", "largest_gain")
-    written = figures(tmp_path / "fake", tmp_path / "figures", only=names)
-    assert {path.stem for path in written} == set(names)  # pictures of the reason
-    assert "dataset.json or index.csv is not in" in caplog.text
+    names = ("qualitative", "largest_changes")
+    assert figures(tmp_path / "fake", tmp_path / "figures", only=names) == []
+    assert "no figure qualitative for fake: dataset.json or index.csv is not in" in caplog.text
+
+
+def test_without_scratch_everything_is_compared_with_the_reference(tmp_path):
+    runs = paint_results(tmp_path, ("cross", "imagenet", "within"), (4,), (0,), images=4)
+    summary(runs, tmp_path / "fake")
+    results = read_results(tmp_path / "fake")
+    assert (results.reference, results.rival) == ("cross", "imagenet")
+    titles = [axes.get_title() for axes in figure_classes.confusion_difference(results, 4).axes]
+    assert titles[:2] == ["imagenet − cross", "within − cross"]
+
+
+LOOK = """
+import sys
+from pathlib import Path
+from cseg.paper.figures import figures
+figures(Path(sys.argv[1]), Path(sys.argv[2]), only=("label_efficiency", "confusion"))
+"""
+
+
+def test_a_users_matplotlibrc_changes_nothing(full, tmp_path):
+    rc = "text.usetex: True\nfont.size: 30\nfont.family: fantasy\naxes.facecolor: black\n"
+    (tmp_path / "matplotlibrc").write_text(rc + "lines.linewidth: 9\nsavefig.bbox: tight\n")
+    environment = {**os.environ, "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
+    command = [sys.executable, "-c", LOOK, str(full), str(tmp_path / "figures")]
+    subprocess.run(command, check=True, env=environment)
+    for path in (tmp_path / "figures").iterdir():
+        assert path.read_bytes() == (full / "figures" / path.name).read_bytes(), path.name
 
 
 def test_csvs_alone_keep_older_pictures(full, tmp_path, caplog):

@@ -1,20 +1,15 @@
-"""Figures per class: IoU by arm, slopes from one arm to another, confusion matrices."""
+"""Figures per class: IoU by arm, confusion matrices."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import seaborn
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.pyplot import subplots
 
 from cseg.paper.results import Results
 from cseg.paper.style import (
-    BLUE,
-    GREY,
     INCH_WIDTH,
-    RED,
     arm_handles,
     arm_styles,
     grid_shape,
@@ -33,14 +28,14 @@ def shown_counts(counts: Sequence[int]) -> list[int]:
     return [counts[0], counts[len(counts) // 2], counts[-1]]
 
 
-def per_class(results: Results, reference: str) -> Figure | None:
+def per_class(results: Results) -> Figure | None:
     """Dot plot of IoU per class: a panel per label count, a marker per arm, bars of ± std.
 
     Of more than three label counts the smallest, the middle and the largest; the table has all.
     """
     if results.tables["per_class"].empty:
         return None
-    means = class_means(results, reference)
+    means = class_means(results)
     names, counts = results.class_names, shown_counts(results.label_counts)
     row = 0.1 + MARKER_ROOM * len(results.arms)
     figure, panels = subplots(
@@ -70,68 +65,6 @@ def per_class(results: Results, reference: str) -> Figure | None:
     return figure
 
 
-def slopes(results: Results, reference: str, arm: str | None) -> Figure | None:
-    """Lines from each class's IoU under `reference` to that under `arm`, one panel per n.
-
-    Of more than three label counts the smallest, the middle and the largest.
-    """
-    if results.tables["per_class"].empty or arm is None or reference not in results.arms:
-        return None
-    means = class_means(results, reference)
-    wide = means.pivot_table(index=["n", "class_name"], columns="arm", values="iou_mean")
-    if arm not in wide or reference not in wide:
-        return None
-    wide = 100 * wide[[reference, arm]].dropna()
-    both = wide.index.get_level_values("n")
-    counts = shown_counts([n for n in results.label_counts if n in both])
-    if not counts:
-        return None
-    height = max(2.4, 0.14 * len(results.class_names) + 1.2)
-    figure, panels = subplots(1, len(counts), figsize=(2.3 * len(counts) + 0.4, height),
-                              sharey=True, squeeze=False)  # fmt: skip
-    span = max(float(wide.to_numpy().max() - wide.to_numpy().min()), 1.0)
-    for axes, n in zip(panels.flat, counts):
-        _slope_panel(axes, wide.loc[n], 0.115 / height * span * 1.35)
-        axes.set_xticks([0, 1], [reference, arm])
-        axes.set_title(f"n = {n}")
-    axes = panels[0, 0]
-    axes.set_ylabel("IoU (%)")
-    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 100])  # names need room
-    axes.plot([], [], color=BLUE, label="gains")
-    axes.plot([], [], color=RED, linestyle="--", label="loses")
-    legend_below(figure, arm_handles(axes))
-    return figure
-
-
-def _slope_panel(axes: Axes, pairs: pd.DataFrame, gap: float) -> None:
-    left, right = pairs.iloc[:, 0].to_numpy(), pairs.iloc[:, 1].to_numpy()
-    for y0, y1 in zip(left, right):
-        gains = y1 >= y0
-        axes.plot([0, 1], [y0, y1], color=BLUE if gains else RED, linestyle="-" if gains else "--",
-                  marker="o", ms=3, lw=1.1)  # fmt: skip
-    for name, y, place in zip(pairs.index, right, _spread(right, gap)):
-        axes.plot([1.02, 1.1], [y, place], color=GREY, lw=0.5)
-        axes.text(1.12, place, name, va="center", fontsize=6.5)
-    axes.set_xlim(-0.12, 1.75)
-    axes.grid(axis="x", visible=False)
-
-
-def _spread(values: np.ndarray, gap: float) -> np.ndarray:
-    """Heights near `values` that lie at least `gap` apart, in the same order."""
-    order = np.argsort(values)
-    placed = values[order].astype(float)
-    for _ in range(200):
-        short = gap - np.diff(placed)
-        if (short <= 1e-9).all():
-            break
-        push = np.clip(short, 0, None) / 2
-        placed[1:] += push
-        placed[:-1] -= push
-    spread = np.empty_like(placed)
-    spread[order] = placed
-    return spread
-
-
 def confusion_matrices(results: Results, arm: str, n: int) -> np.ndarray | None:
     """Row-normalised confusion (C, C) of an arm at n, pixels summed over seeds; absent rows NaN."""
     rows = results.tables["confusion"]
@@ -148,28 +81,24 @@ def confusion_matrices(results: Results, arm: str, n: int) -> np.ndarray | None:
     return np.where(total > 0, matrix / np.maximum(total, 1), np.nan)
 
 
+def _all_matrices(results: Results, n: int) -> dict[str, np.ndarray]:
+    found = {arm: confusion_matrices(results, arm, n) for arm in results.arms}
+    return {arm: matrix for arm, matrix in found.items() if matrix is not None}
+
+
 def confusion(results: Results, n: int) -> Figure | None:
     """Confusion matrix of each arm at n, each row in percent of the true pixels."""
-    found = {}
-    for arm in results.arms:
-        matrix = confusion_matrices(results, arm, n)
-        if matrix is not None:
-            found[arm] = matrix
+    found = _all_matrices(results, n)
     return _matrices(results, found, "Blues", (0, 100), f"n = {n}: share of true pixels (%)")
 
 
-def confusion_difference(results: Results, reference: str, n: int) -> Figure | None:
+def confusion_difference(results: Results, n: int) -> Figure | None:
     """Each arm's confusion matrix minus the reference's, in points; red is more, blue less."""
-    base = confusion_matrices(results, reference, n)
-    if base is None:
+    matrices = _all_matrices(results, n)
+    base = matrices.pop(results.reference, None)
+    if base is None or not matrices:
         return None
-    found = {}
-    for arm in results.arms:
-        matrix = confusion_matrices(results, arm, n)
-        if arm != reference and matrix is not None:
-            found[f"{arm} − {reference}"] = matrix - base
-    if not found:
-        return None
+    found = {f"{arm} − {results.reference}": matrix - base for arm, matrix in matrices.items()}
     most = max(1.0, 100 * max(np.nanmax(np.abs(matrix)) for matrix in found.values()))
     return _matrices(results, found, "RdBu_r", (-most, most), f"n = {n}: difference (points)")
 

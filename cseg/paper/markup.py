@@ -1,168 +1,133 @@
-"""A table as plain data, and the same table as Markdown, LaTeX and HTML.
-
-Cells are written once, with Unicode signs (±, −, ×, –); each format escapes them its own way.
-"""
+"""A table as plain data, and the same table as Markdown, LaTeX and HTML (by tabulate)."""
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-LATEX_SIGNS = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "−": r"$-$",
-    "×": r"$\times$",
-    "–": "--",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "<": r"$<$",
-    ">": r"$>$",
-    "→": r"$\rightarrow$",
-    "*": r"$^{*}$",
-}
+from tabulate import tabulate
 
+# name of the format for tabulate, and what stands around a bold cell
+FORMATS = {
+    "md": ("pipe", "**", "**"),
+    "html": ("html", "<b>", "</b>"),
+    "tex": ("latex_booktabs", r"\textbf{", "}"),
+}
+OPEN, CLOSE = "\ue000", "\ue001"  # mark a bold cell until its format is known
+# signs that pdflatex lacks; tabulate escapes the others
+LATEX_SIGNS = str.maketrans(
+    {"±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "–": "--", "≤": r"$\leq$", "≥": r"$\geq$",
+     "→": r"$\rightarrow$", "…": r"\dots{}", OPEN: r"\textbf{", CLOSE: "}"}
+)  # fmt: skip
 STYLE = """
 body{font:15px/1.5 system-ui,"DejaVu Sans",sans-serif;color:#222;max-width:70em;margin:2em auto;
 padding:0 1em}
 table{border-collapse:collapse;margin:1em 0;font-variant-numeric:tabular-nums}
-th,td{padding:.25em .8em;text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}
-.text{text-align:left!important;white-space:normal}
+th,td{padding:.25em .8em;white-space:nowrap}
+th:not([style]),td:not([style]){text-align:left;white-space:normal}
 thead tr{border-top:2px solid #222;border-bottom:1px solid #222}
-tbody:last-child{border-bottom:2px solid #222}
-tr.section td{text-align:left;font-style:italic;border-top:1px solid #999;padding-top:.5em}
+tbody{border-bottom:2px solid #222}
 .caption,figcaption{color:#444;max-width:60em;margin:.5em 0}
 figure{margin:1em 0}
 img{max-width:100%}
 h1{font-size:1.6em}h2{font-size:1.2em;margin-top:1.6em}
+code{background:#f2f2f2;padding:.1em .3em}
+.answer{font-size:1.15em;border-left:4px solid #0173b2;padding-left:.8em}
+.answer p{margin:.3em 0}
 .scroll{overflow-x:auto}
 """
 
 
 @dataclass(frozen=True)
-class Section:
-    """Rows under one heading; each row is a tuple of cell texts."""
-
-    title: str
-    rows: tuple[tuple[str, ...], ...]
-    bold: frozenset[tuple[int, int]] = field(default_factory=frozenset)  # (row, column)
-
-
-@dataclass(frozen=True)
 class Table:
-    """A captioned table: `label` names it in LaTeX; `text_columns` are left-aligned prose."""
+    """A captioned table of texts.
+
+    Attributes:
+        label: its name in LaTeX.
+        caption: what stands above it.
+        header: names of the columns.
+        rows: cells; a cell of the first column that is "" belongs to the row above.
+        bold: places (row, column) of cells in bold.
+        prose: columns of left-aligned prose; the first column is left-aligned, too.
+    """
 
     label: str
     caption: str
     header: tuple[str, ...]
-    sections: tuple[Section, ...]
-    text_columns: frozenset[int] = field(default_factory=frozenset)
+    rows: tuple[tuple[str, ...], ...]
+    bold: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+    prose: frozenset[int] = field(default_factory=frozenset)
+
+    @property
+    def left(self) -> frozenset[int]:
+        """Left-aligned columns: the first, the second below titles of parts, and prose."""
+        titled = any(row[0] == "" for row in self.rows)
+        return self.prose | ({0, 1} if titled else {0})
+
+
+def sections(*parts: tuple[str, Sequence[Sequence[str]]]) -> tuple[tuple[str, ...], ...]:
+    """Rows of several titled parts: each title stands in the first cell of its first row."""
+    return tuple(
+        (title if place == 0 else "", *row)
+        for title, rows in parts
+        for place, row in enumerate(rows)
+    )
+
+
+def _cells(table: Table, kind: str) -> str:
+    name, before, after = FORMATS[kind]
+    rows = [
+        [f"{OPEN}{cell}{CLOSE}" if (r, c) in table.bold else cell for c, cell in enumerate(row)]
+        for r, row in enumerate(table.rows)
+    ]
+    if kind == "md":
+        rows = [[cell.replace("|", r"\|").replace("*", r"\*") for cell in row] for row in rows]
+    text = tabulate(
+        rows,
+        table.header,
+        tablefmt=name,
+        disable_numparse=True,
+        colalign=["left" if c in table.left else "right" for c in range(len(table.header))],
+    )
+    return text.translate(LATEX_SIGNS) if kind == "tex" else (
+        text.replace(OPEN, before).replace(CLOSE, after)
+    )  # fmt: skip
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """GitHub Markdown; section titles are rows of their own."""
-    return "\n".join(_markdown_table(table) for table in tables)
-
-
-def _markdown_table(table: Table) -> str:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-    width = len(table.header)
-    rules = ["---" if i == 0 or i in table.text_columns else "---:" for i in range(width)]
-    lines = [table.caption.replace("*", r"\*"), "", line(table.header), line(rules)]
-    for section in table.sections:
-        if section.title:
-            lines.append(line([f"*{section.title}*", *[""] * (width - 1)]))
-        for r, row in enumerate(section.rows):
-            cells = [cell.replace("*", r"\*") for cell in row]
-            lines.append(line([f"**{c}**" if (r, i) in section.bold else c
-                               for i, c in enumerate(cells)]))  # fmt: skip
-    return "\n".join(lines) + "\n"
-
-
-def latex_text(text: str) -> str:
-    """Escape a cell or caption for LaTeX."""
-    return "".join(LATEX_SIGNS.get(letter, letter) for letter in text)
+    """GitHub Markdown."""
+    return "\n".join(f"{table.caption}\n\n{_cells(table, 'md')}\n" for table in tables)
 
 
 def latex(tables: Sequence[Table]) -> str:
     """LaTeX table floats with booktabs rules, to be put into a document with input."""
-    head = "% needs \\usepackage{booktabs}\n"
-    return head + "\n".join(_latex_table(table) for table in tables)
+    return "% needs \\usepackage{booktabs}\n" + "\n".join(_float(table) for table in tables)
 
 
-def _latex_table(table: Table) -> str:
-    width = len(table.header)
+def _float(table: Table) -> str:
     # prose columns share what numbers leave
-    share = 0.66 / max(2, len(table.text_columns)) if table.text_columns else 0
-    prose = rf"p{{{share:.2f}\linewidth}}"
+    prose = rf"p{{{0.66 / max(2, len(table.prose)):.2f}\\linewidth}}"
     columns = "".join(
-        prose if i in table.text_columns else ("l" if i == 0 else "r") for i in range(width)
+        prose if c in table.prose else ("l" if c in table.left else "r")
+        for c in range(len(table.header))
     )
-    lines = [
-        r"\begin{table}[htbp]",
-        r"\centering",
-        rf"\caption{{{latex_text(table.caption)}}}",
-        rf"\label{{tab:{table.label}}}",
-        r"\vspace{4pt}",
-        r"\footnotesize",
-        r"\setlength{\tabcolsep}{4pt}",
-        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
-        r"\toprule",
-        " & ".join(map(latex_text, table.header)) + r" \\",
-    ]
-    for section in table.sections:
-        lines.append(r"\midrule")
-        if section.title:
-            lines.append(
-                rf"\multicolumn{{{width}}}{{@{{}}l}}{{\emph{{{latex_text(section.title)}}}}} \\"
-            )
-        for r, row in enumerate(section.rows):
-            cells = [latex_text(cell) for cell in row]
-            cells = [rf"\textbf{{{c}}}" if (r, i) in section.bold else c
-                     for i, c in enumerate(cells)]  # fmt: skip
-            lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    body = re.sub(
+        r"(\\begin\{tabular\})\{\w+\}", rf"\1{{@{{}}{columns}@{{}}}}", _cells(table, "tex")
+    )
+    caption = tabulate([[table.caption]], tablefmt="latex_booktabs").split("\n")[2]
+    caption = caption.removesuffix(r"\\").strip().translate(LATEX_SIGNS)
+    return "\n".join([
+        r"\begin{table}[htbp]", r"\centering", rf"\caption{{{caption}}}",
+        rf"\label{{tab:{table.label}}}", r"\vspace{4pt}", r"\footnotesize",
+        r"\setlength{\tabcolsep}{4pt}", body, r"\end{table}", "",
+    ])  # fmt: skip
 
 
 def html_table(table: Table) -> str:
     """Render the table alone, as an HTML fragment."""
-    text_class = ' class="text"'
-
-    def cell(text: str, column: int, bold: bool) -> str:
-        inner = html.escape(text)
-        kind = text_class if column in table.text_columns else ""
-        return f"<td{kind}>{'<b>' + inner + '</b>' if bold else inner}</td>"
-
     # a caption element would be no wider than its table
-    lines = [f'<p class="caption">{html.escape(table.caption)}</p>', '<div class="scroll"><table>']
-    names = enumerate(table.header)
-    heads = [
-        f"<th{text_class if i in table.text_columns else ''}>{html.escape(h)}</th>"
-        for i, h in names
-    ]
-    lines.append("<thead><tr>" + "".join(heads))
-    lines.append("</tr></thead>")
-    for section in table.sections:
-        lines.append("<tbody>")
-        if section.title:
-            title = html.escape(section.title)
-            lines.append(f'<tr class="section"><td colspan="{len(table.header)}">{title}</td></tr>')
-        for r, row in enumerate(section.rows):
-            cells = "".join(cell(c, i, (r, i) in section.bold) for i, c in enumerate(row))
-            lines.append(f"<tr>{cells}</tr>")
-        lines.append("</tbody>")
-    return "\n".join([*lines, "</table></div>"])
+    caption = f'<p class="caption">{html.escape(table.caption)}</p>\n' if table.caption else ""
+    return f'{caption}<div class="scroll">{_cells(table, "html")}</div>'
 
 
 def html_page(title: str, body: str) -> str:

@@ -1,19 +1,20 @@
-"""The one-page summary: question, setup, headline, what held and what did not, provenance."""
+"""The page: which start, how sure, what next; then cautions, pictures, tables, provenance."""
 
 import base64
 import html
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
-import pandas as pd
-
 from cseg.paper import captions
-from cseg.paper.findings import Finding, findings
-from cseg.paper.markup import Section, Table, html_page, html_table
-from cseg.paper.published import COLUMNS
+from cseg.paper.cautions import cautions
+from cseg.paper.markup import Table, html_page, html_table
+from cseg.paper.recommend import Recommendation, certainty, more_labels, recommend, which
 from cseg.paper.results import Results, read_results
+from cseg.paper.statistics import split_spread
 from cseg.paper.table_main import main_table
-from cseg.paper.wording import listing
-from cseg.storage.files import write_text
+from cseg.paper.wording import interval, listing, plural, points
+from cseg.storage.files import read_json, write_text
 
 PROVENANCE = (
     "cseg_version", "git_revision", "source_fingerprint", "index_fingerprint",
@@ -21,38 +22,41 @@ PROVENANCE = (
     "threads", "precision",
 )  # fmt: skip
 MANY = 4  # more distinct values than this are counted, not listed
+PICTURES = {
+    "label_efficiency": "Mean mIoU over seeds by number of labelled images; bands: ± one sample "
+    "standard deviation. A line breaks where an arm has no run.",
+    "qualitative": "Validation images, their truth and what each arm predicts with the fewest "
+    "labels. The images are evenly spaced over the set, not picked by result.",
+}
 
 
-def summary_page(
-    results_dir: Path,
-    out_path: Path,
-    *,
-    curve_png: Path | None = None,
-    reference: str = "scratch",
-    imagenet: str = "imagenet",
-) -> Path:
+def summary_page(results_dir: Path, out_path: Path, *, figures_dir: Path) -> Path:
     """Write one HTML page that stands alone: pictures inside, nothing loaded from elsewhere.
 
     Args:
-        results_dir: `results/{dataset}`.
+        results_dir: `results/{name}`.
         out_path: the page.
-        curve_png: the label-efficiency figure to embed; left out where None or absent.
-        reference: the arm without pretraining.
-        imagenet: the arm that starts from ImageNet weights.
+        figures_dir: holds the figures to embed; one that is absent is left out and named.
     """
     results = read_results(results_dir)
-    _, (headline,) = main_table(results, (reference, imagenet), pd.DataFrame(columns=COLUMNS))
+    found, warnings = recommend(results), cautions(results)
+    _, (headline,) = main_table(results)
+    pictures = {name: Path(figures_dir) / f"{name}.png" for name in PICTURES}
     parts = [
-        f"<h1>Does contrastive pretraining save labels on {html.escape(results.dataset)}?</h1>",
-        f"<p>{html.escape(_question(reference))}</p>",
-        "<h2>Setup</h2>",
-        f"<p>{html.escape(_setup(results))}</p>",
-        "<h2>Headline</h2>",
+        f"<h1>{html.escape(results.dataset)}: which start to take</h1>",
+        _answer(found, len(warnings)),
+        "<h2>By number of labels</h2>",
+        *(_details(results, each) for each in found),
+        _paragraph(_spread(results)),
+        "<h2>Before you trust the numbers</h2>",
+        _list(warnings or ["Nothing stands out: no check gave cause for a warning."]),
+        "<h2>Pictures</h2>",
+        *(_picture(results, name, path) for name, path in pictures.items() if path.is_file()),
+        _paragraph(_absent([name for name, path in pictures.items() if not path.is_file()])),
+        "<h2>All arms</h2>",
         html_table(headline),
-        _picture(results, curve_png),
-        "<h2>What held and what did not</h2>",
-        html_table(_verdicts(results, findings(results, reference, imagenet))),
-        "<h2>Provenance</h2>",
+        "<h2>Setup and provenance</h2>",
+        _paragraph(_setup(results)),
         html_table(_provenance(results)),
     ]
     page = html_page(f"cseg: {results.dataset}", "\n".join(part for part in parts if part))
@@ -60,13 +64,96 @@ def summary_page(
     return Path(out_path)
 
 
-def _question(reference: str) -> str:
+def _answer(found: Sequence[Recommendation], warnings: int) -> str:
+    """Three lines over all label counts: which start, how sure, what next."""
+    starts = [
+        f"{arm} with {_counts([each.n for each in group])}"
+        for arm, group in ((a, list(g)) for a, g in groupby(found, key=lambda each: each.arm))
+    ]
+    decided = [each for each in found if each.rivals and not each.tied]
+    sure = []
+    for each in found:
+        if each.rivals:
+            rival, by = each.rivals[0]
+            state = "decided" if each in decided else "not decided"
+            lead = f"{points(by.difference)} points above {rival}"
+            ends = f", {interval(by)}" if by.test else ""
+            sure.append(f"with {each.n}: {state} ({lead}{ends})")
+    undecided = [each for each in found if each not in decided]
+    steps = [f"Mind the {plural(warnings, 'warning')} below first."] if warnings else []
+    if undecided:
+        steps.append(f"With {undecided[0].n}: {certainty(undecided[0]).split('. ', 1)[-1]}")
+    steps += [more_labels(each) for each in found if each.gain][-1:]
+    lines = {
+        "Which start?": f"Take {listing(starts)}.",
+        "How sure?": f"{'; '.join(sure)[:1].upper()}{'; '.join(sure)[1:]}."
+        if sure
+        else "Only one arm has run, so there is nothing to compare it with.",
+        "What next?": " ".join(steps) or "Use the network below.",
+    }
+    rows = "\n".join(f"<p><b>{key}</b> {html.escape(text)}</p>" for key, text in lines.items())
+    return f'<div class="answer">\n{rows}\n</div>'
+
+
+def _counts(counts: list[int]) -> str:
+    return f"{listing([str(n) for n in counts])} label{'s' * (counts != [1])}"
+
+
+def _details(results: Results, each: Recommendation) -> str:
+    text = html.escape(f"{which(each)} {certainty(each)} {more_labels(each)}")
     return (
-        "A segmentation network is first pretrained with a pixel-wise, label-based contrastive "
-        "loss on the same few labelled images, then fine-tuned with cross-entropy. Does it end "
-        f"better than training without that first stage ({reference}), and does it come near to "
-        "starting from ImageNet weights?"
+        f"<p><b>With {plural(each.n, 'label')}:</b> {text}</p>\n{_network(results, each)}"
+    ).strip()
+
+
+def _network(results: Results, each: Recommendation) -> str:
+    """Link the checkpoint of `best`, or that of the run, with the command that uses it."""
+    cards = [(path, read_json(path)) for path in sorted(results.folder.glob("best/*.json"))]
+    fitting = [
+        (path, card) for path, card in cards if (card["n"], card["arm"]) == (each.n, each.arm)
+    ]
+    if not fitting:
+        return ""
+    path, card = fitting[0]
+    weights = path.with_suffix(".pt")
+    place = html.escape(weights.relative_to(results.folder).as_posix())
+    command = html.escape(f"cseg predict IMAGES --checkpoint {weights} --out masks")
+    note = (
+        f"seed {card['seed']}, the best of {plural(card['seeds'], 'seed')} on the validation images"
+        f" ({points(card['miou'])}); expect {points(card['miou_mean'])}"
     )
+    return (
+        f'<p>Network: <a href="{place}">{place}</a> ({html.escape(note)}). '
+        f"To use it on images of yours: <code>{command}</code></p>"
+    )
+
+
+def _spread(results: Results) -> str:
+    cells = [
+        [[values[seed] for seed in group] for group in results.by_subset(n, sorted(values))]
+        for (_, n), values in results.mious.items()
+    ]
+    subset, weights = split_spread(cells)
+    if not subset >= 0:
+        return ""
+    return (
+        f"Spread of the seeds, over all arms and label counts: {points(subset)} points from which "
+        f"images are labelled, {points(weights)} from initial weights and order of training."
+    )
+
+
+def _absent(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return f"Not drawn: {listing([name.replace('_', ' ') for name in names])}; the log says why."
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>" if text else ""
+
+
+def _list(sentences: Sequence[str]) -> str:
+    return "<ul>\n" + "\n".join(f"<li>{html.escape(each)}</li>" for each in sentences) + "\n</ul>"
 
 
 def _setup(results: Results) -> str:
@@ -91,31 +178,14 @@ def _setup(results: Results) -> str:
     return captions.join(*text)
 
 
-def _picture(results: Results, curve_png: Path | None) -> str:
-    if curve_png is None or not Path(curve_png).is_file():
-        return ""
-    data = base64.b64encode(Path(curve_png).read_bytes()).decode("ascii")
-    caption = html.escape(
-        "Mean mIoU over seeds by number of labelled images; bands: ± one sample standard "
-        "deviation. A line breaks where an arm has no run."
-    )
-    name = html.escape(f"{results.dataset}: mIoU by label count and arm")
+def _picture(results: Results, name: str, path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    alt = html.escape(f"{results.dataset}: {name.replace('_', ' ')}")
+    width = "640" if name == "label_efficiency" else "900"
     return (
-        f'<figure><img width="640" alt="{name}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f'<figure><img width="{width}" alt="{alt}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{html.escape(PICTURES[name])}</figcaption></figure>"
     )
-
-
-def _verdicts(results: Results, found: list[Finding]) -> Table:
-    rows = tuple((each.expectation, each.verdict, each.evidence) for each in found)
-    caption = (
-        "A gain is “held” at p < 0.05, “open” where it may be chance, and “did not hold” where "
-        "there is none. A match is “held” where the mean is not lower, and “open” where it is "
-        "lower but may be so by chance. Rows without a test go by the sign."
-    )
-    header = ("expectation", "verdict", "evidence")
-    table_label = f"{results.dataset}-findings"
-    return Table(table_label, caption, header, (Section("", rows),), frozenset({0, 1, 2}))
 
 
 def _provenance(results: Results) -> Table:
@@ -129,6 +199,6 @@ def _provenance(results: Results) -> Table:
     for key in ("citation", "licence"):
         if results.info.get(key):
             rows.append((f"images: {key}", str(results.info[key])))
-    caption = "From summary.csv and dataset.json; one row per run stands in summary.csv."
+    caption = "From summary.csv and dataset.json; summary.csv has one row per run."
     label = f"{results.dataset}-provenance"
-    return Table(label, caption, ("what", "value"), (Section("", tuple(rows)),), frozenset({1}))
+    return Table(label, caption, ("what", "value"), tuple(rows), prose=frozenset({1}))

@@ -19,7 +19,7 @@ from cseg.errors import DataError, reason
 from cseg.paper import statistics
 from cseg.paper.results import Results, image_counts
 from cseg.paper.style import INCH_WIDTH, legend_below
-from cseg.paper.wording import signed
+from cseg.paper.wording import short_id, signed
 from cseg.storage.lists import read_index
 
 IGNORED_COLOUR = (224, 224, 192)  # as in the palette PNGs
@@ -27,7 +27,7 @@ IGNORED_COLOUR = (224, 224, 192)  # as in the palette PNGs
 
 @dataclass(frozen=True)
 class Choice:
-    """Which images a panel shows: ids, and a note per id to stand beside it (may be "")."""
+    """Which images a panel shows: ids, and a note per id that stands next to it (may be "")."""
 
     ids: tuple[str, ...]
     notes: tuple[str, ...]
@@ -95,11 +95,12 @@ def fixed_ids(ids: Sequence[str], count: int) -> Choice:
 
 
 def extreme_ids(
-    results: Results, arm: str, reference: str, n: int, seed: int, count: int, gain: bool
+    results: Results, arm: str, reference: str, n: int, seed: int, count: int
 ) -> Choice | None:
-    """Find the images whose own mIoU gains (or loses) most from `reference` to `arm`.
+    """Find the images whose own mIoU gains and loses most from `reference` to `arm`.
 
-    None without per-image counts, or where no image gains (or loses).
+    Up to `count` of each, the largest gain first and the largest loss last. None without per-image
+    counts, or if no image has a finite change.
     """
     counts = image_counts(results.tables["per_image"])
     first, second = counts.get((arm, n, seed)), counts.get((reference, n, seed))
@@ -110,8 +111,8 @@ def extreme_ids(
         for each in (first, second)
     ]
     change = np.asarray(per_image[0]) - np.asarray(per_image[1])
-    order = np.argsort(-change if gain else change, kind="stable")
-    chosen = [i for i in order if np.isfinite(change[i]) and (change[i] > 0) == gain][:count]
+    order = [i for i in np.argsort(-change, kind="stable") if np.isfinite(change[i])]
+    chosen = order if len(order) <= 2 * count else [*order[:count], *order[-count:]]
     if not chosen:
         return None
     notes = tuple(f"{signed(change[i])} points" for i in chosen)
@@ -126,7 +127,7 @@ def panel(
     n: int,
     seed: int,
 ) -> Figure:
-    """Rows: the chosen images. Columns: image, truth, one per arm (grey where it has no run).
+    """Rows: the chosen images. Columns: image, truth, one per arm (grey if it has no run).
 
     Raises:
         DataError: an id is unknown, or an image, label or prediction cannot be read.
@@ -151,7 +152,7 @@ def panel(
     for cells, image_id, note in zip(panels, choice.ids, choice.notes):
         truth = read_label(index.loc[image_id, "label"], info)
         cells[0].imshow(read_image(index.loc[image_id, "image"], info))
-        cells[0].set_ylabel(f"{image_id}\n{note}".strip(), fontsize=6.5)
+        cells[0].set_ylabel(f"{short_id(image_id)}\n{note}".strip(), fontsize=6.5)
         labels = [truth]
         for arm in arms:
             folder = folders.get((arm, n, seed))

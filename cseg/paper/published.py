@@ -1,26 +1,34 @@
-"""Published values beside ours: `workflow/resources/published.csv`, only rows with a source."""
+"""Published claims and values next to ours: `workflow/resources/published.csv`.
 
+Only rows with a source. A value stands next to ours only if the setting is the same as far as our
+rows say it (data set and its size, label count, encoder, start); otherwise the row is marked.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from cseg.errors import DataError, reason
-from cseg.paper.markup import Section, Table
+from cseg.paper.markup import Table
 from cseg.paper.results import Results
-from cseg.paper.statistics import mean_std
 from cseg.paper.wording import points, signed
 
-COLUMNS = ["dataset", "arm", "n", "measure", "value", "source"]
-MEASURES = ("miou", "largest_gain_above")
+COLUMNS = [
+    "dataset", "measure", "method", "n", "value", "arm", "encoder", "train_size", "setting",
+    "source",
+]  # fmt: skip
+PSEUDO = "_pseudo"  # arms that also see unlabelled images are not what the claims are about
 
 
 def read_published(path: Path | None) -> pd.DataFrame:
-    """Rows of `published.csv`; none where `path` is None.
+    """Rows of `published.csv`; none if `path` is None.
 
-    Columns: dataset ("any": whichever is at hand), arm and n (empty for a claim over all of them),
-    measure (`miou`, or `largest_gain_above`: some arm gains more than `value` over scratch), value
-    (points, 0..100), source.
+    Columns: dataset ("any" for a claim), measure (`miou`, or a claim of `CLAIMS`), method, n,
+    value (points, 0..100), arm (ours that is trained like the method; empty if there is none),
+    encoder, train_size (images of the full training set), setting (what else differs), source.
 
     Raises:
         DataError: the file is missing, lacks a column, or a row has an unknown measure or no
@@ -38,80 +46,143 @@ def read_published(path: Path | None) -> pd.DataFrame:
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}; add them")
     for number, row in enumerate(rows.itertuples(index=False), start=2):
-        if row.measure not in MEASURES:
+        if row.measure not in {"miou", *CLAIMS}:
             raise DataError(
                 f"{path}, line {number}: unknown measure {row.measure!r}; "
-                f"use one of {', '.join(MEASURES)}"
+                f"use one of {', '.join(['miou', *CLAIMS])}"
             )
         if not isinstance(row.source, str) or not row.source.strip():
             raise DataError(f"{path}, line {number} has no source; name it or delete the line")
     return rows
 
 
-def largest_gain(results: Results, reference: str) -> tuple[str, int, float]:
-    """Arm, n and difference (fraction) of the largest mean gain of a contrastive arm.
+@dataclass(frozen=True)
+class Ours:
+    """What our results say to a published row: a value (fraction, NaN if none) and a verdict."""
 
-    ("", 0, NaN) where no contrastive arm shares a cell with the reference.
-    """
+    verdict: str
+    arm: str = ""
+    n: int = 0
+    value: float = np.nan
+    text: str = "–"
+
+
+def _arms(results: Results, start: str, pretrained: bool) -> list[str]:
+    """Arms with this start, with or without contrastive pretraining."""
+    rows = results.summary
+    if not {"init", "pretrain_steps"} <= set(rows.columns):
+        return []
+    kept = rows[(rows["init"] == start) & ((rows["pretrain_steps"] > 0) == pretrained)]
+    found = set(kept["arm"])
+    return [arm for arm in results.arms if arm in found and not arm.endswith(PSEUDO)]
+
+
+def largest_gain(results: Results) -> Ours:
+    """Largest gain of contrastive pretraining over the first arm from random weights without it."""
+    base = _arms(results, "random", False)[:1]
     gains = [
-        (arm, n, results.compare(arm, reference, n).difference)
-        for arm in results.contrastive_arms(reference)
+        (results.difference((arm, n), (plain, n)).mean, arm, n)
+        for plain in base
+        for arm in _arms(results, "random", True)
         for n in results.label_counts
     ]
-    gains = [each for each in gains if np.isfinite(each[2])]
-    return max(gains, key=lambda each: each[2]) if gains else ("", 0, np.nan)
+    gains = [each for each in gains if np.isfinite(each[0])]
+    if not gains:
+        return Ours("not run")
+    gain, arm, n = max(gains, key=lambda each: each[0])
+    return Ours("", arm, n, gain, f"{signed(gain)} over {base[0]}")
+
+
+def _gain_above(results: Results, value: float) -> Ours:
+    found = largest_gain(results)
+    verdict = found.verdict or ("reached" if found.value > value else "not reached")
+    return Ours(verdict, found.arm, found.n, found.value, found.text)
+
+
+def _count(results: Results, first: list[str], second: list[str], score: Mapping) -> Ours:
+    """At how many label counts the best of `first` scores as high as the best of `second`."""
+    both = [
+        (max(score[a, n] for a in first if (a, n) in score),
+         max(score[a, n] for a in second if (a, n) in score))
+        for n in results.label_counts
+        if any((a, n) in score for a in first) and any((a, n) in score for a in second)
+    ]  # fmt: skip
+    if not both:
+        return Ours("not run")
+    reached = sum(ours >= theirs for ours, theirs in both)
+    share = reached / len(both)
+    verdict = "reached" if share >= 0.5 else "not reached"
+    return Ours(verdict, value=share, text=f"at {reached} of {len(both)} label counts")
+
+
+def _matches_imagenet(results: Results, _: float) -> Ours:
+    score = {cell: results.mean_std(*cell)[0] for cell in results.mious}
+    ours, theirs = _arms(results, "random", True), _arms(results, "imagenet", False)
+    return _count(results, ours, theirs, score)
+
+
+def _separates(results: Results, _: float) -> Ours:
+    rows = results.tables["separability"]
+    score = {} if rows.empty else rows.groupby(["arm", "n"])["ratio"].mean().to_dict()
+    return _count(results, _arms(results, "random", True), _arms(results, "random", False), score)
+
+
+CLAIMS: dict[str, Callable[[Results, float], Ours]] = {
+    "largest_gain_above": _gain_above,
+    "matches_imagenet": _matches_imagenet,
+    "separates_classes": _separates,
+}
+
+
+def _miou(results: Results, row: pd.Series) -> Ours:
+    """Our mIoU, only if the setting is the same."""
+    if not isinstance(row["arm"], str):
+        return Ours("no arm of ours is trained like it")
+    arm, n = row["arm"], int(row["n"])
+    mean, std = results.mean_std(arm, n)
+    if np.isnan(mean):
+        return Ours("not run")
+    rows = results.summary[(results.summary["arm"] == arm) & (results.summary["n"] == n)]
+    encoder = str(rows["encoder"].iloc[0]) if "encoder" in rows else "unknown"
+    if encoder != row["encoder"]:
+        return Ours(f"other setting: our encoder is {encoder}")
+    if results.train_size != row["train_size"]:
+        return Ours(f"other setting: our training set has {results.train_size} images")
+    inside = abs(mean - row["value"] / 100) <= std  # NaN compares as False
+    return Ours("within spread" if inside else "outside spread", arm, n, mean, points(mean))
 
 
 def published_table(
-    results: Results, claims: pd.DataFrame, reference: str
+    results: Results, published: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[Table]] | str:
-    """One row per published value or claim: ours, the difference, the verdict."""
+    """One row per published claim or value: ours if the setting is the same, and a verdict."""
+    claims = published[published["dataset"].isin([results.dataset, "any"])]
     if claims.empty:
         return "published.csv has no row for this dataset, or was not given"
-    rows = []
-    for claim in claims.itertuples(index=False):
-        value = float(claim.value) / 100
-        if claim.measure == "largest_gain_above":
-            arm, n, ours = largest_gain(results, reference)
-            verdict = "not run" if np.isnan(ours) else ("reached" if ours > value else
-                                                        "not reached")  # fmt: skip
-        else:
-            arm, n = str(claim.arm), int(claim.n)
-            ours, std = mean_std(list(results.mious.get((arm, n), {}).values()))
-            inside = abs(ours - value) <= std
-            verdict = "not run" if np.isnan(ours) else ("within spread" if inside else
-                                                        "outside spread")  # fmt: skip
+    rows, printed = [], []
+    for _, row in claims.iterrows():
+        value = float(row["value"]) / 100
+        claim = CLAIMS.get(row["measure"])
+        ours = claim(results, value) if claim else _miou(results, row)
+        n = int(row["n"]) if row["n"] > 0 else ours.n
+        setting = "–" if pd.isna(row["setting"]) else row["setting"]
         rows.append({
-            "dataset": results.dataset,
-            "arm": arm,
-            "n": n,
-            "measure": claim.measure,
-            "published": value,
-            "ours": ours,
-            "difference": ours - value,
-            "verdict": verdict,
-            "source": claim.source,
+            "dataset": results.dataset, "measure": row["measure"], "method": row["method"],
+            "n": n or np.nan, "published": value, "arm": ours.arm, "ours": ours.value,
+            "verdict": ours.verdict, "setting": row["setting"], "source": row["source"],
         })  # fmt: skip
-    frame = pd.DataFrame(rows)
-    printed = tuple(
-        (
-            f"gain over {reference}" if row["measure"] == "largest_gain_above" else "mIoU",
-            row["arm"] or "–",
-            str(row["n"]) if row["n"] else "–",
-            ("> " if row["measure"] == "largest_gain_above" else "") + points(row["published"]),
-            points(row["ours"]).replace("-", "−"),
-            signed(row["difference"]),
-            row["verdict"],
-            row["source"],
-        )
-        for _, row in frame.iterrows()
-    )
+        above = "> " if row["measure"] == "largest_gain_above" else ""
+        arm = f" ({ours.arm})" if ours.arm else ""
+        printed.append((row["method"], str(n or "–"), above + points(value), ours.text + arm,
+                        ours.verdict, setting, row["source"]))  # fmt: skip
     caption = (
-        f"{results.dataset}: published values and claims beside ours, in points. A claim about "
-        "“some settings” is held against the contrastive arm and label count that gain most here, "
-        "on this dataset and at this size; spread is one sample standard deviation over seeds."
+        f"{results.dataset}: published claims and mIoU (%) next to ours. A claim about some or "
+        "many settings is held against the label counts that have run here, on these images and at "
+        "this size; many means at least half of them. Values stand next to ours only if data, "
+        "label count, encoder and start agree; spread is one sample standard deviation over seeds."
     )
-    header = ("what", "arm", "n", "published", "ours", "difference", "verdict", "source")
-    table = Table(f"{results.dataset}-published", caption, header, (Section("", printed),),
-                  frozenset({7}))  # fmt: skip
-    return frame, [table]
+    header = ("method", "n", "published", "ours", "verdict", "setting", "source")
+    label = f"{results.dataset}-published"
+    return pd.DataFrame(rows), [
+        Table(label, caption, header, tuple(printed), prose=frozenset({0, 4, 5, 6}))
+    ]

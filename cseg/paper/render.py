@@ -6,6 +6,7 @@ from cseg.errors import DataError
 from cseg.paper.figures import figures
 from cseg.paper.page import summary_page
 from cseg.paper.tables import tables
+from cseg.stages.best import best
 from cseg.stages.summary import summary
 
 
@@ -49,17 +50,21 @@ def paper(
     for folder in folders:
         written += tables(folder, folder / "tables", published=published)
         written += figures(folder, folder / "figures", dag_csv=dag_csv)
-        curve = folder / "figures" / "label_efficiency.png"
-        written.append(summary_page(folder, folder / "summary.html", curve_png=curve))
+        page = folder / "summary.html"
+        written.append(summary_page(folder, page, figures_dir=folder / "figures"))
     return written
 
 
 def collect(folder: Path) -> None:
-    """Write the collected CSVs of one dataset's folder from the runs in it that have finished.
+    """Write the collected CSVs and the best networks from the runs that have finished.
 
-    Folders of runs that have not are named in the log. Nothing is written where there is no run.
+    Folders of runs that have not are named in the log. Nothing is written if there is no run.
     """
     runs = [path for path in folder.glob("*/n*/seed*") if path.is_dir()]
     if any((run / "metrics.csv").is_file() for run in runs):
         runs.sort(key=lambda run: (run.parts[-3] != "scratch", run.parts[-3:]))
         summary(runs, folder)
+        trained = [run for run in runs if (run / "metrics.csv").is_file()
+                   and (run / "finetune.pt").is_file()]  # fmt: skip
+        if trained:
+            best(trained, folder / "dataset.json", folder / "best")

@@ -1,4 +1,4 @@
-"""Read `results/{dataset}/` and answer the questions that tables and figures ask of it."""
+"""Read `results/{name}/` and answer the questions that tables, figures and the page ask of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +11,12 @@ import pandas as pd
 
 from cseg.errors import DataError, reason
 from cseg.paper import statistics
-from cseg.paper.statistics import Comparison, ImageCounts
+from cseg.paper.statistics import Difference, ImageCounts, mean_std
 from cseg.storage.checksums import check_unchanged
 from cseg.storage.files import read_json
 
-RESAMPLES = 2000
+RESAMPLES = 10_000
+Cell = tuple[str, int]  # arm, n
 # columns that look like numbers now and then and are not
 TEXT = dict.fromkeys(
     (
@@ -26,19 +27,20 @@ TEXT = dict.fromkeys(
     str,
 )
 OPTIONAL = ("per_class", "per_image", "confusion", "curves", "cost")
-EXTRA = ("pseudo", "features", "separability", "ablations")
+EXTRA = ("pseudo", "features", "separability", "ablations", "audit")
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that one dataset's result folder says.
+    """All that one experiment's result folder says.
 
     Attributes:
-        folder: `results/{dataset}`.
-        dataset: its name.
-        info: `dataset.json` ({} where absent): class names, palette, licence, citation.
+        folder: `results/{name}`.
+        dataset: name of the dataset.
+        info: `dataset.json` ({} if absent): class names, palette, licence, citation.
         arms: in the order of `summary.csv`.
         label_counts: every n that any arm has, ascending.
+        reference: the arm that the others are compared with.
         tables: data frames by file stem; empty frames for files that are absent.
     """
 
@@ -47,6 +49,7 @@ class Results:
     info: Mapping[str, Any]
     arms: tuple[str, ...]
     label_counts: tuple[int, ...]
+    reference: str
     tables: Mapping[str, pd.DataFrame]
 
     @property
@@ -54,41 +57,93 @@ class Results:
         """One row per finished run."""
         return self.tables["summary"]
 
+    @property
+    def seeds(self) -> int:
+        """Number of seeds that any run has."""
+        return int(self.summary["seed"].nunique())
+
     @cached_property
-    def mious(self) -> dict[tuple[str, int], dict[int, float]]:
+    def mious(self) -> dict[Cell, dict[int, float]]:
         """MIoU by seed, by (arm, n); only cells that have a finite value."""
-        cells: dict[tuple[str, int], dict[int, float]] = {}
+        cells: dict[Cell, dict[int, float]] = {}
         for row in self.summary[["arm", "n", "seed", "miou"]].itertuples(index=False):
             if np.isfinite(row.miou):
                 cells.setdefault((row.arm, row.n), {})[row.seed] = float(row.miou)
         return cells
 
     @cached_property
-    def bootstraps(self) -> dict[tuple[str, int], dict[int, np.ndarray]]:
+    def bootstraps(self) -> dict[Cell, dict[int, np.ndarray]]:
         """Bootstrapped mIoU (B,) by seed, by (arm, n); all runs share the resampled images."""
         counts = image_counts(self.tables["per_image"])
         ids = {each.ids for each in counts.values()}
         if len(ids) != 1:  # no per-image rows, or runs evaluated on different images
             return {}
         weights_BN = statistics.resample_weights(len(ids.pop()), RESAMPLES)
-        boots: dict[tuple[str, int], dict[int, np.ndarray]] = {}
+        boots: dict[Cell, dict[int, np.ndarray]] = {}
         for (arm, n, seed), each in counts.items():
             boots.setdefault((arm, n), {})[seed] = statistics.bootstrap_miou(each, weights_BN)
         return boots
 
-    def compare(self, arm: str, other: str, n: int) -> Comparison:
-        """Compare two arms at one label count (see `statistics.compare`)."""
-        first, second = (arm, n), (other, n)
-        return statistics.compare(
-            self.mious.get(first, {}),
-            self.mious.get(second, {}),
-            self.bootstraps.get(first, {}),
-            self.bootstraps.get(second, {}),
+    @cached_property
+    def subsets(self) -> dict[tuple[int, int], str]:
+        """What names the labelled subset of (n, seed); all seeds share that of all labels."""
+        rows = self.summary
+        if "subset_fingerprint" not in rows:
+            return {}
+        named = rows.dropna(subset=["subset_fingerprint"])
+        return {
+            (n, seed): "all labels" if n == self.train_size else mark
+            for n, seed, mark in zip(named["n"], named["seed"], named["subset_fingerprint"])
+        }
+
+    def by_subset(self, n: int, seeds: list[int]) -> list[list[int]]:
+        """Group the seeds of one label count by the subset they label."""
+        groups: dict[str, list[int]] = {}
+        for seed in seeds:
+            groups.setdefault(self.subsets.get((n, seed), f"seed {seed}"), []).append(seed)
+        return list(groups.values())
+
+    def difference(self, first: Cell, second: Cell) -> Difference:
+        """Paired differences of two cells, first minus second, over the seeds both have.
+
+        Seeds that share a subset are no independent draws of it: they are averaged, unless all
+        seeds share one subset.
+        """
+        ours, theirs = self.mious.get(first, {}), self.mious.get(second, {})
+        seeds = sorted(seed for seed in ours if seed in theirs)
+        groups = self.by_subset(second[1], seeds)
+        groups = groups if len(groups) > 1 else [[seed] for seed in seeds]
+        values = [np.mean([ours[s] - theirs[s] for s in group]) for group in groups]
+        boots, others = self.bootstraps.get(first, {}), self.bootstraps.get(second, {})
+        resampled = [boots[s] - others[s] for s in seeds if s in boots and s in others]
+        return Difference(
+            # rounded far below what an mIoU can tell, so that equal values differ by zero
+            np.round(np.array(values, float), 12),
+            np.mean(resampled, axis=0) if len(resampled) == len(seeds) > 0 else np.empty(0),
         )
 
-    def mean(self, arm: str, n: int) -> float:
-        """Mean mIoU over seeds, a fraction; NaN for a cell without runs."""
-        return statistics.mean_std(list(self.mious.get((arm, n), {}).values()))[0]
+    def mean_std(self, arm: str, n: int) -> tuple[float, float]:
+        """Mean and sample deviation of mIoU over seeds, fractions; NaN for a cell without runs."""
+        return mean_std(list(self.mious.get((arm, n), {}).values()))
+
+    def ranked(self, n: int) -> list[str]:
+        """Arms that have runs at n, the highest mean mIoU first."""
+        present = [arm for arm in self.arms if (arm, n) in self.mious]
+        return sorted(present, key=lambda arm: -self.mean_std(arm, n)[0])
+
+    @property
+    def rival(self) -> str | None:
+        """The arm that figures set against the reference: the best other at the smallest n."""
+        others = [arm for arm in self.ranked(self.label_counts[0]) if arm != self.reference]
+        return others[0] if others else None
+
+    @property
+    def train_size(self) -> int | None:
+        """Number of images of the whole training set, if the results say it."""
+        if "n_train" in self.summary and self.summary["n_train"].notna().any():
+            return int(self.summary["n_train"].dropna().max())
+        size = self.info.get("train_size")
+        return int(size) if size else None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -100,24 +155,12 @@ class Results:
             return ()
         return tuple(rows.drop_duplicates("class_id").sort_values("class_id")["class_name"])
 
-    def contrastive_arms(self, reference: str = "scratch") -> tuple[str, ...]:
-        """Arms that pretrain from the reference's own start: those the paper's claim is about."""
-        rows = self.summary
-        if "pretrain_steps" not in rows or "init" not in rows:
-            return tuple(a for a in self.arms if not a.startswith((reference, "imagenet")))
-        starts = set(rows.loc[rows["arm"] == reference, "init"])
-        kept = rows[(rows["pretrain_steps"] > 0) & (rows["init"].isin(starts) | (not starts))]
-        found = set(kept["arm"])
-        return tuple(arm for arm in self.arms if arm in found and not arm.endswith("_pseudo"))
-
-    def best_arm(self, n: int, arms: tuple[str, ...]) -> str | None:
-        """Find the arm with the highest mean mIoU at n; None where none of them has runs."""
-        present = [arm for arm in arms if (arm, n) in self.mious]
-        return max(present, key=lambda arm: self.mean(arm, n)) if present else None
-
 
 def read_results(folder: Path) -> Results:
-    """Read the CSVs and `dataset.json` of one dataset.
+    """Read the CSVs, `dataset.json` and `experiment.json` of one results folder.
+
+    The reference arm is that of `experiment.json`. Without it, or if that arm has no run, it is
+    `scratch` if that has run, else the first arm of `summary.csv`.
 
     Raises:
         DataError: `summary.csv` is missing, empty, or lacks a key column.
@@ -129,15 +172,21 @@ def read_results(folder: Path) -> Results:
         what = "is missing or has no rows" if summary.empty else f"lacks {', '.join(missing)}"
         raise DataError(f"{folder / 'summary.csv'} {what}; run the stage `summary` to write it")
     tables = {name: _read(folder / f"{name}.csv") for name in (*OPTIONAL, *EXTRA)}
-    info = read_json(folder / "dataset.json") if (folder / "dataset.json").is_file() else {}
+    arms = tuple(summary["arm"].unique())
+    wanted = [str(_facts(folder / "experiment.json").get("reference_arm")), "scratch", arms[0]]
     return Results(
         folder=folder,
         dataset=str(summary["dataset"].iloc[0]),
-        info=info,
-        arms=tuple(summary["arm"].unique()),
+        info=_facts(folder / "dataset.json"),
+        arms=arms,
         label_counts=tuple(int(n) for n in sorted(summary["n"].unique())),
+        reference=next(arm for arm in wanted if arm in arms),
         tables={"summary": summary, **tables},
     )
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    return dict(read_json(path)) if path.is_file() else {}
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -150,7 +199,7 @@ def _read(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, dtype=TEXT)
     except (OSError, ValueError) as error:
         raise DataError(
-            f"cannot read {path}: {reason(error)}; run `summary` to write it anew"
+            f"cannot read {path}: {reason(error)}; delete it and run `summary` again"
         ) from error
 
 

@@ -1,6 +1,9 @@
-"""Means, tests of significance and label saving, on plain arrays.
+"""Means, paired comparisons, the spread of seeds and label saving, on plain arrays.
 
-Shapes: N validation images, C classes, B bootstrap resamples. mIoU values are fractions 0..1.
+One rule for every statement of significance: differences are paired by seed, all comparisons of a
+table are corrected together (`holm`), and a difference is significant if its corrected p lies below
+`ALPHA`. Shapes: N validation images, C classes, B bootstrap resamples, S seeds. mIoU values are
+fractions 0..1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +15,7 @@ from scipy import stats
 PAIRED_T = "paired t-test over seeds"
 BOOTSTRAP = "paired bootstrap over validation images"
 ALPHA = 0.05
+MIN_SEEDS = 3  # seeds from which on they are tested; a t-test over 2 has one degree of freedom
 
 
 @dataclass(frozen=True)
@@ -25,29 +29,156 @@ class ImageCounts:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Paired mIoU differences of two cells, before any test.
+
+    Attributes:
+        values_S: one difference per seed in common, or per subset if several seeds share subsets.
+        resampled_B: their mean under resampled validation images; empty without per-image counts.
+    """
+
+    values_S: np.ndarray
+    resampled_B: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Mean difference; NaN if no seed is in common."""
+        return float(self.values_S.mean()) if len(self.values_S) else np.nan
+
+    @property
+    def test(self) -> str:
+        """Name of the test that these differences allow: over seeds, over images, or ""."""
+        if len(self.values_S) >= MIN_SEEDS:
+            return PAIRED_T
+        return BOOTSTRAP if len(self.values_S) and len(self.resampled_B) else ""
+
+    def p(self) -> float:
+        """Two-sided p value of a mean difference of 0, not corrected; NaN without a test."""
+        if self.test == PAIRED_T:
+            if np.ptp(self.values_S) == 0:  # equal differences leave no doubt about their mean
+                return 1.0 if self.values_S[0] == 0 else 0.0
+            return float(stats.ttest_1samp(self.values_S, 0.0).pvalue)
+        if self.test == BOOTSTRAP:
+            below, above = np.sum(self.resampled_B <= 0), np.sum(self.resampled_B >= 0)
+            return min(1.0, 2 * (min(below, above) + 1) / (len(self.resampled_B) + 1))
+        return np.nan
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Interval of confidence 1 - level; it leaves out 0 exactly if p() < level."""
+        if self.test == PAIRED_T:
+            if np.ptp(self.values_S) == 0:
+                return self.mean, self.mean
+            found = stats.ttest_1samp(self.values_S, 0.0).confidence_interval(1 - level)
+            return float(found.low), float(found.high)
+        if self.test == BOOTSTRAP:
+            ordered_B = np.sort(self.resampled_B)
+            place = max(1, int(np.ceil(level / 2 * (len(ordered_B) + 1))) - 1)
+            return float(ordered_B[place - 1]), float(ordered_B[-place])
+        return np.nan, np.nan
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """Mean difference of two arms over the seeds both have.
+    """A mean difference with its test, corrected for the comparisons made along with it.
 
     Attributes:
         difference: mean of first minus second, a fraction of 1.
-        low: lower end of the 95 % interval of the difference (NaN where there is no test).
+        spread: sample standard deviation of the paired differences (NaN below 2 seeds).
+        low: lower end of the interval of the difference (NaN without a test).
         high: upper end.
-        p: two-sided p value (NaN where there is no test).
-        test: `PAIRED_T`, `BOOTSTRAP` or "" where neither can be made.
-        runs: number of seeds in common.
+        p: two-sided p value, corrected (NaN without a test).
+        level: significance level that the interval has after the correction, at most `ALPHA`.
+        test: `PAIRED_T`, `BOOTSTRAP` or "" if neither can be made.
+        seeds: number of seeds in common, or of subsets if several seeds share subsets.
     """
 
     difference: float
+    spread: float
     low: float
     high: float
     p: float
+    level: float
     test: str
-    runs: int
+    seeds: int
 
     @property
     def significant(self) -> bool:
-        """Whether p lies below `ALPHA`; False where there is no test."""
+        """Whether p lies below `ALPHA`; False without a test."""
         return bool(self.p < ALPHA)
+
+
+def holm(differences: Sequence[Difference]) -> list[Comparison]:
+    """Test all differences of one table together.
+
+    Of m tested differences the one with the k-th smallest p is held against ALPHA / (m - k + 1),
+    until one fails (Holm 1979, Scand. J. Stat. 6, 65-70). Its interval has that level, and those
+    after the first failure the level of the first failure, so that an interval leaves out 0
+    exactly if its difference is significant.
+    """
+    raw = np.array([each.p() for each in differences], float)
+    tested = [int(i) for i in np.argsort(raw, kind="stable") if np.isfinite(raw[i])]
+    corrected, levels = np.full(len(raw), np.nan), np.full(len(raw), ALPHA)
+    largest, divisor = 0.0, len(tested)
+    for rank, i in enumerate(tested):
+        if largest < ALPHA:
+            divisor = len(tested) - rank
+        largest = max(largest, min(1.0, float(raw[i]) * (len(tested) - rank)))
+        corrected[i], levels[i] = largest, ALPHA / divisor
+    return [
+        Comparison(
+            difference=each.mean,
+            spread=mean_std(each.values_S)[1],
+            low=(ends := each.interval(level))[0],
+            high=ends[1],
+            p=float(p),
+            level=float(level),
+            test=each.test,
+            seeds=len(each.values_S),
+        )
+        for each, p, level in zip(differences, corrected, levels)
+    ]
+
+
+def seeds_needed(each: Comparison, most: int) -> int | None:
+    """Seeds at which a t-test would decide a difference, if it and its spread stay as they are.
+
+    None if more than `most` would be needed, or the spread is unknown.
+    """
+    for seeds in range(MIN_SEEDS, most + 1):
+        half = stats.t.ppf(1 - each.level / 2, seeds - 1) * each.spread / np.sqrt(seeds)
+        if half < abs(each.difference):
+            return seeds
+    return None
+
+
+def split_spread(cells: Sequence[Sequence[Sequence[float]]]) -> tuple[float, float]:
+    """Split the spread of mIoU into that of the labelled subset and that of the initial weights.
+
+    Variance components of a one-way layout with random effects, by the method of moments, pooled
+    over cells. The second part holds everything that differs on one subset: initial weights and
+    the order of training.
+
+    Args:
+        cells: for each cell (arm, n), for each of its subsets, the mIoU of its runs.
+
+    Returns:
+        Standard deviations of subset and initial weights, fractions; NaN unless some subset has
+        two runs and some cell two subsets.
+    """
+    within = between = degrees_within = degrees_between = weight = 0.0
+    for cell in cells:
+        groups = [np.asarray(runs, float) for runs in cell]
+        sizes, total = np.array([len(runs) for runs in groups]), np.concatenate(groups)
+        within += sum(((runs - runs.mean()) ** 2).sum() for runs in groups)
+        between += sum(len(runs) * (runs.mean() - total.mean()) ** 2 for runs in groups)
+        degrees_within += len(total) - len(groups)
+        degrees_between += len(groups) - 1
+        weight += len(total) - (sizes**2).sum() / len(total)
+    if not degrees_within or not degrees_between:
+        return np.nan, np.nan
+    variance = within / degrees_within
+    subset = max(0.0, (between - degrees_between * variance) / weight)
+    return float(np.sqrt(subset)), float(np.sqrt(variance))
 
 
 def mean_std(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
@@ -93,56 +224,6 @@ def bootstrap_miou(counts: ImageCounts, weights_BN: np.ndarray) -> np.ndarray:
         weights_BN @ counts.truth_NC,
         weights_BN @ counts.predicted_NC,
     )
-
-
-def compare(
-    first: Mapping[int, float],
-    second: Mapping[int, float],
-    first_boot: Mapping[int, np.ndarray],
-    second_boot: Mapping[int, np.ndarray],
-) -> Comparison:
-    """Compare two arms at one label count, paired by seed.
-
-    With two or more seeds in common: the paired t-test over seeds. With one: the bootstrap over
-    validation images, which tells whether the images could have come out otherwise, but not
-    whether another training run would.
-
-    Args:
-        first: mIoU by seed.
-        second: mIoU by seed.
-        first_boot: bootstrapped mIoU (B,) by seed, from the same weights for both arms; may lack
-            seeds.
-        second_boot: the same for the second arm.
-
-    Returns:
-        The comparison; difference NaN where no seed is in common.
-    """
-    seeds = sorted(s for s in first if s in second and np.isfinite(first[s] + second[s]))
-    if not seeds:
-        return Comparison(np.nan, np.nan, np.nan, np.nan, "", 0)
-    # rounded far below what an mIoU can tell, so that equal values differ by zero
-    differences = np.round([first[s] - second[s] for s in seeds], 12)
-    difference = float(differences.mean())
-    if len(seeds) > 1:
-        return Comparison(difference, *_paired_t(differences), PAIRED_T, len(seeds))
-    seed = seeds[0]
-    if seed not in first_boot or seed not in second_boot:
-        return Comparison(difference, np.nan, np.nan, np.nan, "", 1)
-    boot_B = first_boot[seed] - second_boot[seed]
-    low, high = np.nanquantile(boot_B, [0.025, 0.975])
-    below, above = np.sum(boot_B <= 0), np.sum(boot_B >= 0)
-    p = min(1.0, 2 * (min(below, above) + 1) / (len(boot_B) + 1))
-    return Comparison(difference, float(low), float(high), float(p), BOOTSTRAP, 1)
-
-
-def _paired_t(differences: np.ndarray) -> tuple[float, float, float]:
-    """Lower end, upper end, p; equal differences leave no doubt about their mean."""
-    mean = float(differences.mean())
-    if np.ptp(differences) == 0:
-        return mean, mean, 1.0 if mean == 0 else 0.0
-    result = stats.ttest_1samp(differences, 0.0)
-    interval = result.confidence_interval(0.95)
-    return float(interval.low), float(interval.high), float(result.pvalue)
 
 
 def labels_needed(

@@ -4,11 +4,11 @@ Colours are seaborn's "colorblind" set, told apart under the common colour defic
 differ in marker and line too, so that the figures survive a grey print.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import wrap
 from typing import Any, cast
 
 import matplotlib as mpl
@@ -29,9 +29,14 @@ BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = seaborn.color
     "colorblind", 10
 ).as_hex()
 ARM_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, BROWN, YELLOW, PINK)
-MARKERS = "osD^vP*Xph"
-ROUNDS = ("-", "-.", ":")  # lines of the first arms that share the colours, the next, the last
-REFERENCES = {"scratch": "#333333", "imagenet": GREY}  # what is compared with stays neutral
+MARKERS = "osD^vP*Xph8"
+ROUNDS = ("-", "-.", ":")  # with the colours, 27 looks
+NEUTRAL = {"scratch": "#333333", "imagenet": GREY}  # the starts that most experiments compare with
+# arms of config.yaml and of the evidence, in the order of ARM_COLOURS
+KNOWN = (
+    "scratch_distorted", "within", "cross", "batch", "joint", "imagenet_cross", "cross_distorted",
+    "imagenet_within", "imagenet_distorted",
+)  # fmt: skip
 SUFFIX = "_pseudo"
 INCH_WIDTH = 6.9  # two print columns
 SETTINGS: dict[str, Any] = {
@@ -69,28 +74,41 @@ class ArmStyle:
 
 
 def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
-    """One style per arm, the same for the same list of arms.
+    """One style per arm, the same in every experiment.
 
-    An arm with pseudo labels has its partner's colour and marker and a dashed line. Where there are
-    more arms than colours, those of the next round differ in their line, too.
+    It depends on the arm's name alone: names in `KNOWN` have fixed colours, others take a look
+    with a broken line by the hash of their name, and the next free one only if two of these arms in
+    one experiment want the same.
+    An arm with pseudo labels has its partner's colour and marker and a dashed line.
     """
-    bases = list(dict.fromkeys(arm.removesuffix(SUFFIX) for arm in arms))
-    others = [arm for arm in bases if arm not in REFERENCES]
+    bases = sorted({arm.removesuffix(SUFFIX) for arm in arms} - NEUTRAL.keys())
+    bases.sort(key=lambda base: base not in KNOWN)
+    places: dict[str, int] = {}
+    looks = len(ARM_COLOURS) * len(ROUNDS)
+    for base in bases:
+        digest = int.from_bytes(hashlib.sha256(base.encode()).digest()[:4])
+        others = len(KNOWN) + digest % (looks - len(KNOWN))
+        place = KNOWN.index(base) if base in KNOWN else others
+        taken = set(places.values())
+        free = [p for i in range(looks) if (p := (place + i) % looks) not in taken]
+        places[base] = free[0] if free else place
     styles = {}
     for arm in arms:
         base = arm.removesuffix(SUFFIX)
-        place = 0 if base in REFERENCES else others.index(base)
-        colour = REFERENCES.get(base) or ARM_COLOURS[place % len(ARM_COLOURS)]
-        marker = MARKERS[bases.index(base) % len(MARKERS)]
-        line = ROUNDS[place // len(ARM_COLOURS) % len(ROUNDS)] if arm == base else "--"
-        styles[arm] = ArmStyle(colour, marker, line)
+        place = places.get(base, 0)
+        styles[arm] = ArmStyle(
+            NEUTRAL.get(base) or ARM_COLOURS[place % len(ARM_COLOURS)],
+            # neutral arms have the first two markers to themselves
+            MARKERS[list(NEUTRAL).index(base) if base in NEUTRAL else 2 + place % 9],
+            ROUNDS[place // len(ARM_COLOURS)] if arm == base else "--",
+        )
     return styles
 
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Apply the look to figures made inside the block."""
-    with plt.rc_context(cast(Any, SETTINGS)):
+    """Apply the look to figures made inside the block, whatever the user's matplotlibrc says."""
+    with plt.style.context(cast(Any, ["default", SETTINGS])):
         yield
 
 
@@ -108,14 +126,6 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         paths.append(path)
     plt.close(figure)
     return paths
-
-
-def note(text: str) -> Figure:
-    """Draw a small figure that says why there is none."""
-    figure, axes = plt.subplots(figsize=(INCH_WIDTH * 0.72, 1.2))
-    axes.axis("off")
-    axes.text(0.5, 0.5, "\n".join(wrap(text, 70)), ha="center", va="center", fontsize=8)
-    return figure
 
 
 def label_count_axis(axes: Axes, label_counts: Sequence[int]) -> None:

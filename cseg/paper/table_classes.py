@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cseg.paper import captions
-from cseg.paper.markup import Section, Table
+from cseg.paper.markup import Table
 from cseg.paper.results import Results
 from cseg.paper.statistics import mean_std
 from cseg.paper.wording import points, points_std, signed
@@ -13,22 +13,22 @@ MOST = 2  # classes named as gaining and as losing most
 WIDE = 4  # more arms than this: means alone, for width
 
 
-def class_tables(results: Results, reference: str) -> tuple[pd.DataFrame, list[Table]] | str:
+def class_tables(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     """Tidy rows (one per arm, n and class) and the tables to print: one per n, one of extremes."""
     if results.tables["per_class"].empty:
         return "there is no per_class.csv"
-    frame = class_means(results, reference)
+    frame = class_means(results)
     printed = [_at(results, frame, n) for n in results.label_counts]
-    extremes = _extremes(results, frame, reference)
+    extremes = _extremes(results, frame)
     return frame, printed + ([extremes] if extremes else [])
 
 
-def class_means(results: Results, reference: str) -> pd.DataFrame:
+def class_means(results: Results) -> pd.DataFrame:
     """Mean and deviation of IoU over seeds by arm, n and class, with the difference to reference.
 
     The difference is paired: the mean over the seeds that both arms have.
     """
-    rows = results.tables["per_class"]
+    rows, reference = results.tables["per_class"], results.reference
     key = ["n", "class_id", "seed"]
     base = rows[rows["arm"] == reference].set_index(key)["iou"].rename("base")
     joined = rows.join(base, on=key)
@@ -71,10 +71,10 @@ def _at(results: Results, frame: pd.DataFrame, n: int) -> Table:
         captions.runs_note(results) if n == results.label_counts[0] else "",
     )
     label = f"{results.dataset}-per-class-n{n}"
-    return Table(label, caption, ("class", *arms), (Section("", tuple(rows)),))
+    return Table(label, caption, ("class", *arms), tuple(rows))
 
 
-def _extremes(results: Results, frame: pd.DataFrame, reference: str) -> Table | None:
+def _extremes(results: Results, frame: pd.DataFrame) -> Table | None:
     rows = []
     for arm in results.arms:
         for n in results.label_counts:
@@ -90,12 +90,13 @@ def _extremes(results: Results, frame: pd.DataFrame, reference: str) -> Table | 
     if not rows:
         return None
     caption = (
-        f"{results.dataset}: classes whose mean IoU gains and loses most against {reference}, "
-        "in points. No test: the extremes of many classes are large by chance too."
+        f"{results.dataset}: classes whose mean IoU gains and loses most against "
+        f"{results.reference}, in points. No test: the extremes of many classes are "
+        "large by chance too."
     )
     header = ("arm", "n", "classes better", "gain most", "lose most")
-    section = Section("", tuple(rows))
-    return Table(f"{results.dataset}-extremes", caption, header, (section,), frozenset({3, 4}))
+    label = f"{results.dataset}-extremes"
+    return Table(label, caption, header, tuple(rows), prose=frozenset({3, 4}))
 
 
 def _named(rows: pd.DataFrame) -> str:

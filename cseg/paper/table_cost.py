@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from cseg.paper import captions
-from cseg.paper.markup import Section, Table
+from cseg.paper.markup import Table, sections
 from cseg.paper.results import Results
 from cseg.paper.statistics import mean_std
 from cseg.paper.wording import seconds
@@ -26,11 +26,8 @@ def cost_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     ])  # fmt: skip
     if frame.empty:
         return "cost.csv has no row of a known stage"
-    sections = tuple(
-        Section(stage, tuple(_printed(row) for _, row in frame[frame["stage"] == stage].iterrows()))
-        for stage in STAGE_ORDER
-        if stage in set(frame["stage"])
-    )
+    parts = [(stage, [_printed(row) for _, row in frame[frame["stage"] == stage].iterrows()])
+             for stage in STAGE_ORDER]  # fmt: skip
     total = frame["device_hours"].sum()
     caption = captions.join(
         f"{results.dataset}: cost per stage, mean ± sample standard deviation over all label "
@@ -38,8 +35,17 @@ def cost_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
         f"All stages and arms together: {total:.3g} device-hours.",
         "Runs that shared a machine with others took longer than they would alone.",
     )
-    header = ("arm", "runs", "seconds per run", "images / s", "peak MiB", "device-hours", "device")
-    return frame, [Table(f"{results.dataset}-cost", caption, header, sections)]
+    header = (
+        "",
+        "arm",
+        "runs",
+        "seconds per run",
+        "images / s",
+        "peak MiB",
+        "device-hours",
+        "device",
+    )
+    return frame, [Table(f"{results.dataset}-cost", caption, header, sections(*parts))]
 
 
 def _row(
@@ -61,7 +67,7 @@ def _row(
 
 
 def _printed(row: pd.Series) -> tuple[str, ...]:
-    spread = f" ± {row['seconds_std']:.2g}" if np.isfinite(row["seconds_std"]) else ""
+    spread = f" ± {seconds(row['seconds_std'])}" if np.isfinite(row["seconds_std"]) else ""
     memory = row["peak_memory_mib"]
     return (
         row["arm"],

@@ -4,115 +4,92 @@ import numpy as np
 import pandas as pd
 
 from cseg.paper import captions
-from cseg.paper.markup import Section, Table
+from cseg.paper.markup import Table, sections
 from cseg.paper.results import Results
-from cseg.paper.statistics import Comparison, mean_std
-from cseg.paper.wording import points, points_std, signed
+from cseg.paper.statistics import holm, mean_std
+from cseg.paper.table_main import test_columns
+from cseg.paper.wording import bracketed, points, points_std
 
 SUFFIX = "_pseudo"
 
 
 def pseudo_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     """Each arm with and without pseudo labels, and how good those were (pseudo.csv)."""
-    pairs = [(a, a + SUFFIX) for a in results.arms if a + SUFFIX in results.arms]
-    if not pairs:
+    cells = [(arm, n) for arm in results.arms if arm + SUFFIX in results.arms
+             for n in results.label_counts]  # fmt: skip
+    if not cells:
         return f"no arm has a partner named *{SUFFIX}"
+    tests = holm([results.difference((arm + SUFFIX, n), (arm, n)) for arm, n in cells])
     quality = results.tables["pseudo"]
-    rows, printed, tests = [], [], []
-    for arm, partner in pairs:
-        for n in results.label_counts:
-            each = results.compare(partner, arm, n)
-            tests.append(each)
-            without = mean_std(list(results.mious.get((arm, n), {}).values()))
-            with_them = mean_std(list(results.mious.get((partner, n), {}).values()))
-            pseudo_miou, kept = np.nan, np.nan
-            if len(quality):
-                cell = quality[(quality["arm"] == partner) & (quality["n"] == n)]
-                pseudo_miou, kept = mean_std(cell["miou"])[0], mean_std(cell["kept"])[0]
-            row = {
-                "dataset": results.dataset,
-                "arm": arm,
-                "n": n,
-                "runs": each.runs,
-                "miou_without": without[0],
-                "std_without": without[1],
-                "miou_with": with_them[0],
-                "std_with": with_them[1],
-                "difference": each.difference,
-                "p": each.p,
-                "test": each.test,
-                "pseudo_miou": pseudo_miou,
-                "pseudo_kept": kept,
-            }
-            rows.append(row)
-            mark = "*" if each.significant else ""
-            printed.append((
-                arm, str(n), points_std(*without), points_std(*with_them),
-                signed(each.difference) + mark, points(pseudo_miou), points(kept),
-            ))  # fmt: skip
+    rows, printed = [], []
+    for (arm, n), each in zip(cells, tests):
+        without, with_them = results.mean_std(arm, n), results.mean_std(arm + SUFFIX, n)
+        known = (
+            quality[(quality["arm"] == arm + SUFFIX) & (quality["n"] == n)] if len(quality) else {}
+        )
+        labels, kept = (mean_std(known[c])[0] if len(known) else np.nan for c in ("miou", "kept"))
+        rows.append({
+            "dataset": results.dataset, "arm": arm, "n": n, "runs": each.seeds,
+            "miou_without": without[0], "std_without": without[1],
+            "miou_with": with_them[0], "std_with": with_them[1],
+            **test_columns(each), "pseudo_miou": labels, "pseudo_kept": kept,
+        })  # fmt: skip
+        printed.append((arm, str(n), points_std(*without), points_std(*with_them), bracketed(each),
+                        points(labels), points(kept)))  # fmt: skip
     caption = captions.join(
         f"{results.dataset}: mIoU (%) without and with pseudo labels for the unlabelled images, "
         "mean ± sample standard deviation over seeds; mIoU of the pseudo labels themselves on the "
-        "pixels kept, and the share of pixels kept. *: differs.",
+        "pixels kept, and the share of pixels kept. Bold: significant.",
         captions.tests_note(tests),
     )
     header = ("arm", "n", "without", "with", "difference", "pseudo-label mIoU", "pixels kept (%)")
-    table = Table(f"{results.dataset}-semi", caption, header, (Section("", tuple(printed)),))
-    return pd.DataFrame(rows), [table]
+    bold = frozenset((r, 4) for r, each in enumerate(tests) if each.significant)
+    return pd.DataFrame(rows), [
+        Table(f"{results.dataset}-semi", caption, header, tuple(printed), bold)
+    ]
 
 
 def ablation_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
-    """One section per group of `ablations.csv` (group, setting, arm), first setting = reference."""
+    """One part per group of `ablations.csv` (group, setting, arm), compared with its first arm."""
     plan = results.tables["ablations"]
     if plan.empty:
         return "there is no ablations.csv"
-    rows, sections, tests = [], [], []
-    for group, settings in plan.groupby("group", sort=False):
-        base = settings["arm"].iloc[0]
+    base = plan.groupby("group", sort=False)["arm"].transform("first")
+    cells = [(arm, first, n) for arm, first in zip(plan["arm"], base)
+             for n in results.label_counts if arm != first]  # fmt: skip
+    made = holm([results.difference((arm, n), (first, n)) for arm, first, n in cells])
+    tests = dict(zip(cells, made))
+    rows, parts, bold, line = [], [], set(), 0
+    for group, settings in plan.assign(base=base).groupby("group", sort=False):
         lines = []
-        for setting, arm in zip(settings["setting"], settings["arm"]):
+        for setting, arm, first in zip(settings["setting"], settings["arm"], settings["base"]):
             texts = []
-            for n in results.label_counts:
-                values = list(results.mious.get((arm, n), {}).values())
-                mean, std = mean_std(values)
-                each = _against(results, arm, base, n)
-                tests += [each] if each else []
+            for c, n in enumerate(results.label_counts):
+                mean, std = results.mean_std(arm, n)
+                each = tests.get((arm, first, n))
                 rows.append({
-                    "dataset": results.dataset,
-                    "group": group,
-                    "setting": setting,
-                    "arm": arm,
-                    "n": n,
-                    "runs": len(values),
-                    "miou_mean": mean,
-                    "miou_std": std,
-                    "diff_first": each.difference if each else np.nan,
-                    "diff_first_p": each.p if each else np.nan,
-                    "diff_first_test": each.test if each else "",
+                    "dataset": results.dataset, "group": group, "setting": setting, "arm": arm,
+                    "n": n, "runs": len(results.mious.get((arm, n), {})), "miou_mean": mean,
+                    "miou_std": std, **test_columns(each),
                 })  # fmt: skip
-                texts.append(points_std(mean, std) + _change(each))
+                shown = f" ({bracketed(each)})" if each and each.seeds else ""
+                texts.append(points_std(mean, std) + shown)
+                if each and each.significant:
+                    bold.add((line, 2 + c))
             lines.append((str(setting), *texts))
-        sections.append(Section(str(group), tuple(lines)))
+            line += 1
+        parts.append((str(group), lines))
     caption = captions.join(
         f"{results.dataset}: ablations, mIoU (%), mean ± sample standard deviation over seeds; in "
-        "parentheses the difference to the first row of the group in points. *: differs.",
+        "parentheses the difference to the first row of the group in points, with its interval. "
+        "Bold: a significant difference.",
         captions.runs_note(results),
-        captions.tests_note(tests),
+        captions.tests_note(made),
         captions.settings_note(results),
     )
-    header = ("setting", *(f"n = {n}" for n in results.label_counts))
-    table = Table(f"{results.dataset}-ablations", caption, header, tuple(sections))
-    return pd.DataFrame(rows), [table]
-
-
-def _against(results: Results, arm: str, base: str, n: int) -> Comparison | None:
-    return None if arm == base else results.compare(arm, base, n)
-
-
-def _change(each: Comparison | None) -> str:
-    if each is None or each.runs == 0:
-        return ""
-    return f" ({signed(each.difference)}{'*' if each.significant else ''})"
+    header = ("", "setting", *(f"n = {n}" for n in results.label_counts))
+    label = f"{results.dataset}-ablations"
+    return pd.DataFrame(rows), [Table(label, caption, header, sections(*parts), frozenset(bold))]
 
 
 def separability_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
@@ -136,10 +113,10 @@ def separability_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | s
     caption = (
         f"{results.dataset}: pixel features before fine-tuning: mean cosine distance to the own "
         "class's centre (intra-class), mean cosine distance between class centres (inter-class) "
-        "and their ratio inter / intra, mean ± sample standard deviation over seeds. Larger "
-        "ratio: classes lie further apart."
+        "and their ratio inter / intra, mean ± sample standard deviation over seeds. A larger "
+        "ratio means that classes lie further apart."
     )
     header = ("arm", "n", "runs", "intra-class", "inter-class", "ratio")
-    table = Table(f"{results.dataset}-separability", caption, header,
-                  (Section("", tuple(printed)),))  # fmt: skip
-    return pd.DataFrame(means), [table]
+    return pd.DataFrame(means), [
+        Table(f"{results.dataset}-separability", caption, header, tuple(printed))
+    ]

@@ -1,17 +1,18 @@
-"""Label saving: how many labels an arm needs for the mIoU that scratch has with n labels."""
+"""Label saving: how many labels an arm needs for the mIoU of the reference with n labels."""
 
 import numpy as np
 import pandas as pd
 
 from cseg.paper import captions
-from cseg.paper.markup import Section, Table
+from cseg.paper.markup import Table, sections
 from cseg.paper.results import RESAMPLES, Results
 from cseg.paper.statistics import interval, labels_needed, resample_seeds
 from cseg.paper.wording import labels, points
 
 
-def label_table(results: Results, reference: str) -> tuple[pd.DataFrame, list[Table]] | str:
+def label_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     """Tidy rows (one per arm and label count of the reference) and the table to print."""
+    reference = results.reference
     targets = [n for n in results.label_counts if (reference, n) in results.mious]
     others = [arm for arm in results.arms if arm != reference]
     if not targets or not others:
@@ -21,43 +22,38 @@ def label_table(results: Results, reference: str) -> tuple[pd.DataFrame, list[Ta
     frame = pd.DataFrame(rows)
     full = targets[-1]
     indexed = frame.set_index(["arm", "reference_n"], drop=False)
-    needed = Section(
-        f"labels needed for the mIoU of {reference} with n labels",
-        tuple((a, *(_needed(indexed.loc[(a, n)]) for n in targets)) for a in others),
-    )
-    factors = Section(
-        "factor of labels saved",
-        tuple((a, *(_factor(indexed.loc[(a, n)]) for n in targets)) for a in others),
-    )
-    size = captions.full_size(results)
-    whole = "the whole training set" if size == full else "the largest n that has run"
+    lines = [[(arm, *(write(indexed.loc[(arm, n)]) for n in targets)) for arm in others]
+             for write in (_needed, _factor)]  # fmt: skip
+    rows_printed = sections(("labels needed", lines[0]), ("factor of labels saved", lines[1]))
+    whole = "the whole training set" if results.train_size == full else "the largest n that has run"
     caption = captions.join(
-        f"{results.dataset}: labels needed to match {reference}; the last column, n = {full}, is "
-        f"{whole}.",
-        "Mean mIoU over seeds, interpolated linearly in log2 n; no extrapolation: ≤ where the "
-        "smallest n already suffices, “not reached” where the largest does not.",
+        f"{results.dataset}: labels needed for the mIoU of {reference} with n labels; the last "
+        f"column, n = {full}, is {whole}.",
+        "Mean mIoU over seeds, interpolated linearly in log2 n; no extrapolation: ≤ if the "
+        "smallest n already suffices, “not reached” if the largest does not.",
         _interval_note(results),
         captions.runs_note(results),
     )
-    header = ("arm", *(f"n = {n} ({points(results.mean(reference, n))} %)" for n in targets))
-    table = Table(f"{results.dataset}-label-saving", caption, header, (needed, factors))
-    return frame, [table]
+    header = (
+        "",
+        "arm",
+        *(f"n = {n} ({points(results.mean_std(reference, n)[0])} %)" for n in targets),
+    )
+    return frame, [Table(f"{results.dataset}-label-saving", caption, header, rows_printed)]
 
 
 def _interval_note(results: Results) -> str:
-    seeds = results.summary["seed"].nunique()
-    what = ["seeds"] * (seeds > 1) + ["validation images"] * bool(results.bootstraps)
+    what = ["seeds"] * (results.seeds > 1) + ["validation images"] * bool(results.bootstraps)
     if not what:
         return "One seed and no per-image counts: no intervals."
     return f"Brackets: 95 % bootstrap interval over {' and '.join(what)} ({RESAMPLES} resamples)."
 
 
 def _resampled(results: Results) -> dict[tuple[str, int], np.ndarray]:
-    """Each cell's mIoU under resampled seeds and images, {} where nothing can be resampled."""
-    seeds = results.summary["seed"].nunique()
-    if seeds == 1 and not results.bootstraps:
+    """Each cell's mIoU under resampled seeds and images, {} if nothing can be resampled."""
+    if results.seeds == 1 and not results.bootstraps:
         return {}
-    draws_BS = np.random.default_rng(1).random((RESAMPLES, seeds))
+    draws_BS = np.random.default_rng(1).random((RESAMPLES, results.seeds))
     return {
         cell: resample_seeds(results.bootstraps.get(cell, {}), by_seed, draws_BS)
         for cell, by_seed in results.mious.items()
@@ -72,8 +68,8 @@ def _row(
     resampled: dict[tuple[str, int], np.ndarray],
 ) -> dict[str, object]:
     counts = [n for n in results.label_counts if (arm, n) in results.mious]
-    target = results.mean(reference, reference_n)
-    curve_1K = np.array([[results.mean(arm, n) for n in counts]])
+    target = results.mean_std(reference, reference_n)[0]
+    curve_1K = np.array([[results.mean_std(arm, n)[0] for n in counts]])
     needed = float(labels_needed(counts, curve_1K, np.array([target]))[0])
     low = high = np.nan
     if resampled:

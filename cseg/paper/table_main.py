@@ -1,154 +1,121 @@
-"""The main table: arms x label counts, mIoU with spread, differences, what is significant."""
+"""The main tables: which arm to take at each label count, and arms x label counts."""
+
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
 from cseg.paper import captions
-from cseg.paper.markup import Section, Table
+from cseg.paper.markup import Table, sections
+from cseg.paper.recommend import Recommendation, recommend, share_of_all_labels
 from cseg.paper.results import Results
-from cseg.paper.statistics import Comparison, mean_std
-from cseg.paper.wording import plural, points, points_std, signed
-
-Comparisons = dict[tuple[str, int, str], Comparison]
+from cseg.paper.statistics import Comparison, holm
+from cseg.paper.wording import bracketed, listing, plural, points, points_std
 
 
-def main_table(
-    results: Results, references: tuple[str, ...], published: pd.DataFrame
-) -> tuple[pd.DataFrame, list[Table]]:
-    """Tidy rows (one per arm and n, gaps included) and the table to print.
+def test_columns(each: Comparison | None) -> dict[str, object]:
+    """Columns of a table that say what a comparison found; empty for None."""
+    names = ("difference", "low", "high", "p", "test")
+    found = asdict(each) if each else dict.fromkeys(names, np.nan) | {"test": ""}
+    return {name: found[name] for name in names}
 
-    Args:
-        results: one dataset.
-        references: arms that the others are compared with, those without runs are passed over.
-        published: rows of `published.csv` that hold an mIoU for this dataset, in points.
-    """
-    references = tuple(arm for arm in references if arm in results.arms)
-    comparisons = {
-        (arm, n, reference): results.compare(arm, reference, n)
-        for reference in references
-        for arm in results.arms
-        for n in results.label_counts
-        if arm != reference
-    }
-    best = {n: _best(results, n) for n in results.label_counts}
+
+def recommendation_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
+    """Tidy rows (one per label count and other arm) and the table to print, one row per n."""
+    found = recommend(results)
     rows = [
-        _row(results, arm, n, references, comparisons, best[n], published)
-        for arm in results.arms
-        for n in results.label_counts
-    ]
-    frame = pd.DataFrame(rows)
-    tests = [*comparisons.values(), *(won for _, won in best.values() if won is not None)]
-    sections = [_means(results, frame)]
-    sections += [_differences(results, frame, reference) for reference in references
-                 if len(results.arms) > 1]  # fmt: skip
-    if frame["published"].notna().any():
-        sections.append(_published(results, frame))
+        {"dataset": results.dataset, "n": each.n, "arm": each.arm, "runs": each.seeds,
+         "miou_mean": each.mean, "miou_std": each.std, "other": other, **test_columns(by)}
+        for each in found
+        for other, by in each.rivals or ((None, None),)
+    ]  # fmt: skip
+    caption = captions.join(
+        f"{results.dataset}: the best arm at each label count, mIoU (%) on the validation images, "
+        "mean ± sample standard deviation over seeds, and how far it lies above the next, in "
+        "points, with its interval.",
+        "Bold: all other arms are significantly worse. The comparisons of each label count are "
+        "corrected together.",
+        captions.tests_note(by for each in found[:1] for _, by in each.rivals),
+    )
+    header = ("n", "take", "mIoU (%)", "next", "above it (points)", "not decided between")
+    printed = tuple(_recommended(each) for each in found)
+    bold = frozenset((r, 1) for r, each in enumerate(found) if each.rivals and not each.tied)
+    table = Table(
+        f"{results.dataset}-recommendation", caption, header, printed, bold, frozenset({1, 3, 5})
+    )
+    return pd.DataFrame(rows), [table]
+
+
+def _recommended(each: Recommendation) -> tuple[str, ...]:
+    (rival, by) = each.rivals[0] if each.rivals else ("–", None)
+    between = listing((each.arm, *each.tied)) if each.tied else "–"
+    score = points_std(each.mean, each.std)
+    return str(each.n), each.arm, score, rival, bracketed(by), between
+
+
+def main_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
+    """Tidy rows (one per arm and n, gaps included) and the table to print."""
+    cells = [(arm, n) for arm in results.arms for n in results.label_counts]
+    others = [(arm, n) for arm, n in cells if arm != results.reference]
+    compared = holm([results.difference(cell, (results.reference, cell[1])) for cell in others])
+    tests = dict(zip(others, compared))
+    best = {each.n: each for each in recommend(results)}
+    frame = pd.DataFrame([_row(results, *cell, tests.get(cell), best) for cell in cells])
+
+    counts = range(len(results.label_counts))
+    grid = {arm: [frame.iloc[a * len(counts) + c] for c in counts]
+            for a, arm in enumerate(results.arms)}  # fmt: skip
+    means = [(arm, *(_mean(cell, results.seeds) for cell in row)) for arm, row in grid.items()]
+    differences = [(arm, *(bracketed(tests[arm, n]) for n in results.label_counts))
+                   for arm in results.arms if arm != results.reference]  # fmt: skip
+    parts = [("mIoU (%)", means), (f"above {results.reference} (points)", differences)]
+    if frame["share_of_all_labels"].notna().any():
+        shares = [(arm, *(points(cell["share_of_all_labels"]) for cell in row))
+                  for arm, row in grid.items()]  # fmt: skip
+        parts.append(("share of the best score with all labels (%)", shares))
+    bold = {
+        (a, 2 + c) for a, row in enumerate(grid.values()) for c in counts
+        if row[c]["best"] and best[row[c]["n"]].rivals and not best[row[c]["n"]].tied
+    } | {
+        (len(means) + r, 2 + c) for r, (arm, *_) in enumerate(differences)
+        for c, n in enumerate(results.label_counts) if tests[arm, n].significant
+    }  # fmt: skip
     caption = captions.join(
         f"{results.dataset}: mIoU (%) on the validation images, mean ± sample standard deviation "
-        "over seeds, and differences in points over the seeds both arms have.",
+        f"over seeds, and differences to {results.reference} in points over the seeds both arms "
+        "have, with their intervals.",
         captions.runs_note(results),
-        "Bold: best of its column, where it differs from the runner-up; *: differs from the "
-        "reference."
+        "Bold: significantly above every other arm of its column; a significant difference."
         if len(results.arms) > 1
         else "",
-        captions.tests_note(tests),
+        captions.tests_note(tests.values()),
         captions.full_set_note(results),
         captions.settings_note(results),
         captions.terms_note(results),
     )
-    header = ("arm", *(f"n = {n}" for n in results.label_counts))
-    return frame, [Table(f"{results.dataset}-main", caption, header, tuple(sections))]
-
-
-def _best(results: Results, n: int) -> tuple[str | None, Comparison | None]:
-    """Find the best arm at n, and compare it with the runner-up."""
-    first = results.best_arm(n, results.arms)
-    others = tuple(arm for arm in results.arms if arm != first)
-    second = results.best_arm(n, others)
-    return first, results.compare(first, second, n) if first and second else None
+    header = ("", "arm", *(f"n = {n}" for n in results.label_counts))
+    table = Table(f"{results.dataset}-main", caption, header, sections(*parts), frozenset(bold))
+    return frame, [table]
 
 
 def _row(
-    results: Results,
-    arm: str,
-    n: int,
-    references: tuple[str, ...],
-    comparisons: Comparisons,
-    best: tuple[str | None, Comparison | None],
-    published: pd.DataFrame,
+    results: Results, arm: str, n: int, each: Comparison | None, best: dict[int, Recommendation]
 ) -> dict[str, object]:
-    values = list(results.mious.get((arm, n), {}).values())
-    mean, std = mean_std(values)
-    row: dict[str, object] = {
+    mean, std = results.mean_std(arm, n)
+    return {
         "dataset": results.dataset,
         "arm": arm,
         "n": n,
-        "runs": len(values),
+        "runs": len(results.mious.get((arm, n), {})),
         "miou_mean": mean,
         "miou_std": std,
+        "share_of_all_labels": share_of_all_labels(results, arm, n),
+        "reference": "" if each is None else results.reference,
+        **test_columns(each),
+        "best": "best" if n in best and arm == best[n].arm else "",
     }
-    for reference in references:
-        each = comparisons.get((arm, n, reference))
-        prefix = f"diff_{reference}"
-        row[prefix] = each.difference if each else np.nan
-        row[f"{prefix}_low"] = each.low if each else np.nan
-        row[f"{prefix}_high"] = each.high if each else np.nan
-        row[f"{prefix}_p"] = each.p if each else np.nan
-        row[f"{prefix}_test"] = each.test if each else ""
-    winner, won = best
-    row["best"] = "best" if arm == winner else ""
-    row["best_p"] = won.p if won and arm == winner else np.nan
-    row["best_test"] = won.test if won and arm == winner else ""
-    match = published[(published["arm"] == arm) & (published["n"] == n)]
-    value = float(match["value"].iloc[0]) / 100 if len(match) else np.nan
-    row["published"] = value
-    row["published_diff"] = mean - value
-    within = abs(mean - value) <= std  # NaN compares as False
-    row["published_within_std"] = "" if np.isnan(mean - value) else ("yes" if within else "no")
-    row["published_source"] = match["source"].iloc[0] if len(match) else ""
-    return row
 
 
-def _grid(results: Results, frame: pd.DataFrame) -> list[list[pd.Series]]:
-    indexed = frame.set_index(["arm", "n"])
-    return [[indexed.loc[(arm, n)] for n in results.label_counts] for arm in results.arms]
-
-
-def _means(results: Results, frame: pd.DataFrame) -> Section:
-    seeds = results.summary["seed"].nunique()
-    rows, bold = [], set()
-    for r, cells in enumerate(_grid(results, frame)):
-        texts = []
-        for c, cell in enumerate(cells):
-            text = points_std(cell["miou_mean"], cell["miou_std"])
-            if 0 < cell["runs"] < seeds:
-                text += f" ({plural(cell['runs'], 'run')})"
-            texts.append(text)
-            if cell["best"] and cell["best_p"] < 0.05:
-                bold.add((r, c + 1))
-        rows.append((results.arms[r], *texts))
-    return Section("mIoU (%)", tuple(rows), frozenset(bold))
-
-
-def _differences(results: Results, frame: pd.DataFrame, reference: str) -> Section:
-    prefix = f"diff_{reference}"
-    rows = []
-    for arm, cells in zip(results.arms, _grid(results, frame)):
-        if arm != reference:
-            marks = ["*" if cell[f"{prefix}_p"] < 0.05 else "" for cell in cells]
-            rows.append((arm, *(signed(cell[prefix]) + m for cell, m in zip(cells, marks))))
-    return Section(f"difference to {reference} (points)", tuple(rows))
-
-
-def _published(results: Results, frame: pd.DataFrame) -> Section:
-    rows = []
-    for arm, cells in zip(results.arms, _grid(results, frame)):
-        texts = [
-            "–" if np.isnan(cell["published"])
-            else f"{points(cell['published'])} ({signed(cell['published_diff'])}, "
-                 f"within spread: {cell['published_within_std'] or '–'})"
-            for cell in cells
-        ]  # fmt: skip
-        if any(text != "–" for text in texts):
-            rows.append((arm, *texts))
-    return Section("published (%), difference of ours to it (points)", tuple(rows))
+def _mean(cell: pd.Series, seeds: int) -> str:
+    text = points_std(cell["miou_mean"], cell["miou_std"])
+    return text + (f" ({plural(cell['runs'], 'run')})" if 0 < cell["runs"] < seeds else "")

@@ -2,6 +2,8 @@
 
 import math
 
+from cseg.paper.statistics import ALPHA, Comparison
+
 
 def points(fraction: float) -> str:
     """Write a fraction as percent with one digit: 0.6123 -> 61.2; a gap is an en dash."""
@@ -21,11 +23,12 @@ def signed(fraction: float) -> str:
     return text if text == "0.0" else ("+" if fraction > 0 else "−") + text
 
 
-def p_value(p: float) -> str:
-    """Write a p value: p = 0.012, p < 0.001, or "no test"."""
-    if math.isnan(p):
-        return "no test"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+def interval(each: Comparison) -> str:
+    """Write the interval of a difference in points: "95 % interval 1.9 to 6.9"."""
+    if not each.test:
+        return "no interval"
+    share = f"{100 * (1 - ALPHA):.0f} % interval"
+    return f"{share} {signed(each.low).lstrip('+')} to {signed(each.high).lstrip('+')}"
 
 
 def labels(count: float) -> str:
@@ -48,3 +51,17 @@ def listing(names: list[str] | tuple[str, ...]) -> str:
 def plural(count: int, word: str) -> str:
     """1 run, 2 runs."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def short_id(image_id: str, most: int = 18) -> str:
+    """Shorten a long image id in its middle, since its ends tell images apart."""
+    keep = (most - 1) // 2
+    return image_id if len(image_id) <= most else f"{image_id[:keep]}…{image_id[-keep:]}"
+
+
+def bracketed(each: Comparison | None) -> str:
+    """Write a difference in points with its interval: "+4.4 [1.9, 6.9]"."""
+    if each is None:
+        return "–"
+    ends = f" [{signed(each.low).lstrip('+')}, {signed(each.high).lstrip('+')}]"
+    return signed(each.difference) + (ends if each.test else "")

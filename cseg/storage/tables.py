@@ -7,7 +7,7 @@ import pandas as pd
 from cseg.storage.files import atomic
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write a CSV atomically; floats keep full precision."""
+def write_table(path: Path, table: pd.DataFrame, float_format: str | None = None) -> None:
+    """Write a CSV atomically; floats keep full precision unless a format is given."""
     with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        table.to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")

@@ -1,14 +1,15 @@
-TABLES = ["main", "label_saving", "per_class", "cost", "separability", "published"]
+TABLES = ["recommendation", "main", "per_class", "cost", "separability", "published"]
+# what needs two arms
+COMPARED_TABLES = ["label_saving"] if len(config["run_arms"]) > 1 else []
+COMPARED_FIGURES = (
+    ["confusion_difference", "largest_changes"] if len(config["run_arms"]) > 1 else []
+)
 FIGURES = [
     "label_efficiency",
     "qualitative",
     "per_class",
-    "slopes",
     "confusion",
-    "confusion_difference",
     "training_curves",
-    "largest_gain",
-    "largest_loss",
     "feature_space",
     "separability",
     "dag",
@@ -59,13 +60,19 @@ rule tables:
         published=workflow.source_path("../resources/published.csv"),
     output:
         report(
+            f"{RESULTS}/tables/recommendation.html",
+            caption="../report/recommendation.rst",
+            category="2 Tables",
+            labels={"table": "recommendation"},
+        ),
+        report(
             f"{RESULTS}/tables/main.html",
             caption="../report/main.rst",
             category="2 Tables",
             labels={"table": "main"},
         ),
         report(
-            f"{RESULTS}/tables/label_saving.html",
+            [f"{RESULTS}/tables/{name}.html" for name in COMPARED_TABLES],
             caption="../report/label_saving.rst",
             category="2 Tables",
             labels={"table": "label saving"},
@@ -109,7 +116,7 @@ rule tables:
         expand(
             "{results}/tables/{table}.{kind}",
             results=RESULTS,
-            table=TABLES + ABLATIONS + SEMI_SUPERVISED,
+            table=TABLES + COMPARED_TABLES + ABLATIONS + SEMI_SUPERVISED,
             kind=["csv", "md", "tex"],
         ),
     log:
@@ -130,6 +137,7 @@ rule figures:
         summary=rules.summary.output,
         dataset=rules.index.output.dataset,
         index=rules.index.output.index,
+        best=rules.best.output,
         features=rules.features.output,
         predictions=expand("{run}/predictions.zip", run=RUNS),
         dag=workflow.source_path("../resources/dag.csv"),
@@ -159,22 +167,10 @@ rule figures:
             labels={"figure": "IoU per class"},
         ),
         report(
-            f"{RESULTS}/figures/slopes.png",
-            caption="../report/slopes.rst",
-            category="3 Figures",
-            labels={"figure": "per-class slopes"},
-        ),
-        report(
             f"{RESULTS}/figures/confusion.png",
             caption="../report/confusion.rst",
             category="3 Figures",
             labels={"figure": "confusion matrices"},
-        ),
-        report(
-            f"{RESULTS}/figures/confusion_difference.png",
-            caption="../report/confusion_difference.rst",
-            category="3 Figures",
-            labels={"figure": "confusion difference"},
         ),
         report(
             f"{RESULTS}/figures/training_curves.png",
@@ -182,18 +178,15 @@ rule figures:
             category="3 Figures",
             labels={"figure": "training curves"},
         ),
-        report(
-            f"{RESULTS}/figures/largest_gain.png",
-            caption="../report/largest_gain.rst",
-            category="3 Figures",
-            labels={"figure": "largest gain"},
-        ),
-        report(
-            f"{RESULTS}/figures/largest_loss.png",
-            caption="../report/largest_loss.rst",
-            category="3 Figures",
-            labels={"figure": "largest loss"},
-        ),
+        *[
+            report(
+                f"{RESULTS}/figures/{name}.png",
+                caption=f"../report/{name}.rst",
+                category="3 Figures",
+                labels={"figure": name.replace("_", " ")},
+            )
+            for name in COMPARED_FIGURES
+        ],
         report(
             f"{RESULTS}/figures/feature_space.png",
             caption="../report/feature_space.rst",
@@ -212,7 +205,11 @@ rule figures:
             category="3 Figures",
             labels={"figure": "rules"},
         ),
-        expand("{results}/figures/{figure}.pdf", results=RESULTS, figure=FIGURES),
+        expand(
+            "{results}/figures/{figure}.pdf",
+            results=RESULTS,
+            figure=FIGURES + COMPARED_FIGURES,
+        ),
     log:
         f"{RESULTS}/logs/figures.log",
     conda:

@@ -8,5 +8,4 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
 
     results = Path(snakemake.input.dataset).parent
     figures(results, results / "figures", dag_csv=Path(snakemake.input.dag))
-    curve = results / "figures" / "label_efficiency.png"
-    summary_page(results, results / "summary.html", curve_png=curve)
+    summary_page(results, results / "summary.html", figures_dir=results / "figures")

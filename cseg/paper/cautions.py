@@ -1,0 +1,169 @@
+"""What a reader should know before trusting the numbers, computed from the results.
+
+Each caution is one sentence that names where it applies and what to do.
+"""
+
+from cseg.paper.results import Results
+from cseg.paper.statistics import MIN_SEEDS
+from cseg.paper.wording import listing, plural, points, signed
+from cseg.storage.lists import read_index
+
+TRAIN_BOUND = 0.7  # a network whose mIoU on its own training images is lower has not fitted them
+FLAT = 0.01  # a curve that rises by less from its smallest to its largest n is flat
+FALLING = 0.15  # the loss still falls if it falls by this share over the last third of the steps
+COSTS = 1.3  # arms whose training times differ by more than this ratio are of unequal cost
+MOST_NAMED = 5
+
+
+def cautions(results: Results) -> list[str]:
+    """Return every caution that the results give cause for, the gravest first."""
+    found = [
+        *_leaks(results),
+        _poor_fit(results),
+        _flat(results),
+        _still_falling(results),
+        _never_right(results),
+        _few_seeds(results),
+        _gaps(results),
+        _unequal_cost(results),
+    ]
+    return [sentence for sentence in found if sentence]
+
+
+def _named(names: list[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return listing([*names[:MOST_NAMED], f"{more} more"] if more > 0 else names)
+
+
+def _leaks(results: Results) -> list[str]:
+    """Images that are in both splits, and label lists that name validation images."""
+    found = []
+    if (results.folder / "index.csv").is_file():
+        index = read_index(results.folder / "index.csv")
+        if "image_sha256" in index:
+            marks = index.groupby("split")["image_sha256"].agg(set)
+            shared = marks.get("train", set()) & marks.get("val", set())
+            if shared:
+                ids = sorted(index.loc[index["image_sha256"].isin(shared), "id"])
+                found.append(
+                    f"Labels leak: {plural(len(shared), 'image')} of the training set also stand "
+                    f"in the validation set ({_named(ids)}); remove them from one of the two."
+                )
+    audit = results.tables["audit"]
+    if not audit.empty:
+        lists = list(audit.loc[audit["validation"] > 0, "list"].astype(str))
+        if lists:
+            found.append(
+                f"Labels leak: {_named(lists)} names validation images as labelled; correct it."
+            )
+    return found
+
+
+def _poor_fit(results: Results) -> str:
+    rows = results.summary
+    if "train_miou" not in rows:
+        return ""
+    fits = rows.groupby(["arm", "n"], sort=False)["train_miou"].mean()
+    low = fits[fits < TRAIN_BOUND].sort_values()
+    if low.empty:
+        return ""
+    cells = [f"{arm} with {n} labels: {points(fit)} %" for (arm, n), fit in low.items()]
+    return (
+        f"Too few steps, or a rate that does not suit: on its own training images the network "
+        f"reaches less than {100 * TRAIN_BOUND:.0f} % mIoU ({_named(cells)}); raise the steps of "
+        "pretrain and finetune, or tune the learning rate."
+    )
+
+
+def _flat(results: Results) -> str:
+    flat = []
+    for arm in results.arms:
+        counts = [n for n in results.label_counts if (arm, n) in results.mious]
+        if len(counts) > 1:
+            rise = results.mean_std(arm, counts[-1])[0] - results.mean_std(arm, counts[0])[0]
+            if rise < FLAT:
+                flat.append(f"{arm}: {signed(rise)} points from {counts[0]} to {counts[-1]}")
+    if not flat:
+        return ""
+    return (
+        f"More labels do not help ({_named(flat)}), which mostly means that the steps do not "
+        "suffice for so many images; raise them before you compare label counts."
+    )
+
+
+def _still_falling(results: Results) -> str:
+    curves = results.tables["curves"]
+    if curves.empty:
+        return ""
+    falling = []
+    for (arm, n), rows in curves[curves["stage"] == "finetune"].groupby(["arm", "n"], sort=False):
+        part = rows["step"] / max(1, rows["step"].max())
+        before = rows.loc[part.between(0.6, 0.7), "loss"].mean()
+        last = rows.loc[part >= 0.9, "loss"].mean()
+        if last < (1 - FALLING) * before:
+            falling.append(f"{arm} with {n} labels")
+    if not falling:
+        return ""
+    return (
+        f"The loss still falls at the end of fine-tuning ({_named(falling)}), by more than "
+        f"{100 * FALLING:.0f} % over the last third of the steps; raise finetune.steps."
+    )
+
+
+def _never_right(results: Results) -> str:
+    rows = results.tables["per_class"]
+    if rows.empty:
+        return ""
+    seen = rows[rows["pixels"] > 0]
+    best = seen.groupby(["arm", "n", "class_name"], sort=False)["iou"].max()
+    never: dict[str, list[str]] = {}
+    for (arm, n, name), iou in best.items():
+        if iou == 0:
+            never.setdefault(str(name), []).append(f"{arm} with {n}")
+    if not never:
+        return ""
+    cells = len(seen.groupby(["arm", "n"]))
+    parts = [
+        f"{name} (by no arm)" if len(where) == cells else f"{name} ({_named(where)})"
+        for name, where in never.items()
+    ]
+    return (
+        f"Classes of which no seed gets a single pixel right: {_named(parts)}; label images that "
+        "show them, or train longer."
+    )
+
+
+def _few_seeds(results: Results) -> str:
+    fewest = min(len(cell) for cell in results.mious.values())
+    if fewest >= MIN_SEEDS:
+        return ""
+    return (
+        f"Too few seeds: some arms have run with {plural(fewest, 'seed')}, which says little about "
+        f"how another training would end; run at least {MIN_SEEDS}."
+    )
+
+
+def _gaps(results: Results) -> str:
+    expected = len(results.arms) * len(results.label_counts) * results.seeds
+    done = sum(len(cell) for cell in results.mious.values())
+    if done == expected:
+        return ""
+    return f"{done} of {expected} combinations of arm, n and seed have run; finish the others."
+
+
+def _unequal_cost(results: Results) -> str:
+    cost = results.tables["cost"]
+    if cost.empty:
+        return ""
+    rows = cost[cost["stage"] != "evaluate"]
+    devices = set(rows["device"].dropna())
+    totals = rows.groupby(["arm", "n", "seed"])["seconds"].sum().groupby("arm").mean()
+    if len(devices) > 1 or len(totals) < 2 or not totals.min() > 0:
+        return ""
+    ratio = totals.max() / totals.min()
+    if ratio <= COSTS:
+        return ""
+    return (
+        f"Arms of unequal cost: training {totals.idxmax()} takes {ratio:.1f} times as long as "
+        f"training {totals.idxmin()}; choose budget equal_time to compare at equal time."
+    )

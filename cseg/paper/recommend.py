@@ -1,0 +1,149 @@
+"""Which start to take with how many labels, how sure that is, and what more labels would buy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cseg.paper.results import Results
+from cseg.paper.statistics import BOOTSTRAP, MIN_SEEDS, Comparison, holm, seeds_needed
+from cseg.paper.wording import interval, listing, plural, points, points_std, signed
+
+MOST_SEEDS = 12  # a difference that needs more seeds than this is called too small for seeds
+MOST_NAMED = 4  # tied arms named in a sentence
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The best arm at one label count.
+
+    Attributes:
+        n: label count.
+        arm: the arm with the highest mean mIoU.
+        mean: its mIoU, a fraction.
+        std: its sample standard deviation over seeds.
+        seeds: number of its seeds.
+        rivals: the other arms, best first, and how far `arm` is above each (corrected together).
+        next_n: the next larger label count at which the arm has run; None if there is none.
+        gain: what the arm gains from here to `next_n`, corrected over all label counts.
+        share: `mean` as a share of the best arm's with all labels; NaN if that has not run.
+    """
+
+    n: int
+    arm: str
+    mean: float
+    std: float
+    seeds: int
+    rivals: tuple[tuple[str, Comparison], ...]
+    next_n: int | None
+    gain: Comparison | None
+    share: float
+
+    @property
+    def tied(self) -> tuple[str, ...]:
+        """The arms that are not significantly worse, best first."""
+        return tuple(arm for arm, each in self.rivals if not each.significant)
+
+
+def recommend(results: Results) -> list[Recommendation]:
+    """Name the best arm at each label count, ascending.
+
+    It is compared with every other arm there; the comparisons of one label count are one family
+    (`statistics.holm`), and the gains to the next label count are another.
+    """
+    found = []
+    for n in results.label_counts:
+        ranked = results.ranked(n)
+        if ranked:
+            found.append((n, ranked[0], ranked[1:]))
+    larger = {n: _next_count(results, arm, n) for n, arm, _ in found}
+    steps = [(n, arm) for n, arm, _ in found if larger[n] is not None]
+    gains = holm([results.difference((arm, larger[n] or n), (arm, n)) for n, arm in steps])
+    gain_at = {n: gain for (n, _), gain in zip(steps, gains)}
+    return [
+        Recommendation(
+            n,
+            arm,
+            *results.mean_std(arm, n),
+            len(results.mious[arm, n]),
+            tuple(zip(others, holm([results.difference((arm, n), (o, n)) for o in others]))),
+            larger[n],
+            gain_at.get(n),
+            share_of_all_labels(results, arm, n),
+        )
+        for n, arm, others in found
+    ]
+
+
+def share_of_all_labels(results: Results, arm: str, n: int) -> float:
+    """MIoU of a cell over the best arm's with all labels; NaN if no arm has run with all."""
+    size = results.train_size or 0
+    best = results.ranked(size)
+    return results.mean_std(arm, n)[0] / results.mean_std(best[0], size)[0] if best else np.nan
+
+
+def _next_count(results: Results, arm: str, n: int) -> int | None:
+    return next((m for m in results.label_counts if m > n and (arm, m) in results.mious), None)
+
+
+def which(each: Recommendation) -> str:
+    """Say which arm to take, its mIoU and how it compares with the next."""
+    seeds = plural(each.seeds, "seed")
+    text = f"{each.arm}, {points_std(each.mean, each.std)} mIoU"
+    if each.share < 1:  # NaN compares as False
+        text += f" ({100 * each.share:.0f} % of the best score with all labels)"
+    if not each.rivals:
+        return f"{text}; no other arm has run with {plural(each.n, 'label')}; {seeds}."
+    rival, by = each.rivals[0]
+    return f"{text}; {points(by.difference)} above the next ({rival}), {interval(by)}; {seeds}."
+
+
+def certainty(each: Recommendation) -> str:
+    """Say whether the lead is decided, and if not, between which arms and what would decide it."""
+    if not each.rivals:
+        return "Nothing to compare with: run a second arm."
+    if not each.tied:
+        if any(by.test == BOOTSTRAP for _, by in each.rivals):
+            return (
+                "The lead is larger than chance among the validation images explains, but "
+                f"{plural(each.seeds, 'seed')} cannot show that another training would repeat it: "
+                f"run at least {MIN_SEEDS} seeds."
+            )
+        return "Decided: every other arm is significantly worse."
+    tied = [each.arm, *each.tied]
+    named = (
+        tied if len(tied) <= MOST_NAMED else [*tied[:MOST_NAMED], f"{len(tied) - MOST_NAMED} more"]
+    )
+    return f"Not decided between {listing(named)}. {_what_decides(each)}"
+
+
+def _what_decides(each: Recommendation) -> str:
+    open_ones = [by for _, by in each.rivals if not by.significant]
+    fewest = min(by.seeds for by in open_ones)
+    if fewest < MIN_SEEDS:
+        return (
+            f"{plural(fewest, 'seed')} cannot decide it: run at least {MIN_SEEDS} seeds of "
+            "these arms."
+        )
+    needed = [seeds_needed(by, MOST_SEEDS) for by in open_ones]
+    if all(needed):
+        most = max(seeds for seeds in needed if seeds)
+        return f"If differences and spread stay as they are, {most} seeds would decide it."
+    return (
+        f"The difference is so small against its spread that even {MOST_SEEDS} seeds would hardly "
+        "decide it: take the cheapest of them, or label more images."
+    )
+
+
+def more_labels(each: Recommendation) -> str:
+    """Say what the next label count would buy."""
+    if each.gain is None or each.next_n is None:
+        return "No larger label count has run."
+    gain, doublings = each.gain, np.log2(each.next_n / each.n)
+    verdict = "" if gain.significant or not gain.test else ", which may be chance"
+    text = (
+        f"{each.next_n} labels instead of {each.n} buy {signed(gain.difference)} points of mIoU "
+        f"with {each.arm}, {interval(gain)}{verdict}"
+    )
+    if doublings > 1.5:
+        text += f"; {signed(gain.difference / doublings)} for each doubling"
+    return text + "."

@@ -1,0 +1,96 @@
+"""Stage `best`: the network to use at each label count, with the facts of a model card.
+
+`best/n{n}.pt` is a copy of the `finetune.pt` of one run: of the arm with the highest mean mIoU over
+seeds, its seed with the highest mIoU. That seed is chosen on the validation images, so its own
+score flatters it; the mean over seeds is what to expect.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cseg.errors import DataError, reason
+from cseg.storage.files import atomic, read_json, sha256_file, write_json
+
+
+def best(run_dirs: Sequence[Path], dataset_json: Path, out_dir: Path) -> list[Path]:
+    """Copy the best network of each label count, and write its card next to it.
+
+    Args:
+        run_dirs: run folders `{arm}/n{n}/seed{seed}` with metrics.csv, per_class.csv and
+            finetune.pt.
+        dataset_json: classes, licence and citation, from `index`.
+        out_dir: receives `n{n}.pt` and `n{n}.json` for each n, as the run folders spell it.
+
+    Returns:
+        The files written.
+
+    Raises:
+        DataError: a metrics.csv or per_class.csv cannot be read.
+    """
+    folders = pd.DataFrame({"folder": [Path(path) for path in run_dirs]})
+    folders["token"] = [path.parent.name for path in folders["folder"]]
+    rows = pd.concat([_read(path / "metrics.csv") for path in folders["folder"]], ignore_index=True)
+    rows = pd.concat([folders, rows], axis=1)
+    written = []
+    for token, here in rows.groupby("token", sort=False):
+        runs = here[here["arm"] == best_arm(here)]
+        row = runs.loc[runs["miou"].idxmax()]
+        weights = Path(out_dir) / f"{token}.pt"
+        with atomic(weights) as temporary:
+            shutil.copyfile(row["folder"] / "finetune.pt", temporary)
+        card = weights.with_suffix(".json")
+        write_json(card, _card(row, runs["miou"], read_json(dataset_json), weights))
+        written += [weights, card]
+    return written
+
+
+def best_arm(rows: pd.DataFrame) -> str:
+    """Name the arm with the highest mean mIoU among rows of one label count; the first of equals.
+
+    Args:
+        rows: columns arm and miou, at least one row with an mIoU.
+    """
+    return str(rows.groupby("arm", sort=False)["miou"].mean().idxmax())
+
+
+def _card(
+    row: pd.Series, mious: pd.Series, info: dict[str, object], weights: Path
+) -> dict[str, object]:
+    classes = _read(row["folder"] / "per_class.csv")
+    iou = {name: _number(value) for name, value in zip(classes["class_name"], classes["iou"])}
+    facts = ("init", "scope", "encoder", "parameters", "total_steps", "subset_fingerprint",
+             "source_fingerprint", "git_revision", "cseg_version")  # fmt: skip
+    return {
+        "n": int(row["n"]),
+        "arm": row["arm"],
+        "seed": int(row["seed"]),
+        "run": "/".join(row["folder"].parts[-3:]),
+        "miou": float(row["miou"]),
+        "miou_mean": float(mious.mean()),
+        "miou_std": _number(mious.std()),
+        "seeds": len(mious),
+        "iou": iou,
+        "dataset": row["dataset"],
+        "trained_on": f"{int(row['n'])} labelled images, {row.get('subset_fingerprint', '')}",
+        "measured_on": f"{info.get('val_size', 'all')} validation images",
+        "licence_of_images": info.get("licence", ""),
+        "citation_of_images": info.get("citation", ""),
+        **{name: str(row[name]) for name in facts if name in row},
+        "sha256": sha256_file(weights),
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype={"subset_fingerprint": str, "git_revision": str})
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"cannot read {path}: {reason(error)}; delete it and evaluate the run again"
+        ) from error

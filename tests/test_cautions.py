@@ -1,0 +1,111 @@
+"""Each warning appears where there is cause, names the place, and is absent otherwise."""
+
+import json
+
+import pandas as pd
+import pytest
+from fake_results import paint_results
+
+from cseg.paper.cautions import cautions
+from cseg.paper.results import read_results
+from cseg.stages.summary import summary
+
+
+@pytest.fixture
+def folder(tmp_path):
+    summary(paint_results(tmp_path, ("scratch", "cross"), (4, 16), images=3), tmp_path / "fake")
+    (tmp_path / "fake/checksums.json").unlink()  # the tests edit the files
+    return tmp_path / "fake"
+
+
+def edit(folder, name, change):
+    rows = pd.read_csv(folder / name, dtype={"id": str})
+    change(rows)
+    rows.to_csv(folder / name, index=False)
+
+
+def said(folder):
+    return " ".join(cautions(read_results(folder)))
+
+
+def test_a_clean_run_gives_no_cause_but_its_unequal_cost(folder):
+    # painted runs: 12.5 + 21 s with pretraining, 21 s without
+    assert cautions(read_results(folder)) == [
+        "Arms of unequal cost: training cross takes 1.6 times as long as training scratch; choose "
+        "budget equal_time to compare at equal time."
+    ]
+
+
+def test_poor_fit_names_the_cells_below_the_bound(folder):
+    def worse(rows):
+        rows.loc[(rows["arm"] == "cross") & (rows["n"] == 16), "train_miou"] = 0.69
+
+    edit(folder, "summary.csv", worse)
+    assert "reaches less than 70 % mIoU (cross with 16 labels: 69.0 %)" in said(folder)
+
+
+def test_a_flat_curve_is_named(folder):
+    def flatten(rows):
+        rows.loc[rows["arm"] == "scratch", "miou"] = 0.4 + 0.0001 * rows["n"]
+
+    edit(folder, "summary.csv", flatten)
+    assert "More labels do not help (scratch: +0.1 points from 4 to 16)" in said(folder)
+
+
+def test_a_loss_that_still_falls_is_named(folder):
+    assert "still falls" not in said(folder)
+
+    def fall(rows):
+        here = (rows["arm"] == "cross") & (rows["n"] == 4) & (rows["stage"] == "finetune")
+        rows.loc[here, "loss"] = 2.0 - rows.loc[here, "step"] / 150  # to 0.7 at step 195
+
+    edit(folder, "curves.csv", fall)
+    assert "still falls at the end of fine-tuning (cross with 4 labels)" in said(folder)
+
+
+def test_classes_without_a_right_pixel_are_named_unless_the_truth_lacks_them(folder):
+    def lose(rows):
+        rows.loc[(rows["class_name"] == "rings") & (rows["arm"] == "cross"), "iou"] = 0.0
+        rows.loc[rows["class_name"] == "dots", "iou"] = 0.0
+        rows.loc[rows["class_name"] == "checks", ["iou", "pixels"]] = [float("nan"), 0]
+
+    edit(folder, "per_class.csv", lose)
+    text = said(folder)
+    assert "dots (by no arm)" in text and "rings (cross with 4 and cross with 16)" in text
+    assert "checks" not in text
+
+
+def test_few_seeds_and_gaps_are_named(folder):
+    rows = pd.read_csv(folder / "summary.csv")
+    rows[(rows["arm"] == "scratch") | (rows["seed"] < 2)].to_csv(
+        folder / "summary.csv", index=False
+    )
+    text = said(folder)
+    assert "some arms have run with 2 seeds" in text
+    assert "10 of 12 combinations of arm, n and seed have run" in text
+
+
+def test_images_in_both_splits_are_a_leak(folder):
+    index = pd.read_csv(folder / "index.csv", dtype=str)
+    index["image_sha256"] = [f"{i:064d}" for i in range(len(index))]
+    twin = index.iloc[[1]].assign(split="train", id="twin")
+    pd.concat([index, twin]).to_csv(folder / "index.csv", index=False)
+    facts = json.loads((folder / "dataset.json").read_text())
+    assert "index_sha256" not in facts  # so that the edited index is read
+    assert cautions(read_results(folder))[0].startswith(
+        "Labels leak: 1 image of the training set also stand in the "
+        "validation set (000001 and twin)"
+    )
+
+
+def test_lists_that_name_validation_images_are_a_leak(folder):
+    audit = pd.DataFrame({"list": ["lists/92.txt", "lists/183.txt"], "validation": [3, 0]})
+    audit.to_csv(folder / "audit.csv", index=False)
+    assert "Labels leak: lists/92.txt names validation images as labelled" in said(folder)
+
+
+def test_arms_of_equal_cost_are_not_called_unequal(folder):
+    edit(folder, "cost.csv", lambda rows: rows.update(pd.DataFrame({"seconds": [9.0] * len(rows)})))
+    rows = pd.read_csv(folder / "cost.csv")
+    rows[rows["stage"] != "pretrain"].to_csv(folder / "cost.csv", index=False)
+    assert cautions(read_results(folder)) == []

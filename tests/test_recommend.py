@@ -1,0 +1,134 @@
+"""Which start to take, how sure that is, what more labels buy: on results worked out by hand."""
+
+import pandas as pd
+import pytest
+from fake_results import paint_results
+from golden import golden_results
+
+from cseg.paper.recommend import certainty, more_labels, recommend, which
+from cseg.paper.results import read_results
+from cseg.stages.summary import summary
+from cseg.storage.files import write_json
+
+
+def results_of(folder, rows):
+    """Results with these mIoUs: (arm, n) -> one value per seed."""
+    folder.mkdir()
+    table = [
+        {"dataset": "hand", "arm": arm, "n": n, "seed": seed, "miou": miou, "n_train": 64}
+        for (arm, n), mious in rows.items()
+        for seed, miou in enumerate(mious)
+    ]
+    pd.DataFrame(table).to_csv(folder / "summary.csv", index=False)
+    return read_results(folder)
+
+
+def test_a_clear_lead_is_decided_and_said_with_its_interval(tmp_path):
+    # differences 0.04, 0.05, 0.06: mean 5, s = 1, half width 4.303 / sqrt 3 = 2.48 points
+    rows = {("cross", 16): (0.30, 0.31, 0.32), ("imagenet", 16): (0.34, 0.36, 0.38)}
+    (got,) = recommend(results_of(tmp_path / "r", rows))
+    assert which(got) == (
+        "imagenet, 36.0 ± 2.0 mIoU; 5.0 above the next (cross), 95 % interval 2.5 to 7.5; 3 seeds."
+    )
+    assert certainty(got) == "Decided: every other arm is significantly worse."
+    assert more_labels(got) == "No larger label count has run."
+    assert got.tied == ()
+
+
+def test_an_open_lead_names_the_arms_and_the_seeds_that_would_decide_it(tmp_path):
+    # differences to cross 0, 4, 5: mean 3, s = 2.65: t(5) 2.571 x 2.65 / sqrt 6 = 2.78 < 3, while
+    # t(4) 2.776 x 2.65 / sqrt 5 = 3.28 > 3: six seeds
+    rows = {
+        ("scratch", 16): (0.10, 0.10, 0.10),
+        ("cross", 16): (0.34, 0.32, 0.33),
+        ("imagenet", 16): (0.34, 0.36, 0.38),
+    }
+    (got,) = recommend(results_of(tmp_path / "r", rows))
+    assert [arm for arm, _ in got.rivals] == ["cross", "scratch"]
+    assert got.tied == ("cross",)  # scratch is far behind, and corrected for two comparisons
+    assert certainty(got) == (
+        "Not decided between imagenet and cross. If differences and spread stay as they are, "
+        "6 seeds would decide it."
+    )
+
+
+def test_a_difference_too_small_for_seeds_is_called_so(tmp_path):
+    rows = {("a", 16): (0.30, 0.34, 0.38), ("b", 16): (0.38, 0.34, 0.301)}
+    (got,) = recommend(results_of(tmp_path / "r", rows))
+    assert "even 12 seeds would hardly decide it: take the cheapest of them" in certainty(got)
+
+
+def test_one_arm_has_nothing_to_be_compared_with(tmp_path):
+    (got,) = recommend(results_of(tmp_path / "r", {("cross", 16): (0.3, 0.4)}))
+    assert which(got).endswith("no other arm has run with 16 labels; 2 seeds.")
+    assert certainty(got) == "Nothing to compare with: run a second arm."
+
+
+def test_more_labels_are_priced_with_the_recommended_arm(tmp_path):
+    # gains 0.20, 0.21, 0.22 from 16 to 64, two doublings; mean 21, half width 2.48
+    rows = {
+        ("cross", 16): (0.30, 0.31, 0.32), ("cross", 64): (0.50, 0.52, 0.54),
+        ("scratch", 16): (0.20, 0.21, 0.22), ("scratch", 64): (0.30, 0.32, 0.36),
+    }  # fmt: skip
+    few, many = recommend(results_of(tmp_path / "r", rows))
+    assert more_labels(few) == (
+        "64 labels instead of 16 buy +21.0 points of mIoU with cross, 95 % interval 18.5 to 23.5; "
+        "+10.5 for each doubling."
+    )
+    # all 64 labels have run: 31 of 52
+    assert (few.share, many.share) == (pytest.approx(31 / 52), 1)
+    assert "31.0 ± 1.0 mIoU (60 % of the best score with all labels)" in which(few)
+    assert "all labels" not in which(many)
+
+
+def test_two_seeds_ask_for_a_third(tmp_path):
+    rows = {("cross", 16): (0.30, 0.31), ("imagenet", 16): (0.34, 0.35)}
+    (got,) = recommend(results_of(tmp_path / "r", rows))
+    assert certainty(got) == (
+        "Not decided between imagenet and cross. 2 seeds cannot decide it: run at least 3 seeds "
+        "of these arms."
+    )
+
+
+def test_few_seeds_are_held_against_the_images_and_say_what_that_leaves_open(tmp_path):
+    summary(paint_results(tmp_path, ("scratch", "imagenet"), (4,), (0, 1)), tmp_path / "fake")
+    (got,) = recommend(read_results(tmp_path / "fake"))
+    assert (got.arm, got.tied) == ("imagenet", ())
+    assert "2 seeds cannot show that another training would repeat it" in certainty(got)
+
+
+def test_gaps_leave_an_arm_out_of_a_label_count(tmp_path):
+    rows = {("cross", 16): (0.3, 0.4, 0.5), ("imagenet", 64): (0.3, 0.4, 0.5)}
+    few, many = recommend(results_of(tmp_path / "r", rows))
+    assert (few.arm, few.rivals, few.next_n) == ("cross", (), None)
+    assert (many.arm, many.rivals) == ("imagenet", ())
+
+
+def test_the_reference_is_what_the_experiment_says_else_scratch_else_the_first_arm(tmp_path):
+    folder = golden_results(tmp_path / "hand")
+    assert read_results(folder).reference == "scratch"
+    write_json(folder / "experiment.json", {"name": "hand", "reference_arm": "imagenet"})
+    assert read_results(folder).reference == "imagenet"
+    write_json(folder / "experiment.json", {"name": "hand", "reference_arm": "absent"})
+    assert read_results(folder).reference == "scratch"
+    rows = pd.read_csv(folder / "summary.csv")
+    rows[rows["arm"] != "scratch"].to_csv(folder / "summary.csv", index=False)
+    assert read_results(folder).reference == "cross"
+    assert read_results(folder).rival == "imagenet"
+
+
+def test_seeds_that_share_a_subset_are_averaged_before_they_are_tested(tmp_path):
+    folder = tmp_path / "r"
+    results_of(folder, {("a", 16): (0.1, 0.2, 0.3, 0.5), ("b", 16): (0.1, 0.1, 0.1, 0.1)})
+    rows = pd.read_csv(folder / "summary.csv")
+    rows["subset_fingerprint"] = rows["seed"].map({0: "x", 1: "x", 2: "y", 3: "z"})
+    rows.to_csv(folder / "summary.csv", index=False)
+    got = read_results(folder).difference(("a", 16), ("b", 16))
+    assert got.values_S == pytest.approx([0.05, 0.2, 0.4])
+    # all seeds on one published list: the initial weights are what varies
+    rows.assign(subset_fingerprint="x").to_csv(folder / "summary.csv", index=False)
+    got = read_results(folder).difference(("a", 16), ("b", 16))
+    assert got.values_S == pytest.approx([0.0, 0.1, 0.2, 0.4])
+    # with all labels every seed has the same images, whatever their fingerprint
+    rows.assign(n_train=16).to_csv(folder / "summary.csv", index=False)
+    assert len(read_results(folder).by_subset(16, [0, 1, 2, 3])) == 1

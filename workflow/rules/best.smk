@@ -1,0 +1,28 @@
+localrules:
+    best,
+
+
+rule best:
+    input:
+        dataset=rules.index.output.dataset,
+        metrics=expand("{run}/metrics.csv", run=RUNS),
+        classes=expand("{run}/per_class.csv", run=RUNS),
+        weights=expand("{run}/finetune.pt", run=RUNS),
+    output:
+        expand(
+            "{results}/best/n{n}.{kind}",
+            results=RESULTS,
+            n=experiment.count_tokens(config),
+            kind=["pt", "json"],
+        ),
+    log:
+        f"{RESULTS}/logs/best.log",
+    conda:
+        "../../envs/paper.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    script:
+        "../scripts/best.py"
