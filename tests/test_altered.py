@@ -125,7 +125,7 @@ def test_rows_that_were_edited_are_neither_collected_nor_shown(tmp_path):
     (run / "metrics.csv").write_text("dataset,arm,n,seed,miou\nshapes,scratch,4,0,0.5\n")
     write_checksums([run / "metrics.csv"])
     summary([run], tmp_path)
-    assert read_results(tmp_path).mean("scratch", 4) == 0.5
+    assert read_results(tmp_path).mean_std("scratch", 4)[0] == 0.5
     for path, read in ((tmp_path / "summary.csv", lambda: read_results(tmp_path)),
                        (run / "metrics.csv", lambda: summary([run], tmp_path))):  # fmt: skip
         path.write_text(path.read_text().replace("0.5", "0.9"))
