@@ -59,6 +59,7 @@ SETTINGS: dict[str, Any] = {
     "lines.markersize": 4.5,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,  # inches; text is wider in print than when laid out
     "figure.dpi": 100,
     "savefig.dpi": 200,
 }
@@ -144,12 +145,13 @@ def grid_shape(panels: int, most_columns: int) -> tuple[int, int]:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist | Container]) -> None:
-    """Put one legend for the figure under its panels, in as many columns as its width holds."""
+    """Put one legend for the figure under its panels, in rows of equal length that fit its width."""
     if not handles:
         return
     longest = max(len(str(handle.get_label())) for handle in handles)
     entry = 0.55 + 0.075 * longest  # inches of a key, its gaps and its text at 8 points
-    columns = max(1, min(len(handles), int(figure.get_figwidth() / entry)))
+    rows = -(-len(handles) // max(1, int(figure.get_figwidth() / entry)))
+    columns = -(-len(handles) // rows)  # the last row is not left with a single entry
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
 
 
