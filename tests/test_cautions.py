@@ -1,7 +1,5 @@
 """Each warning appears where there is cause, names the place, and is absent otherwise."""
 
-import json
-
 import pandas as pd
 import pytest
 from fake_results import paint_results
@@ -83,19 +81,6 @@ def test_few_seeds_and_gaps_are_named(folder):
     text = said(folder)
     assert "some arms have run with 2 seeds" in text
     assert "10 of 12 combinations of arm, n and seed have run" in text
-
-
-def test_images_in_both_splits_are_a_leak(folder):
-    index = pd.read_csv(folder / "index.csv", dtype=str)
-    index["image_sha256"] = [f"{i:064d}" for i in range(len(index))]
-    twin = index.iloc[[1]].assign(split="train", id="twin")
-    pd.concat([index, twin]).to_csv(folder / "index.csv", index=False)
-    facts = json.loads((folder / "dataset.json").read_text())
-    assert "index_sha256" not in facts  # so that the edited index is read
-    assert cautions(read_results(folder))[0].startswith(
-        "Labels leak: 1 image of the training set also stand in the "
-        "validation set (000001 and twin)"
-    )
 
 
 def test_lists_that_name_validation_images_are_a_leak(folder):

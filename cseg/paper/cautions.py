@@ -6,7 +6,6 @@ Each caution is one sentence that names where it applies and what to do.
 from cseg.paper.results import Results
 from cseg.paper.statistics import MIN_SEEDS
 from cseg.paper.wording import listing, plural, points, signed
-from cseg.storage.lists import read_index
 
 TRAIN_BOUND = 0.7  # a network whose mIoU on its own training images is lower has not fitted them
 FLAT = 0.01  # a curve that rises by less from its smallest to its largest n is flat
@@ -18,7 +17,7 @@ MOST_NAMED = 5
 def cautions(results: Results) -> list[str]:
     """Return every caution that the results give cause for, the gravest first."""
     found = [
-        *_leaks(results),
+        _leaks(results),
         _poor_fit(results),
         _flat(results),
         _still_falling(results),
@@ -35,28 +34,13 @@ def _named(names: list[str]) -> str:
     return listing([*names[:MOST_NAMED], f"{more} more"] if more > 0 else names)
 
 
-def _leaks(results: Results) -> list[str]:
-    """Images that are in both splits, and label lists that name validation images."""
-    found = []
-    if (results.folder / "index.csv").is_file():
-        index = read_index(results.folder / "index.csv")
-        if "image_sha256" in index:
-            marks = index.groupby("split")["image_sha256"].agg(set)
-            shared = marks.get("train", set()) & marks.get("val", set())
-            if shared:
-                ids = sorted(index.loc[index["image_sha256"].isin(shared), "id"])
-                found.append(
-                    f"Labels leak: {plural(len(shared), 'image')} of the training set also stand "
-                    f"in the validation set ({_named(ids)}); remove them from one of the two."
-                )
+def _leaks(results: Results) -> str:
+    """Label lists that name validation images; `index` refuses images that are in both splits."""
     audit = results.tables["audit"]
-    if not audit.empty:
-        lists = list(audit.loc[audit["validation"] > 0, "list"].astype(str))
-        if lists:
-            found.append(
-                f"Labels leak: {_named(lists)} names validation images as labelled; correct it."
-            )
-    return found
+    lists = [] if audit.empty else list(audit.loc[audit["validation"] > 0, "list"].astype(str))
+    if not lists:
+        return ""
+    return f"Labels leak: {_named(lists)} names validation images as labelled; correct it."
 
 
 def _poor_fit(results: Results) -> str:
