@@ -145,7 +145,7 @@ def grid_shape(panels: int, most_columns: int) -> tuple[int, int]:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist | Container]) -> None:
-    """Put one legend for the figure under its panels, in rows of equal length that fit its width."""
+    """Put one legend for the figure under its panels, in rows of about equal length."""
     if not handles:
         return
     longest = max(len(str(handle.get_label())) for handle in handles)
