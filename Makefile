@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow reliability lint bench dag lock venv clean help
+.PHONY: demo test slow reliability lint bench docs dag lock venv clean help
 
 help:
 	@echo "make demo   install, then run the default experiment: results/shapes/summary.html"
@@ -13,6 +13,7 @@ help:
 	@echo "make reliability  break everything on purpose, and write docs/reliability.md"
 	@echo "make lint   ruff, snakefmt, snakemake --lint, mypy, pip check"
 	@echo "make bench  speed and memory of the loss, short form"
+	@echo "make docs   the documentation site, into site/"
 	@echo "make dag    docs/img/dag.svg, after a change of the rules"
 	@echo "make lock   requirements.lock: the versions installed here and their hashes"
 	@echo "make clean  remove results of the default experiment and caches"
@@ -41,6 +42,10 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/loss.py --short
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 dag: $(STAMP)
 	$(BIN)/python docs/draw_dag.py
