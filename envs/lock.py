@@ -1,20 +1,24 @@
 """Write requirements.lock: what this environment has of cseg's needs, with the hash of each wheel.
 
 Run by `make lock`. Versions are those installed beside this Python, which the tests ran with; pip
-looks up their hashes for this platform without downloading the wheels. No address is written.
+looks up their hashes for this platform without downloading the wheels. No address is written. The
+conda environments next to this file are pinned to the same versions.
 """
 
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PYPI_NAMES = {"matplotlib-base": "matplotlib", "seaborn-base": "seaborn"}  # conda-forge's: PyPI's
 HEAD = """# Versions and hashes of everything cseg needs, all extras included.
 # For {system} {machine}, Python {python}; written by `make lock`.
 # pip install --require-hashes -r requirements.lock && pip install --no-deps -e .
@@ -25,7 +29,8 @@ def needs() -> list[str]:
     """The requirements of pyproject.toml, extras included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"].values()
-    return [*project["dependencies"], *(need for extra in extras for need in extra)]
+    listed = [*project["dependencies"], *(need for extra in extras for need in extra)]
+    return [need for need in listed if not need.startswith("cseg[")]  # extras of extras
 
 
 def resolved(wanted: list[str]) -> list[dict]:
@@ -48,8 +53,18 @@ def entry(found: dict) -> str:
     return f"{name}=={found['metadata']['version']} --hash=sha256:{sha256}\n"
 
 
+def repinned(environment: str, versions: Mapping[str, str]) -> str:
+    """The text of a conda environment with the versions of the lock, and its Python."""
+
+    def line(found: re.Match[str]) -> str:
+        name = PYPI_NAMES.get(found[2], found[2]).lower().replace("_", "-")
+        return f"{found[1]}{found[2]}{found[3]}{versions[name]}"
+
+    return re.sub(r"(- (?:conda-forge::)?)([\w-]+)(==?)[\w.]+", line, environment)
+
+
 def main() -> None:
-    """Write the file."""
+    """Write the file, and the environments' pins."""
     head = HEAD.format(
         system=platform.system(),
         machine=platform.machine(),
@@ -57,6 +72,10 @@ def main() -> None:
     )
     lines = sorted(entry(found) for found in resolved(needs()))
     (ROOT / "requirements.lock").write_text(head + "\n" + "".join(lines), encoding="utf-8")
+    versions = dict(line.split()[0].split("==") for line in lines)
+    versions["python"] = ".".join(platform.python_version_tuple()[:2])
+    for path in (ROOT / "envs").glob("*.yaml"):
+        path.write_text(repinned(path.read_text(encoding="utf-8"), versions), encoding="utf-8")
 
 
 if __name__ == "__main__":

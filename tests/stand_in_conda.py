@@ -3,10 +3,12 @@
 It answers the commands that Snakemake gives, and makes environments with py-rattler (the library
 under pixi) from one channel of files on this machine. What differs from the real thing:
 
-- the channel holds two packages, `python` and `pip`. `python` calls itself what the environments
-  ask for, but is the running interpreter, copied and told where its standard library is;
-- the `pip:` section is not downloaded. Each requirement is checked against the packages installed
-  beside the tests, which the environment then sees through a .pth file.
+- the channel holds `python`, which is the running interpreter, copied and told where its standard
+  library is; `pip`; and every package installed next to the tests, at its version, by its name on
+  conda-forge, without content: the environment sees the real ones through a .pth file;
+- the `pip:` section is not downloaded. Each requirement is checked against the same packages.
+
+Like conda 26.7 it looks every entry of `channels` up as a channel, `nodefaults` too.
 
 Run as a program, with its folder in CSEG_STAND_IN: conda env create --file F --prefix P, and
 `info`, `config`, `clean` and `--version` as Snakemake asks for them.
@@ -21,7 +23,8 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, distributions, version
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,6 +32,8 @@ import yaml
 from packaging.requirements import Requirement
 
 SUBDIR = "linux-64"
+CONDA_NAMES = {"matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
+PYTHON = sysconfig.get_python_version()
 ACTIVATE = """\
 export CONDA_PREFIX="$1"
 export PATH="$1/bin:$PATH"
@@ -40,29 +45,29 @@ NOTE = (
 )
 
 
-def make_installation(folder: Path, python: str) -> Path:
-    """Make the channel, `bin/conda` and `bin/activate` in `folder`; returns its `bin`.
-
-    Args:
-        folder: where to.
-        python: the version the channel's `python` bears, such as "3.12".
-    """
-    command = [sys.executable, __file__, "stand-in", python]
+def make_installation(folder: Path) -> Path:
+    """Make the channel, `bin/conda` and `bin/activate` in `folder`; returns its `bin`."""
+    command = [sys.executable, __file__, "stand-in"]
     subprocess.run(command, env=os.environ | {"CSEG_STAND_IN": str(folder)}, check=True)
     return folder / "bin"
 
 
-def _make_installation(folder: Path, python: str) -> None:
+def _make_installation(folder: Path) -> None:
     from rattler.index import index_fs  # here, since its threads disturb the end of a process
 
     home = Path(sys.executable).resolve()
     channel = folder / "conda-forge"
     interpreter = {
         "bin/python": home.read_bytes(),
-        "pyvenv.cfg": f"home = {home.parent}\ninclude-system-site-packages = false\n".encode(),
+        # as a conda environment does, and a virtual one does not, it looks into ~/.local
+        "pyvenv.cfg": f"home = {home.parent}\ninclude-system-site-packages = true\n".encode(),
     }
-    _package(channel, "python", f"{python}.0", interpreter)
-    _package(channel, "pip", "25.0", {"share/pip/README": b"The pip section is linked.\n"})
+    _package(channel, "python", ".".join(map(str, sys.version_info[:3])), interpreter)
+    _package(channel, "pip", "25.0", {})
+    installed = {found.name.lower().replace("_", "-"): found.version for found in distributions()}
+    for name, number in installed.items():
+        if name not in ("cseg", "pip"):
+            _package(channel, CONDA_NAMES.get(name, name), number, {}, [f"python {PYTHON}.*"])
     asyncio.run(index_fs(channel))
     programs = folder / "bin"
     programs.mkdir()
@@ -72,9 +77,12 @@ def _make_installation(folder: Path, python: str) -> None:
     (programs / "conda").chmod(0o755)
 
 
-def _package(channel: Path, name: str, number: str, files: dict[str, bytes]) -> None:
+def _package(
+    channel: Path, name: str, number: str, files: dict[str, bytes], depends: Sequence[str] = ()
+) -> None:
     """Write one package of the old and simple format, a tar.bz2 with its facts under info/."""
-    facts = {"name": name, "version": number, "build": "0", "build_number": 0, "depends": [],
+    facts = {"name": name, "version": number, "build": "0", "build_number": 0,
+             "depends": list(depends),
              "subdir": SUBDIR, "timestamp": 1700000000000}  # fmt: skip
     paths = [{"_path": path, "path_type": "hardlink"} for path in files]
     info = {
@@ -96,10 +104,15 @@ async def create(environment: Path, prefix: Path, folder: Path) -> None:
     from rattler import Channel, VirtualPackage, install, solve
 
     wanted = yaml.safe_load(environment.read_text())
-    channels = [
-        Channel((folder / name).as_uri()) for name in wanted["channels"] if name != "nodefaults"
+    for name in wanted["channels"]:
+        if not (folder / name).is_dir():
+            sys.exit(f"UnavailableInvalidChannel: HTTP 404 NOT FOUND for channel {name}")
+    channels = [Channel((folder / name).as_uri()) for name in wanted["channels"]]
+    specs = [
+        entry.removeprefix("conda-forge::")
+        for entry in wanted["dependencies"]
+        if isinstance(entry, str)
     ]
-    specs = [entry for entry in wanted["dependencies"] if isinstance(entry, str)]
     pip = [
         text for entry in wanted["dependencies"] if isinstance(entry, dict) for text in entry["pip"]
     ]
@@ -115,7 +128,7 @@ async def create(environment: Path, prefix: Path, folder: Path) -> None:
             fits = False
         if not fits:
             sys.exit(f"stand-in conda: {text} is not installed beside the tests")
-    site = prefix / "lib" / f"python{sysconfig.get_python_version()}" / "site-packages"
+    site = prefix / "lib" / f"python{PYTHON}" / "site-packages"
     site.mkdir(parents=True)
     (site / "stand_in.pth").write_text(f"{sysconfig.get_path('purelib')}\n{NOTE}\n")
 
@@ -131,7 +144,7 @@ def main(arguments: list[str]) -> None:
             shutil.rmtree(prefix, ignore_errors=True)
             raise
     elif arguments[:1] == ["stand-in"]:
-        _make_installation(folder, arguments[1])
+        _make_installation(folder)
     elif arguments[:1] == ["info"]:
         print(json.dumps({"conda_prefix": str(folder), "platform": SUBDIR}))
     elif arguments[:1] == ["config"]:
@@ -139,7 +152,7 @@ def main(arguments: list[str]) -> None:
     elif arguments[:1] == ["clean"]:
         shutil.rmtree(folder / "cache", ignore_errors=True)
     elif arguments == ["--version"]:
-        print("conda 24.7.1")  # the oldest that Snakemake takes
+        print("conda 26.7.0")
     else:
         sys.exit(f"stand-in conda: {' '.join(arguments)} is not answered")
 

@@ -17,6 +17,21 @@ from small_runs import ROOT, SMOKE
 from stand_in_conda import make_installation
 
 pytestmark = pytest.mark.slow
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+# Python runs usercustomize.py of the user's own packages, if it looks there at all; Snakemake's
+# own process may.
+SPY = """
+import sys
+from pathlib import Path
+if ".snakemake/conda" in sys.prefix:
+    Path(__file__).with_name("imported").touch()
+"""
+WISHES = [  # what real ones reject: text, its replacement, a word of the complaint
+    (f"python={PYTHON}", "python=3.7", "python"),
+    ("numpy=", "numpy=99.", "numpy"),
+    ("torch==", "torch==99.", "torch"),
+    ("[conda-forge]", "[conda-forge, nodefaults]", "channel nodefaults"),
+]
 
 
 def snakemake(folder: Path, path: str, *arguments: str) -> subprocess.CompletedProcess:
@@ -24,6 +39,7 @@ def snakemake(folder: Path, path: str, *arguments: str) -> subprocess.CompletedP
     command = [sys.executable, "-m", "snakemake", "-s", str(folder / "checkout" / "Snakefile"),
                "--cores", "2", "--use-conda", "--configfile", str(SMOKE), *arguments]  # fmt: skip
     environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONUSERBASE": str(folder / "user")}  # as ~/.local
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
@@ -33,7 +49,10 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("conda")
     marked_checkout(folder / "checkout")
     (folder / "stand_in").mkdir()
-    programs = make_installation(folder / "stand_in", "3.12")
+    home = folder / "user" / "lib" / f"python{PYTHON}" / "site-packages"
+    home.mkdir(parents=True)
+    (home / "usercustomize.py").write_text(SPY)
+    programs = make_installation(folder / "stand_in")
     path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     done = snakemake(folder, path)
     assert done.returncode == 0, done.stderr
@@ -58,6 +77,12 @@ def test_every_script_is_run_by_the_python_of_its_environment(run):
     }
 
 
+def test_packages_of_the_users_home_stay_outside(run):
+    """~/.local/lib may hold another numpy; Snakemake's jobs are told to leave it alone."""
+    folder, _, _ = run
+    assert not list((folder / "user").rglob("imported"))
+
+
 def test_jobs_import_the_library_of_the_checkout(run):
     results = run[0] / "results" / "smoke" / "shapes"
     assert pd.read_csv(results / "summary.csv")["cseg_version"].str.endswith(MARK).all()
@@ -73,13 +98,16 @@ def test_environments_are_kept(run):
 
 def test_the_solver_is_real(run):
     folder, path, _ = run
-    train = (ROOT / "envs" / "train.yaml").read_text()
-    (folder / "wish.yaml").write_text(train.replace("python=3.12", "python=3.7"))
-    done = subprocess.run(
-        ["conda", "env", "create", "--file", "wish.yaml", "--prefix", str(folder / "wish")],
-        cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode != 0 and "python" in done.stderr and not (folder / "wish").exists()
+    for old, new, said in WISHES:
+        text = (ROOT / "envs" / "train.yaml").read_text()
+        assert old in text
+        (folder / "wish.yaml").write_text(text.replace(old, new, 1))
+        done = subprocess.run(
+            ["conda", "env", "create", "--file", "wish.yaml", "--prefix", str(folder / "wish")],
+            cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode != 0 and said in done.stderr, new
+        assert not (folder / "wish").exists()
 
 
 def test_without_conda_the_failure_says_what_is_missing(run, tmp_path):

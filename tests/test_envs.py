@@ -1,20 +1,14 @@
-"""The conda environments: pinned as pyproject is, each with what its rules import and no more."""
+"""The conda environments: pinned as the lock is, each with what its rules import and no more."""
 
 import ast
 import re
+import runpy
 import sys
-import tomllib
 from importlib.metadata import packages_distributions
 
 import pytest
 import yaml
 from small_runs import ROOT
-
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PINS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["cityscapes"]]
-ENVS = sorted((ROOT / "envs").glob("*.yaml"))
-INSTALLED = packages_distributions()  # by the name that is imported
-BROUGHT = {"triton", "appdirs", "requests"}  # by torch, and by cityscapesscripts
 
 
 def plain(requirement: str) -> str:
@@ -22,18 +16,28 @@ def plain(requirement: str) -> str:
     return re.split("[=<>]", requirement)[0].lower().replace("_", "-")
 
 
+MAKER = runpy.run_path(str(ROOT / "envs" / "lock.py"))
+PINNED = {plain(need) for need in MAKER["needs"]()}
+LOCK = (ROOT / "requirements.lock").read_text()
+LOCKED = dict(line.split()[0].split("==") for line in LOCK.splitlines() if "==" in line)
+ENVS = sorted((ROOT / "envs").glob("*.yaml"))
+INSTALLED = packages_distributions()  # by the name that is imported
+BROUGHT = {"triton", "appdirs", "requests"}  # by torch, and by cityscapesscripts
+
+
 def distribution(module: str) -> str:
     """What to install for `import module`."""
-    pinned = {plain(pin) for pin in PINS}
     names = [plain(name) for name in INSTALLED.get(module, [module])]
-    return next((name for name in names if name in pinned), names[0])
+    return next((name for name in names if name in PINNED), names[0])
 
 
-def pip_section(path) -> list[str]:
-    return next(
-        entry["pip"] for entry in yaml.safe_load(path.read_text())["dependencies"]
-        if isinstance(entry, dict)
-    )  # fmt: skip
+def pins(path) -> dict[str, str]:
+    """What an environment asks for, by its name on PyPI, but for the interpreter and pip."""
+    listed = yaml.safe_load(path.read_text())["dependencies"]
+    texts = [entry for entry in listed if isinstance(entry, str) and "::" not in entry]
+    texts += next((entry["pip"] for entry in listed if isinstance(entry, dict)), [])
+    found = dict(re.split("==?", text) for text in texts)
+    return {plain(MAKER["PYPI_NAMES"].get(name, name)): pin for name, pin in found.items()}
 
 
 def rules_of(env) -> list[str]:
@@ -79,16 +83,15 @@ def needed(adapters: list[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("env", ENVS, ids=lambda path: path.stem)
-def test_pins_are_those_of_pyproject(env):
-    wrong = {text for text in pip_section(env) if text not in PINS}
-    assert not wrong
+def test_every_pin_is_exact_and_that_of_the_lock(env):
+    assert pins(env) == {name: LOCKED[name] for name in pins(env)}
 
 
 @pytest.mark.parametrize("env", ENVS, ids=lambda path: path.stem)
 def test_an_env_holds_what_its_rules_import_and_no_more(env):
     rules = rules_of(env)
-    listed = {plain(text) for text in pip_section(env)}
-    assert rules and listed == needed(rules)
+    wanted = needed(rules) - (set() if env.stem == "cityscapes" else {"cityscapesscripts"})
+    assert rules and pins(env).keys() == wanted
 
 
 def test_every_rule_with_a_script_has_an_environment():
@@ -97,15 +100,24 @@ def test_every_rule_with_a_script_has_an_environment():
 
 
 @pytest.mark.parametrize("env", ENVS, ids=lambda path: path.stem)
-def test_only_training_needs_torch(env):
-    assert any(text.startswith("torch") for text in pip_section(env)) == (env.stem == "train")
+def test_only_training_needs_torch_and_only_cityscapes_its_scripts(env):
+    assert ("torch" in pins(env)) == (env.stem == "train")
+    assert ("cityscapesscripts" in pins(env)) == (env.stem == "cityscapes")
 
 
 @pytest.mark.parametrize("env", ENVS, ids=lambda path: path.stem)
-def test_python_is_new_enough_and_channels_are_named(env):
+def test_interpreter_and_channel_are_those_that_every_conda_takes(env):
+    """conda 26.7 takes `nodefaults` for a channel; older ones need the channel at the packages."""
     content = yaml.safe_load(env.read_text())
-    floor = PROJECT["requires-python"].removeprefix(">=")
-    python = next(e for e in content["dependencies"] if str(e).startswith("python"))
-    version = tuple(int(part) for part in python.split("=")[-1].split("."))
-    assert version >= tuple(int(part) for part in floor.split("."))
-    assert content["channels"] == ["conda-forge", "nodefaults"]
+    minor = re.search(r"Python (3\.\d+)", LOCK)[1]
+    assert content["channels"] == ["conda-forge"]
+    assert content["dependencies"][:2] == [f"conda-forge::python={minor}", "conda-forge::pip"]
+
+
+@pytest.mark.parametrize("env", ENVS, ids=lambda path: path.stem)
+def test_pinning_again_changes_nothing_and_takes_other_versions(env):
+    text = env.read_text()
+    versions = LOCKED | {"python": re.search(r"Python (3\.\d+)", LOCK)[1]}
+    assert MAKER["repinned"](text, versions) == text
+    other = MAKER["repinned"](text, versions | {"numpy": "9.9.9", "python": "3.99"})
+    assert "numpy=9.9.9" in other and "python=3.99" in other

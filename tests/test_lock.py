@@ -22,7 +22,12 @@ LOCKED = {
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NEEDS = [
     *PROJECT["dependencies"],
-    *(need for extra in PROJECT["optional-dependencies"].values() for need in extra),
+    *(
+        need
+        for extra in PROJECT["optional-dependencies"].values()
+        for need in extra
+        if not need.startswith("cseg[")
+    ),
 ]
 
 

@@ -1,20 +1,30 @@
+import os
 import shlex
 import sys
 
-sys.path.insert(0, workflow.basedir)
+# The folder of this workflow, also where another one imports it as a module: a checkout, whose
+# library jobs import (in conda environments and on a cluster, too), or the inside of an installed
+# cseg, which Snakemake's own packages bring.
+HOME = os.path.dirname(os.path.dirname(str(workflow.current_basedir)))
+PREFIX = ""
+if os.path.isdir(os.path.join(HOME, "cseg")):
+    sys.path.insert(0, HOME)
+    PREFIX += (
+        f"export PYTHONPATH={shlex.quote(HOME)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
+    )
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 from cseg import experiment
 from cseg.errors import CsegError
 from cseg.stages.fetch import sources
 from cseg.stages.subset import parse_token
 
-# Jobs import the library of this checkout, also in conda environments (which Snakemake starts
-# without PYTHONPATH) and on a cluster.
-shell.prefix(
-    f"export PYTHONPATH={shlex.quote(workflow.basedir)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; "
-)
+# A conda environment holds what its jobs need; ~/.local may hold other versions.
+if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+    PREFIX += "export PYTHONNOUSERSITE=1; "
+shell.prefix(PREFIX)
 try:
     experiment.check(config)
 except CsegError as error:

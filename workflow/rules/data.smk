@@ -8,7 +8,11 @@ rule fetch:
     benchmark:
         f"{RESULTS}/benchmarks/fetch.tsv"
     conda:
-        "../../envs/data.yaml"
+        (
+            "../../envs/cityscapes.yaml"
+            if DATASET == "cityscapes"
+            else "../../envs/data.yaml"
+        )
     threads: 1
     resources:
         mem_mb=2000,
