@@ -62,7 +62,7 @@ $(STAMP): pyproject.toml
 	  { echo "this Python cannot make virtual environments; on Debian: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,cityscapes,slurm,bench,onnx,tensorboard]'
+	$(BIN)/python -m pip install --quiet --editable '.[workflow,dev,cityscapes,slurm,bench,onnx,tensorboard]'
 	@touch $@
 
 clean:

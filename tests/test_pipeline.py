@@ -73,3 +73,8 @@ def test_a_command_without_its_packages_names_them(absent, monkeypatch, capsys, 
     assert cli.main(command) == 1
     said = capsys.readouterr().err
     assert absent in said.lower() and "pip install" in said and said.count("\n") == 1
+
+
+def test_make_venv_takes_every_extra():
+    taken = re.search(r"--editable '\.\[([\w,]+)\]'", (ROOT / "Makefile").read_text())[1]
+    assert {*taken.split(","), "paper"} == set(EXTRAS)  # paper is a part of workflow
