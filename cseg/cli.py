@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         prefix_chars="\0",
         add_help=False,
     )
-    run.add_argument("words", nargs="*", help="as for snakemake")
+    run.add_argument("words", nargs="*", help="as for snakemake; smoke.yaml names a shipped config")
     run.set_defaults(run=_run)
 
     paper = commands.add_parser("paper", help="render tables and figures again from CSVs")
@@ -144,7 +144,8 @@ def _run(chosen: argparse.Namespace) -> int:
         raise ConfigError(
             f"cseg run needs Snakemake, which is not installed; run {install_command('workflow')}"
         )
-    command = [sys.executable, "-m", "snakemake", "-s", str(pipeline.SNAKEFILE), *chosen.words]
+    words = [pipeline.shipped_config(word) for word in chosen.words]
+    command = [sys.executable, "-m", "snakemake", "-s", str(pipeline.SNAKEFILE), *words]
     sys.stdout.flush()
     os.execv(sys.executable, command)  # signals and the exit code are Snakemake's own
 

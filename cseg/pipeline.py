@@ -14,3 +14,13 @@ DEFAULT_CONFIG = HOME / "config.yaml"
 PUBLISHED = HOME / "workflow" / "resources" / "published.csv"
 DAG = HOME / "workflow" / "resources" / "dag.csv"
 SCHEMA = HOME / "workflow" / "schemas" / "config.schema.yaml"
+
+
+def shipped_config(word: str) -> str:
+    """The path of a config of workflow/configs that is named alone, as smoke.yaml; else the word.
+
+    A file of that name in the working directory goes before it.
+    """
+    shipped = HOME / "workflow" / "configs" / word
+    named = word.endswith(".yaml") and not Path(word).exists() and shipped.is_file()
+    return str(shipped) if named else word

@@ -46,8 +46,16 @@ def test_messages_name_only_extras_that_there_are():
     assert not re.search(r"pip install '?cseg\[", sources)
 
 
+def test_a_config_of_the_workflow_can_be_named_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert pipeline.shipped_config("smoke.yaml") == str(ROOT / "workflow/configs/smoke.yaml")
+    assert [pipeline.shipped_config(word) for word in ("-n", "x.yaml")] == ["-n", "x.yaml"]
+    (tmp_path / "smoke.yaml").touch()
+    assert pipeline.shipped_config("smoke.yaml") == "smoke.yaml"
+
+
 def test_run_is_snakemake_with_the_workflow_and_all_words_as_they_are():
-    words = ["-n", "--configfile", str(ROOT / "workflow/configs/smoke.yaml"), "--quiet", "rules"]
+    words = ["-n", "--configfile", "smoke.yaml", "--quiet", "rules"]
     done = subprocess.run(
         [sys.executable, "-m", "cseg", "run", *words], cwd=ROOT, capture_output=True, text=True
     )
