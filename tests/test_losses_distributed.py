@@ -1,6 +1,7 @@
 """scope="batch" on two ranks is the loss of one process on the whole batch, gradients included."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ def compute(case, options):
     if not options["with_other"]:
         other = other_labels = None
     rest = {k: options[k] for k in ("denominator", "backend")}
+    rest["gather_distributed"] = torch.distributed.is_initialized()
     return loss_and_grads(feats, labels, other, other_labels, scope="batch", **rest)
 
 
@@ -39,7 +41,9 @@ def one_rank(rank, store):
     mine = [t[2 * rank : 2 * rank + 2] for t in whole_batch()]
     results = [[t.tolist() for t in compute(mine, options)] for options in OPTIONS]
     try:
-        pixel_contrast_loss(mine[0][: 1 + rank], mine[1][: 1 + rank], scope="batch")
+        pixel_contrast_loss(
+            mine[0][: 1 + rank], mine[1][: 1 + rank], scope="batch", gather_distributed=True
+        )
         message = ""
     except LossInputError as error:
         message = str(error)
@@ -54,8 +58,14 @@ def one_rank(rank, store):
 def ranks(tmp_path_factory):
     store = tmp_path_factory.mktemp("gloo") / "store"
     command = [sys.executable, __file__]
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+    }
     running = [
-        subprocess.Popen([*command, str(rank), str(store)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, str(rank), str(store)], stdout=subprocess.PIPE, text=True, env=environment
+        )
         for rank in (0, 1)
     ]
     printed = [process.communicate(timeout=120)[0] for process in running]

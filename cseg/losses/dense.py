@@ -1,16 +1,53 @@
 """The loss written as its equations, with every pair of pixels in memory: the oracle.
 
 Plain autograd in the dtype of the bags, O(N·M) memory; made to be read and to be checked against.
+Derivatives of any order, forward mode and the transforms of torch.func work through it.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cseg.losses.scopes import CandidateBags, PixelBags, anchor_weights
+from cseg.losses.scopes import (
+    CandidateBags,
+    PixelBags,
+    View,
+    anchor_weights,
+    candidate_bags,
+    pixel_bags,
+)
 
 
-def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -> Tensor:
+def view_loss(
+    feats_BPD: Tensor,
+    labels_BP: Tensor,
+    other_BPD: Tensor | None,
+    other_labels_BP: Tensor | None,
+    temperature: Tensor,
+    partner: Tensor | None,
+    scope: str,
+    denominator: str,
+    ignore_index: int,
+) -> Tensor:
+    """Compute the loss of two views, a scalar that autograd differentiates by features and tau."""
+    first = _without_ignored(feats_BPD, labels_BP, ignore_index)
+    second = None
+    if other_BPD is not None and other_labels_BP is not None:
+        second = _without_ignored(other_BPD, other_labels_BP, ignore_index)
+    tau = temperature.reshape(())
+    with torch.autocast(feats_BPD.device.type, enabled=False):
+        if denominator == "all":
+            bags = candidate_bags(first, second or first, scope, partner, ignore_index)
+            return candidate_loss(bags, tau, ignore_index)
+        groups = pixel_bags(first, second, scope, partner)
+        return torch.stack([pixel_loss(group, tau, ignore_index) for group in groups]).sum()
+
+
+def _without_ignored(feats_BPD: Tensor, labels_BP: Tensor, ignore_index: int) -> View:
+    return feats_BPD.masked_fill((labels_BP == ignore_index)[:, :, None], 0), labels_BP
+
+
+def candidate_loss(bags: CandidateBags, temperature: Tensor, ignore_index: int) -> Tensor:
     """Compute the paper's loss (eq. of the within- and cross-image losses), a scalar.
 
     -1/N Σ_p 1/N_pos(p) Σ_{q: y_q = y_p} log( e_pq / Σ_k e_pk ), e = exp(x·y / temperature).
@@ -29,7 +66,7 @@ def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -
     return torch.where(weights > 0, per_anchor * weights, 0).sum()
 
 
-def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor:
+def pixel_loss(bags: PixelBags, temperature: Tensor, ignore_index: int) -> Tensor:
     """Compute the released loss, a scalar.
 
     1/N Σ_p 1/N_pos(p) Σ_{q: y_q = y_p} -log( e_pq / (e_pq + Σ_{k: y_k ≠ y_p, same side} e_pk) ).

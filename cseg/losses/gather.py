@@ -5,7 +5,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from cseg.losses.checks import LossInputError
 
 
 def world_size() -> int:
@@ -14,12 +15,21 @@ def world_size() -> int:
     return dist.get_world_size() if running else 1
 
 
-def shapes_agree(*tensors: Tensor) -> bool:
-    """Whether every rank holds tensors of these shapes and dtypes, which gathering needs."""
-    mine = [(tuple(t.shape), str(t.dtype)) for t in tensors]
+def check_shapes(*feats: Tensor) -> None:
+    """Refuse features whose shapes or dtypes differ between ranks, which cannot be gathered.
+
+    Raises:
+        LossInputError: they do, on every rank.
+    """
+    mine = [(tuple(t.shape), str(t.dtype)) for t in feats]
     everyone: list = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, mine)
-    return all(other == mine for other in everyone)
+    if any(other != mine for other in everyone):
+        raise LossInputError(
+            "feats and other_feats must have one shape and dtype on all ranks under "
+            f"gather_distributed, here {tuple(feats[0].shape)} {feats[0].dtype}; drop the last, "
+            "smaller batch"
+        )
 
 
 class _Gather(torch.autograd.Function):
@@ -31,8 +41,11 @@ class _Gather(torch.autograd.Function):
         return gather_plain(feats)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        if torch.is_grad_enabled():
+            raise LossInputError(
+                "gather_distributed=True has no second derivatives; compute them in one process"
+            )
         if ctx.add:
             grad = grad.contiguous()
             dist.all_reduce(grad)

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from cseg.losses.counts import positive_counts
-from cseg.losses.scopes import CandidateBags, PixelBags, anchor_weights
-from cseg.losses.single_pass import Needs
+from cseg.losses.scopes import CandidateBags, Needs, PixelBags, anchor_weights
 
 BLOCK_ELEMENTS = 1 << 19  # pairs held at a time: a few such arrays stay in the cache
 
@@ -52,7 +51,7 @@ def candidate_loss(
             grad_a[g, rows] = (grad_sim @ cands[g]).div_(temperature)
         if grad_c is not None:
             grad_c[g].baddbmm_(grad_sim.mT, x)
-    return loss.to(dtype), [grad_a, grad_c]
+    return loss, [grad_a, grad_c]
 
 
 def pixel_loss(
@@ -86,7 +85,7 @@ def pixel_loss(
         grad_sim = push.sub_(pull)
         grad[g, rows] += (grad_sim @ feats[g]).div_(temperature)
         grad[g].baddbmm_(grad_sim.mT, x)
-    return loss.to(dtype), grad
+    return loss, grad
 
 
 def _blocks(bags: int, rows: int, cols: int) -> list[tuple[slice, slice]]:

@@ -1,29 +1,24 @@
-"""Label-based contrast between the pixels of images: the public function and its nn.Module face."""
+"""Label-based contrast between the pixels of images, as a function."""
 
-import math
-import os
-from importlib import import_module
-from importlib.util import find_spec
-from types import ModuleType
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.autograd import forward_ad
 
-from cseg.losses import gather
-from cseg.losses import scopes as forms
+from cseg.losses import dense, gather
 from cseg.losses.checks import (
+    NO_LABEL,
     LossInputError,
-    check_choice,
+    check_options,
+    check_values,
     check_views,
+    checked_ignored,
     checked_partner,
+    checked_temperature,
     flatten_pixels,
 )
-
-SCOPES = ("within", "cross", "batch")
-DENOMINATORS = ("all", "negatives")
-BACKENDS = ("auto", "dense", "tiled", "triton")
-TRITON_CHANNELS = 512  # a pixel's features must fit into a block of a kernel
+from cseg.losses.operator import pixel_contrast, random_pairing
 
 
 def pixel_contrast_loss(
@@ -34,11 +29,12 @@ def pixel_contrast_loss(
     *,
     scope: str = "within",
     denominator: str = "all",
-    temperature: float = 0.07,
-    ignore_index: int = 255,
-    partner: Tensor | None = None,
+    temperature: float | Tensor = 0.07,
+    ignore_index: int | Sequence[int] | None = 255,
+    partner: Tensor | Sequence[int] | None = None,
     generator: torch.Generator | None = None,
     backend: str = "auto",
+    gather_distributed: bool = False,
 ) -> Tensor:
     """Supervised contrastive loss over all pixels, exact, in memory linear in the pixels.
 
@@ -61,10 +57,14 @@ def pixel_contrast_loss(
     "batch"/"negatives" the whole bag, takes the place of the image. Features are used as given:
     normalise them yourself, or use `PixelContrastLoss`.
 
-    With torch.distributed running, scope="batch" gathers the pixels of all ranks (equal shapes on
-    each); every rank returns the loss of the whole batch, and the gradient of its own features is
-    what one process would have computed. DistributedDataParallel averages over ranks: multiply
-    the loss by the number of ranks there.
+    With `gather_distributed`, the bag of scope="batch" holds the pixels of all ranks (equal shapes
+    on each, any number of them ignored). Every rank returns the loss of the whole batch, and the
+    gradient of its own features is what one process would have computed; a temperature's gradients
+    add up to it over ranks. DistributedDataParallel averages over ranks: multiply the loss by the
+    number of ranks there.
+
+    First derivatives are computed together with the value. If more is asked for (create_graph,
+    torch.func, forward mode), all pairs are held in memory as by backend="dense".
 
     Args:
         feats: (B,D,H,W) or (B,P,D), any float dtype; half types are accumulated in float32.
@@ -75,15 +75,19 @@ def pixel_contrast_loss(
         other_labels: labels of `other_feats`; None takes `labels`.
         scope: "within", "cross" or "batch".
         denominator: "all" (the paper's) or "negatives" (the release's).
-        temperature: divides the similarities, > 0; 0.07 is the release's.
-        ignore_index: pixels of this label take part in nothing.
-        partner: (B,) int64, the image paired with each under scope="cross"; None draws a random
-            derangement from `generator`.
+        temperature: divides the similarities, > 0; 0.07 is the release's. A float tensor of one
+            number (on the CPU or the features' device) receives its gradient.
+        ignore_index: pixels of this label take part in nothing, whatever their features hold; a
+            list or tuple ignores several labels, None none (-2**63 must not be a label then).
+        partner: (B,) int64 or a list, the image paired with each under scope="cross"; None draws
+            a random derangement from `generator`.
         generator: source of the derangement; None uses torch's global one.
         backend: "dense" (all pairs in memory, plain autograd), "tiled" (PyTorch, lean), "triton"
             (fused CUDA kernels, float32 or half types, up to 512 channels; similarities too large
             for float32 go to tiled, in float64) or "auto": triton on CUDA where it can, tiled
             elsewhere.
+        gather_distributed: whether the batch is that of all ranks of torch.distributed's default
+            group, under scope="batch"; every rank must call the loss then.
 
     Returns:
         Scalar tensor, float64 for float64 features and float32 otherwise.
@@ -91,213 +95,105 @@ def pixel_contrast_loss(
     Raises:
         LossInputError: a wrong shape, dtype or option, by name.
     """
-    return _loss(
-        feats, labels, other_feats, other_labels, scope, denominator, temperature, ignore_index,
-        partner, generator, backend, longest=None,
+    return checked_loss(
+        feats, labels, other_feats, other_labels, scope=scope, denominator=denominator,
+        temperature=temperature, ignore_index=ignore_index, partner=partner, generator=generator,
+        backend=backend, gather_distributed=gather_distributed, prepared=False,
     )  # fmt: skip
 
 
-def _loss(
+def checked_loss(
     feats: Tensor,
     labels: Tensor,
     other_feats: Tensor | None,
     other_labels: Tensor | None,
+    *,
     scope: str,
     denominator: str,
-    temperature: float,
-    ignore_index: int,
-    partner: Tensor | None,
+    temperature: float | Tensor,
+    ignore_index: int | Sequence[int] | None,
+    partner: Tensor | Sequence[int] | None,
     generator: torch.Generator | None,
     backend: str,
-    longest: float | None,
+    gather_distributed: bool,
+    prepared: bool,
 ) -> Tensor:
-    """The loss; `longest` bounds the length of a feature, where that is known without looking."""
-    check_choice("scope", scope, SCOPES)
-    check_choice("denominator", denominator, DENOMINATORS)
-    check_choice("backend", backend, BACKENDS)
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise LossInputError(f"temperature must be a positive number, not {temperature!r}")
+    """`pixel_contrast_loss`; `prepared` features are no longer than 1, and 0 at ignored pixels."""
+    check_options(scope, denominator, backend, gather_distributed)
+    temperature = checked_temperature(temperature)
+    ignored = checked_ignored(ignore_index)
     if other_feats is None and other_labels is not None:
         raise LossInputError("other_labels is given without other_feats; give both or neither")
-    if other_labels is None:
+    if other_feats is not None and other_labels is None:
         other_labels = labels
-    feats, labels = flatten_pixels("feats", feats, "labels", labels)
-    if other_feats is not None:
+    feats, labels = flatten_pixels("feats", feats, "labels", labels, ignored)
+    if other_feats is not None and other_labels is not None:
         other_feats, other_labels = flatten_pixels(
-            "other_feats", other_feats, "other_labels", other_labels
+            "other_feats", other_feats, "other_labels", other_labels, ignored
         )
         check_views(feats, other_feats, scope)
-    if scope != "cross":
-        partner = torch.arange(feats.shape[0])
-    else:
-        partner = checked_partner(partner, feats.shape[0], generator)
+    pairs = None
+    if scope == "cross" and partner is None and generator is None:
+        pairs = random_pairing(feats.shape[0])  # an operator, so that it can be compiled
+    elif scope == "cross":
+        pairs = checked_partner(partner, feats.shape[0], generator)
+    options = (scope, denominator, ignored[0] if ignored else NO_LABEL, backend, prepared)
 
-    kernels = _backend(backend, feats, other_feats, temperature, longest)
-    ranks = gather.world_size() if scope == "batch" else 1
-    if ranks > 1 and not gather.shapes_agree(*(t for t in (feats, other_feats) if t is not None)):
-        raise LossInputError(
-            "feats and other_feats must have one shape and dtype on all ranks under "
-            f"scope='batch', here {tuple(feats.shape)} {feats.dtype}; drop the last, smaller batch"
-        )
-    with torch.autocast(feats.device.type, enabled=False):
-        if denominator == "all":
-            if other_feats is None:
-                other_feats, other_labels = feats, labels
-            if ranks > 1:  # each rank its own anchors against everybody's candidates
-                other_feats = gather.gather_feats(other_feats, add=True)
-                other_labels = gather.gather_plain(other_labels)
-            bags = forms.candidate_bags(
-                feats, labels, other_feats, other_labels, scope, partner, ignore_index
-            )
-            loss = kernels.candidate_loss(bags, temperature, ignore_index)
-            return gather.sum_values(loss / ranks) if ranks > 1 else loss
-        if ranks > 1:  # each rank the whole bag
-            feats, labels = gather.gather_feats(feats, add=False), gather.gather_plain(labels)
-            if other_feats is not None:
-                other_feats = gather.gather_feats(other_feats, add=False)
-                other_labels = gather.gather_plain(other_labels)
-        groups = forms.pixel_bags(feats, labels, other_feats, other_labels, scope, partner)
-        return sum(kernels.pixel_loss(group, temperature, ignore_index) for group in groups)
+    ranks = gather.world_size() if gather_distributed else 1
+    if ranks == 1:
+        return _loss(feats, labels, other_feats, other_labels, temperature, pairs, *options)
+    gather.check_shapes(*(t for t in (feats, other_feats) if t is not None))
+    if denominator == "all":  # each rank its own anchors against everybody's candidates
+        if other_feats is None or other_labels is None:
+            other_feats, other_labels = feats, labels
+        other_feats = gather.gather_feats(other_feats, add=True)
+        other_labels = gather.gather_plain(other_labels)
+        loss = _loss(feats, labels, other_feats, other_labels, temperature, pairs, *options)
+        return gather.sum_values(loss / ranks)
+    # Each rank the whole bag.
+    feats, labels = gather.gather_feats(feats, add=False), gather.gather_plain(labels)
+    if other_feats is not None and other_labels is not None:
+        other_feats = gather.gather_feats(other_feats, add=False)
+        other_labels = gather.gather_plain(other_labels)
+    if isinstance(temperature, Tensor):  # each rank's share of its gradient
+        temperature = temperature.detach() + (temperature - temperature.detach()) / ranks
+    return _loss(feats, labels, other_feats, other_labels, temperature, pairs, *options)
 
 
-class PixelContrastLoss(nn.Module):
-    """`pixel_contrast_loss` as a module: resizes to a grid, normalises, then contrasts.
-
-    Args:
-        grid: (height, width) that features (bilinear) and labels (nearest), both with
-            align_corners=True as in the authors' release, are resized to; None leaves them.
-        normalize: scale every pixel's feature vector to length 1.
-        scope: see `pixel_contrast_loss`, as for all further options.
-        denominator: the paper's "all" or the release's "negatives".
-        temperature: divides the similarities.
-        ignore_index: label that takes part in nothing.
-        generator: source of the random pairing of images.
-        backend: "auto", "dense", "tiled" or "triton".
-    """
-
-    def __init__(
-        self,
-        grid: tuple[int, int] | None = (65, 65),
-        *,
-        normalize: bool = True,
-        scope: str = "within",
-        denominator: str = "all",
-        temperature: float = 0.07,
-        ignore_index: int = 255,
-        generator: torch.Generator | None = None,
-        backend: str = "auto",
-    ) -> None:
-        super().__init__()
-        check_choice("scope", scope, SCOPES)
-        check_choice("denominator", denominator, DENOMINATORS)
-        check_choice("backend", backend, BACKENDS)
-        self.grid = None if grid is None else (grid[0], grid[1])
-        self.normalize = normalize
-        self.scope = scope
-        self.denominator = denominator
-        self.temperature = temperature
-        self.ignore_index = ignore_index
-        self.generator = generator
-        self.backend = backend
-
-    def forward(
-        self,
-        feats: Tensor,
-        labels: Tensor,
-        other_feats: Tensor | None = None,
-        other_labels: Tensor | None = None,
-        partner: Tensor | None = None,
-    ) -> Tensor:
-        """Loss of features (B,D,H,W) and labels (B,H',W'), and of their distorted views if given.
-
-        Features and labels need the same height and width only where `grid` is None; (B,P,D)
-        features and (B,P) labels are taken then, too.
-        """
-        if other_feats is not None and other_labels is None:
-            other_labels = labels
-        return _loss(
-            self._prepared("feats", feats),
-            self._resized_labels("labels", labels),
-            None if other_feats is None else self._prepared("other_feats", other_feats),
-            None if other_labels is None else self._resized_labels("other_labels", other_labels),
-            scope=self.scope,
-            denominator=self.denominator,
-            temperature=self.temperature,
-            ignore_index=self.ignore_index,
-            partner=partner,
-            generator=self.generator,
-            backend=self.backend,
-            longest=1.0 if self.normalize else None,
-        )
-
-    def on_grid(self, feats: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and labels as `forward` compares them: resized, features normalised."""
-        return self._prepared("feats", feats), self._resized_labels("labels", labels)
-
-    def extra_repr(self) -> str:
-        """List the options, for print(module)."""
-        names = "grid normalize scope denominator temperature ignore_index backend"
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names.split())
-
-    def _prepared(self, name: str, feats: Tensor) -> Tensor:
-        if not feats.is_floating_point():
-            raise LossInputError(f"{name} must be of a float dtype, not {feats.dtype}")
-        with torch.autocast(feats.device.type, enabled=False):
-            if feats.dtype in (torch.float16, torch.bfloat16):
-                feats = feats.float()  # resizing and norms in half precision would cost digits
-            if self.grid is not None and feats.shape[2:] != self.grid:
-                if feats.dim() != 4:
-                    raise LossInputError(
-                        f"{name} must be (B,D,H,W) to be resized to grid={self.grid}, "
-                        f"not {tuple(feats.shape)}; give grid=None for (B,P,D)"
-                    )
-                feats = F.interpolate(feats, self.grid, mode="bilinear", align_corners=True)
-            if self.normalize:
-                feats = F.normalize(feats, dim=1 if feats.dim() == 4 else 2)
-        return feats
-
-    def _resized_labels(self, name: str, labels: Tensor) -> Tensor:
-        if self.grid is None or labels.shape[1:] == self.grid:
-            return labels
-        if labels.dim() != 3:
-            raise LossInputError(
-                f"{name} must be (B,H,W) to be resized to grid={self.grid}, "
-                f"not {tuple(labels.shape)}; give grid=None for (B,P)"
-            )
-        rows = _nearest_corners(labels.shape[1], self.grid[0], labels.device)
-        cols = _nearest_corners(labels.shape[2], self.grid[1], labels.device)
-        return labels[:, rows[:, None], cols]
+def _loss(
+    feats_BPD: Tensor,
+    labels_BP: Tensor,
+    other_BPD: Tensor | None,
+    other_labels_BP: Tensor | None,
+    temperature: float | Tensor,
+    partner: Tensor | None,
+    scope: str,
+    denominator: str,
+    ignore_index: int,
+    backend: str,
+    prepared: bool,
+) -> Tensor:
+    """The loss of this process's tensors, by the operator or by the dense form."""
+    tau = temperature
+    if not isinstance(tau, Tensor):
+        tau = torch.tensor(tau, dtype=torch.float64, device="cpu")
+    inputs = (feats_BPD, labels_BP, other_BPD, other_labels_BP, tau, partner)
+    leaves = (feats_BPD, other_BPD, tau)
+    transformed = _transformed(leaves)
+    if backend == "dense" or transformed:
+        if not transformed and not torch.compiler.is_compiling():
+            check_values(tau, partner, feats_BPD.shape[0])
+        return dense.view_loss(*inputs, scope, denominator, ignore_index)
+    record = torch.is_grad_enabled()
+    needs = [record and leaf is not None and leaf.requires_grad for leaf in leaves]
+    options = (scope, denominator, ignore_index, backend, prepared)
+    return pixel_contrast(*inputs, *options, needs)[0]
 
 
-def _nearest_corners(size: int, out: int, device: torch.device) -> Tensor:
-    """Source index of each of `out` positions, first and last on the corners, halves rounded up."""
-    steps = max(out - 1, 1)
-    return (2 * torch.arange(out, device=device) * (size - 1) + steps) // (2 * steps)
-
-
-def _backend(
-    name: str,
-    feats: Tensor,
-    other_feats: Tensor | None,
-    temperature: float,
-    longest: float | None,
-) -> ModuleType:
-    """Choose the module that computes; triton is imported only where it is used."""
-    channels = feats.shape[2]
-    fits = feats.dtype != torch.float64 and channels <= TRITON_CHANNELS
-    if name == "auto":
-        name = "triton" if feats.is_cuda and fits and find_spec("triton") else "tiled"
-    if name == "triton" and not fits:
-        raise LossInputError(
-            f"backend='triton' takes up to {TRITON_CHANNELS} channels and no float64, "
-            f"not {channels} of {feats.dtype}; use backend='tiled'"
-        )
-    if name == "triton" and not feats.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-        raise LossInputError(
-            f"backend='triton' needs CUDA tensors, not {feats.device}; use backend='tiled'"
-        )
-    if name == "triton":  # the kernels compute in float32
-        if longest is None:  # reading it waits for the device
-            longest = max(forms.longest(f) for f in (feats, other_feats) if f is not None)
-        name = "tiled" if longest**2 / temperature > forms.SINGLE_BOUND else name
-    return import_module({"triton": "cseg.losses.triton_kernels"}.get(name, f"cseg.losses.{name}"))
+def _transformed(leaves: tuple[Tensor | None, ...]) -> bool:
+    """Whether torch.func or forward mode is at work: an operator would drop their derivatives."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or any(
+        leaf is not None and forward_ad.unpack_dual(leaf).tangent is not None for leaf in leaves
+    )

@@ -119,7 +119,7 @@ def _anchor_blocks(
     counts = torch.bincount(ids[valid], minlength=classes)
     counts += torch.bincount(cand_ids[rest], minlength=classes)
     groups = class_groups(counts.tolist(), SMALL)
-    group_of = torch.empty(classes, dtype=torch.int64)
+    group_of = torch.empty(classes, dtype=torch.int64, device="cpu")
     for number, group in enumerate(groups):
         group_of[list(group.classes)] = number
     group_of = group_of.to(ids.device)

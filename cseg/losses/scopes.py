@@ -4,11 +4,14 @@ Each scope becomes G independent bags of pixels. Shape suffixes: B images, P pix
 G bags, N anchors of a bag, M candidates of a bag, D channels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
+
+View = tuple[Tensor, Tensor]  # features (B,P,D) and labels (B,P) of a batch of images
+Needs = Sequence[bool]  # which gradients are wanted, in the order of the features
 
 SINGLE_BOUND = 36.0  # |s| up to which float32 is precise enough, and exp(2 |s|) in range
 
@@ -79,104 +82,135 @@ def anchor_weights(
 
 def random_derangement(size: int, generator: torch.Generator | None = None) -> Tensor:
     """Uniform random permutation (int64, on the CPU) without fixed points; [0] where size is 1."""
-    device = "cpu" if generator is None else generator.device
-    here = torch.arange(size)
+    device = torch.device("cpu") if generator is None else generator.device
+    here = torch.arange(size, device="cpu")
     while True:  # accepted with probability 1/e
         perm = torch.randperm(size, generator=generator, device=device).cpu()
         if size == 1 or not (perm == here).any():
             return perm
 
 
-class _TakeImages(torch.autograd.Function):
-    """feats[partner], whose gradient adds up in a fixed order on every device.
+def _take_images(values: Tensor, partner: Tensor) -> Tensor:
+    """values[partner], without a copy of `partner` to another device, which would wait for it."""
+    if values.device == partner.device:
+        return values.index_select(0, partner)
+    return torch.stack([values[j] for j in partner.tolist()])
 
-    Image by image: an index would have to be copied to the device, which waits for it.
-    """
 
-    @staticmethod
-    def forward(ctx: Any, feats_BPD: Tensor, partner: tuple[int, ...]) -> Tensor:
-        ctx.partner = partner
-        return torch.stack([feats_BPD[j] for j in partner])
-
-    @staticmethod
-    def backward(ctx: Any, grad_BPD: Tensor) -> tuple[Tensor, None]:
-        out = torch.zeros_like(grad_BPD)
-        for i, j in enumerate(ctx.partner):
-            out[j] += grad_BPD[i]
-        return out, None
+def _give_back(grad_BPD: Tensor, taken_BPD: Tensor, partner: Tensor) -> Tensor:
+    """Add the gradients of taken images to their own, in a fixed order on every device."""
+    for i, j in enumerate(partner.tolist()):
+        grad_BPD[j] += taken_BPD[i]
+    return grad_BPD
 
 
 def candidate_bags(
-    feats_BPD: Tensor,
-    labels_BP: Tensor,
-    other_BPD: Tensor,
-    other_labels_BP: Tensor,
-    scope: str,
-    partner: Tensor,
-    ignore_index: int,
+    anchors: View, candidates: View, scope: str, partner: Tensor | None, ignore_index: int
 ) -> CandidateBags:
     """Bags of the paper's form: one per image, or one of all images under "batch".
 
-    `partner` is read under "cross" only, as in `pixel_bags`.
+    `partner` (B,) int64 on the CPU is given under "cross" only, as in `pixel_bags`.
     """
-    images = feats_BPD.shape[0]
+    images, (other_BPD, other_labels_BP) = anchors[0].shape[0], candidates
     shared = other_BPD.shape[1]
     if scope == "within":
-        cands, cand_labels = other_BPD, other_labels_BP
-    elif scope == "cross":
+        return CandidateBags(*anchors, *candidates, shared, 1, images)
+    if partner is not None:
         # An image paired with itself has no second image: its labels there are ignored.
-        pairs = tuple(partner.tolist())
-        nothing = torch.full_like(other_labels_BP[0], ignore_index)
-        partner_labels = torch.stack(
-            [nothing if i == j else other_labels_BP[j] for i, j in enumerate(pairs)]
-        )
-        taken = _TakeImages.apply(other_BPD, pairs)
-        cands = torch.cat([other_BPD, taken], 1)
-        cand_labels = torch.cat([other_labels_BP, partner_labels], 1)
-    else:
-        flat = other_BPD.flatten(0, 1)[None]
-        return CandidateBags(
-            feats_BPD.flatten(0, 1)[None],
-            labels_BP.flatten()[None],
-            flat,
-            other_labels_BP.flatten()[None],
-            flat.shape[1],
-            images,
-            images,
-        )
-    return CandidateBags(feats_BPD, labels_BP, cands, cand_labels, shared, 1, images)
+        alone = partner == torch.arange(images, device=partner.device)
+        nothing = torch.full_like(other_labels_BP, ignore_index)
+        choice = torch.where(alone, images, 0) + partner
+        taken_labels = _take_images(torch.cat([other_labels_BP, nothing]), choice)
+        cands = torch.cat([other_BPD, _take_images(other_BPD, partner)], 1)
+        cand_labels = torch.cat([other_labels_BP, taken_labels], 1)
+        return CandidateBags(*anchors, cands, cand_labels, shared, 1, images)
+    flat = [values.flatten(0, 1)[None] for values in (*anchors, *candidates)]
+    return CandidateBags(flat[0], flat[1], flat[2], flat[3], flat[2].shape[1], images, images)
+
+
+def candidate_view_grads(
+    grads: Sequence[Tensor | None], feats_BPD: Tensor, other_BPD: Tensor, partner: Tensor | None
+) -> list[Tensor | None]:
+    """Gradients by the two views, from those by the anchors and candidates made of them."""
+    by_anchors, by_cands = grads
+    if by_anchors is not None:
+        by_anchors = by_anchors.reshape(feats_BPD.shape)
+    if by_cands is not None and partner is not None:
+        own, taken = by_cands.chunk(2, 1)
+        by_cands = _give_back(own.contiguous(), taken, partner)
+    elif by_cands is not None:
+        by_cands = by_cands.reshape(other_BPD.shape)
+    return [by_anchors, by_cands]
 
 
 def pixel_bags(
-    feats_BPD: Tensor,
-    labels_BP: Tensor,
-    other_BPD: Tensor | None,
-    other_labels_BP: Tensor,
-    scope: str,
-    partner: Tensor,
+    first: View, second: View | None, scope: str, partner: Tensor | None
 ) -> list[PixelBags]:
     """Bags of the released form, as lists of equal-sized bags whose losses add up."""
-    images = feats_BPD.shape[0]
+    views = [first] if second is None else [first, second]
+    images = first[0].shape[0]
     if scope == "within":
-        bags = [PixelBags((feats_BPD,), labels_BP, images)]
-        if other_BPD is not None:
-            bags.append(PixelBags((other_BPD,), other_labels_BP, images))
-        return bags
-    if scope == "cross":
+        return [PixelBags((feats_BPD,), labels_BP, images) for feats_BPD, labels_BP in views]
+    if partner is not None:
+        taken, taken_labels = (_take_images(values, partner) for values in views[-1])
+        return [PixelBags((first[0], taken), torch.cat([first[1], taken_labels], 1), images)]
+    flat = [(feats_BPD.flatten(0, 1), labels_BP.flatten()) for feats_BPD, labels_BP in views]
+    feats, labels = flat[0] if second is None else map(torch.cat, zip(*flat))
+    return [PixelBags((feats[None],), labels[None], 1)]
+
+
+def pixel_view_grads(
+    grads: Sequence[Tensor | None],
+    feats_BPD: Tensor,
+    other_BPD: Tensor | None,
+    scope: str,
+    partner: Tensor | None,
+) -> list[Tensor | None]:
+    """Gradients by the two views, from those by all pixels of each of `pixel_bags`.
+
+    They share no memory; the second is None where there is no second view.
+    """
+    first = grads[0]
+    if scope == "within" or first is None:
+        return [first, grads[1] if len(grads) == 2 else None]
+    if partner is not None:
+        own, taken = first.tensor_split([feats_BPD.shape[1]], 1)
         if other_BPD is None:
-            other_BPD, other_labels_BP = feats_BPD, labels_BP
-        pairs = tuple(partner.tolist())
-        taken = _TakeImages.apply(other_BPD, pairs)
-        labels = torch.cat([labels_BP, torch.stack([other_labels_BP[j] for j in pairs])], 1)
-        return [PixelBags((feats_BPD, taken), labels, images)]
-    flat, labels = feats_BPD.flatten(0, 1), labels_BP.flatten()
-    if other_BPD is not None:
-        flat = torch.cat([flat, other_BPD.flatten(0, 1)])
-        labels = torch.cat([labels, other_labels_BP.flatten()])
-    return [PixelBags((flat[None],), labels[None], 1)]
+            return [_give_back(own.contiguous(), taken, partner), None]
+        return [
+            own.contiguous(),
+            _give_back(
+                torch.zeros_like(
+                    other_BPD, dtype=taken.dtype, memory_format=torch.contiguous_format
+                ),
+                taken,
+                partner,
+            ),
+        ]
+    own, rest = first[0].tensor_split([feats_BPD.shape[:2].numel()])
+    by_other = None if other_BPD is None else rest.clone().view(other_BPD.shape)
+    return [own.view(feats_BPD.shape), by_other]
+
+
+def without_ignored(feats_BPD: Tensor, labels_BP: Tensor, ignore_index: int) -> Tensor:
+    """The features, with zeros at ignored pixels wherever these could reach a sum or a bound.
+
+    Ignored pixels may hold anything: NaN times a weight of 0 would be NaN. On a GPU they are
+    always replaced, since to look would wait for it.
+    """
+    ignored = labels_BP == ignore_index
+    if feats_BPD.device.type == "cpu":
+        length = _lengths(feats_BPD)
+        if not (ignored & ~(length <= length.masked_fill(ignored, 0).max())).any():
+            return feats_BPD
+    return feats_BPD.masked_fill(ignored[:, :, None], 0)
 
 
 def longest(feats_GND: Tensor) -> float:
     """Length of the longest feature vector: the Cauchy-Schwarz bound of similarities is free."""
+    return _lengths(feats_GND).max().item()
+
+
+def _lengths(feats_GND: Tensor) -> Tensor:
     dtype = torch.float64 if feats_GND.dtype == torch.float64 else torch.float32
-    return torch.linalg.vector_norm(feats_GND, dim=2, dtype=dtype).max().item()
+    return torch.linalg.vector_norm(feats_GND, dim=2, dtype=dtype)

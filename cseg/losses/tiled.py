@@ -15,86 +15,74 @@ from cseg.losses.counts import positive_counts
 from cseg.losses.scopes import (
     SINGLE_BOUND,
     CandidateBags,
+    Needs,
     PixelBags,
     anchor_weights,
     longest,
 )
-from cseg.losses.single_pass import Needs, single_pass
 
 SMALL_PAIRS = 264 * 264  # bags of fewer pairs are batched; above, tiles win (measured on a CPU)
 DOUBLE_BOUND = 300.0  # the same range for float64
 
 
-def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -> Tensor:
-    """Compute the paper's loss of `bags`, a scalar with gradients by anchors and candidates."""
-
-    def compute(
-        needs: Needs, anchors_GND: Tensor, cands_GMD: Tensor
-    ) -> tuple[Tensor, list[Tensor | None]]:
-        bound = longest(anchors_GND) * longest(cands_GMD) / temperature
-        dtype = _working_dtype(anchors_GND.dtype, bound)
-        labels, cand_labels = bags.anchor_labels_GN, bags.cand_labels_GM
-        if labels.shape[1] * cand_labels.shape[1] < SMALL_PAIRS or bound > DOUBLE_BOUND:
-            loss, grads = masked.candidate_loss(bags, temperature, ignore_index, dtype, needs)
-            return loss.to(_result_dtype(anchors_GND)), grads
-        valid = positive_counts(labels, cand_labels, ignore_index) > 0
-        weights = anchor_weights(valid, bags.images_per_bag, bags.total_images, dtype)
-        grads = _zeros((anchors_GND, cands_GMD), needs, dtype)
-        loss = torch.zeros((), dtype=torch.float64, device=labels.device)
-        for g in range(len(labels)):
-            loss += row_blocks.candidate_loss(
-                anchors_GND[g].to(dtype),
-                labels[g],
-                weights[g],
-                cands_GMD[g].to(dtype),
-                cand_labels[g],
-                bags.shared,
-                temperature,
-                ignore_index,
-                *(None if grad is None else grad[g] for grad in grads),
-            )
-        return loss.to(_result_dtype(anchors_GND)), grads
-
-    return single_pass(compute, bags.anchors_GND, bags.cands_GMD)
+def candidate_grads(
+    bags: CandidateBags, temperature: float, ignore_index: int, needs: Needs
+) -> tuple[Tensor, Sequence[Tensor | None]]:
+    """Compute the paper's loss of `bags`, a scalar, and its gradients by anchors and candidates."""
+    anchors_GND, cands_GMD = bags.anchors_GND, bags.cands_GMD
+    bound = longest(anchors_GND) * longest(cands_GMD) / temperature
+    dtype = _working_dtype(anchors_GND.dtype, bound)
+    labels, cand_labels = bags.anchor_labels_GN, bags.cand_labels_GM
+    if labels.shape[1] * cand_labels.shape[1] < SMALL_PAIRS or bound > DOUBLE_BOUND:
+        return masked.candidate_loss(bags, temperature, ignore_index, dtype, needs)
+    valid = positive_counts(labels, cand_labels, ignore_index) > 0
+    weights = anchor_weights(valid, bags.images_per_bag, bags.total_images, dtype)
+    grads = _zeros((anchors_GND, cands_GMD), needs, dtype)
+    loss = torch.zeros((), dtype=torch.float64, device=labels.device)
+    for g in range(len(labels)):
+        loss += row_blocks.candidate_loss(
+            anchors_GND[g].to(dtype),
+            labels[g],
+            weights[g],
+            cands_GMD[g].to(dtype),
+            cand_labels[g],
+            bags.shared,
+            temperature,
+            ignore_index,
+            *(None if grad is None else grad[g] for grad in grads),
+        )
+    return loss, grads
 
 
-def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor:
-    """Compute the released loss of `bags`, a scalar with a gradient by the features."""
-
-    def compute(needs: Needs, *sides: Tensor) -> tuple[Tensor, Sequence[Tensor | None]]:
-        bound = max(longest(side) for side in sides) ** 2 / temperature
-        dtype = _working_dtype(sides[0].dtype, bound)
-        labels, sizes = bags.labels_GN, [side.shape[1] for side in sides]
-        whole: Tensor | None = None
-        if labels.shape[1] ** 2 < SMALL_PAIRS or bound > DOUBLE_BOUND:
-            loss, whole = masked.pixel_loss(bags, temperature, ignore_index, dtype, any(needs))
-        else:
-            loss = torch.zeros((), dtype=torch.float64, device=labels.device)
-            for g in range(len(labels)):
-                part, grad = triangle.pixel_loss(
-                    [side[g].to(dtype) for side in sides],
-                    labels[g],
-                    1 / bags.total_images,
-                    temperature,
-                    ignore_index,
-                    any(needs),
-                    bound,
-                )
-                loss += part
-                if grad is not None and len(labels) == 1:
-                    whole = grad[None]
-                elif grad is not None:
-                    if whole is None:  # only now, when the first bag's tiles are gone
-                        whole = grad.new_empty(len(labels), *grad.shape)
-                    whole[g] = grad
-        grads = [None] * len(sides) if whole is None else whole.split(sizes, 1)
-        return loss.to(_result_dtype(sides[0])), grads
-
-    return single_pass(compute, *bags.sides)
-
-
-def _result_dtype(feats: Tensor) -> torch.dtype:
-    return torch.float64 if feats.dtype == torch.float64 else torch.float32
+def pixel_grads(
+    bags: PixelBags, temperature: float, ignore_index: int, need: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Compute the released loss of `bags`, a scalar, and its gradient (G,N,D) by all pixels."""
+    bound = max(longest(side) for side in bags.sides) ** 2 / temperature
+    dtype = _working_dtype(bags.sides[0].dtype, bound)
+    labels = bags.labels_GN
+    if labels.shape[1] ** 2 < SMALL_PAIRS or bound > DOUBLE_BOUND:
+        return masked.pixel_loss(bags, temperature, ignore_index, dtype, need)
+    whole: Tensor | None = None
+    loss = torch.zeros((), dtype=torch.float64, device=labels.device)
+    for g in range(len(labels)):
+        part, grad = triangle.pixel_loss(
+            [side[g].to(dtype) for side in bags.sides],
+            labels[g],
+            1 / bags.total_images,
+            temperature,
+            ignore_index,
+            need,
+            bound,
+        )
+        loss += part
+        if grad is not None and len(labels) == 1:
+            whole = grad[None]
+        elif grad is not None:
+            if whole is None:  # only now, when the first bag's tiles are gone
+                whole = grad.new_empty(len(labels), *grad.shape)
+            whole[g] = grad
+    return loss, whole
 
 
 def _working_dtype(given: torch.dtype, bound: float) -> torch.dtype:

@@ -164,7 +164,7 @@ def _gather(sides: list[Tensor], kept: Tensor, border: int) -> Tensor:
 def _blocks(ids: Tensor, counts: list[int], second: Tensor) -> tuple[Tensor, list[_Block]]:
     """Order the pixels by (side, group), and cut that order into blocks of at most ROWS."""
     groups = class_groups(counts, SMALL)
-    group_of = torch.empty(len(counts), dtype=torch.int64)
+    group_of = torch.empty(len(counts), dtype=torch.int64, device="cpu")
     for number, group in enumerate(groups):
         group_of[list(group.classes)] = number
     keys = group_of.to(ids.device)[ids] + second * len(groups)

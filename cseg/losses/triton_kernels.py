@@ -10,14 +10,14 @@ and lse2 are similarities and logarithms in base 2. Runs on a CPU under TRITON_I
 # Pointers and blocks of a kernel have no Python types.
 
 import math
+from collections.abc import Sequence
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from cseg.losses.scopes import CandidateBags, PixelBags, anchor_weights
-from cseg.losses.single_pass import single_pass
+from cseg.losses.scopes import CandidateBags, Needs, PixelBags, anchor_weights
 
 LOG2E = math.log2(math.e)
 
@@ -222,58 +222,57 @@ def _pixels_grad(
     _store_rows(OUT + g * N * D, rows, N, acc, D, BD)
 
 
-def candidate_loss(bags: CandidateBags, temperature: float, ignore_index: int) -> Tensor:
-    """Compute the paper's loss of `bags`, a scalar with gradients by anchors and candidates."""
+def candidate_grads(
+    bags: CandidateBags, temperature: float, ignore_index: int, needs: Needs
+) -> tuple[Tensor, Sequence[Tensor | None]]:
+    """Compute the paper's loss of `bags`, a scalar, and its gradients by anchors and candidates."""
     la, lb = bags.anchor_labels_GN.contiguous(), bags.cand_labels_GM.contiguous()
     (groups, n), m = la.shape, lb.shape[1]
-
-    def compute(needs, anchors_GND, cands_GMD):
-        x, y = _ready(anchors_GND), _ready(cands_GMD)
-        options = _launch_options(x)
-        lse, mean, count = (la.new_empty(groups, n, dtype=torch.float32) for _ in range(3))
-        sizes = (n, m, bags.shared, ignore_index, LOG2E / temperature)
-        rows = (triton.cdiv(n, options["BLOCK"]), groups)
-        _candidates_value[rows](x, la, y, lb, lse, mean, count, *sizes, **options)
-        w = anchor_weights(count > 0, bags.images_per_bag, bags.total_images, torch.float32)
-        loss = torch.where(w > 0, w * (lse - mean), 0).sum() / LOG2E
-        w /= temperature
-        grads = [torch.empty_like(f, dtype=torch.float32) for f in (x, y)]
-        cols = (triton.cdiv(m, options["BLOCK"]), groups)
-        for grad, grid, by_anchor, need in zip(grads, (rows, cols), (True, False), needs):
-            if need:
-                arguments = (x, la, y, lb, lse, count, w, grad, *sizes)
-                _candidates_grad[grid](*arguments, **options, BY_ANCHOR=by_anchor)
-        return loss, [grad if need else None for grad, need in zip(grads, needs)]
-
-    return single_pass(compute, bags.anchors_GND, bags.cands_GMD)
+    x, y = _ready(bags.anchors_GND), _ready(bags.cands_GMD)
+    options = _launch_options(x)
+    lse, mean, count = (la.new_empty(groups, n, dtype=torch.float32) for _ in range(3))
+    sizes = (n, m, bags.shared, ignore_index, LOG2E / temperature)
+    rows = (triton.cdiv(n, options["BLOCK"]), groups)
+    _candidates_value[rows](x, la, y, lb, lse, mean, count, *sizes, **options)
+    w = anchor_weights(count > 0, bags.images_per_bag, bags.total_images, torch.float32)
+    loss = torch.where(w > 0, w * (lse - mean), 0).sum() / LOG2E
+    w /= temperature
+    grads = [
+        torch.empty_like(f, dtype=torch.float32) if need else None for f, need in zip((x, y), needs)
+    ]
+    cols = (triton.cdiv(m, options["BLOCK"]), groups)
+    for grad, grid, by_anchor in zip(grads, (rows, cols), (True, False)):
+        if grad is not None:
+            arguments = (x, la, y, lb, lse, count, w, grad, *sizes)
+            _candidates_grad[grid](*arguments, **options, BY_ANCHOR=by_anchor)
+    return loss, grads
 
 
-def pixel_loss(bags: PixelBags, temperature: float, ignore_index: int) -> Tensor:
-    """Compute the released loss of `bags`, a scalar with a gradient by the features."""
+def pixel_grads(
+    bags: PixelBags, temperature: float, ignore_index: int, need: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Compute the released loss of `bags`, a scalar, and its gradient (G,N,D) by all pixels."""
     # In the order of labels, most blocks hold no positives and are skipped when these are visited.
     labels, order = bags.labels_GN.sort(dim=1, stable=True)
     side = (order >= bags.split).to(torch.int32)
     groups, n = labels.shape
-
-    def compute(needs, feats_GND):
-        index = order[:, :, None].expand(feats_GND.shape)
-        f = _ready(feats_GND.gather(1, index))
-        options = _launch_options(f)
-        n2, count, cost, t = (f.new_empty(groups, n, dtype=torch.float32) for _ in range(4))
-        sizes = (n, ignore_index, LOG2E / temperature)
-        grid = (triton.cdiv(n, options["BLOCK"]), groups)
-        _pixels_value[grid](f, labels, side, n2, count, *sizes, **options)
-        _pixels_positives[grid](f, labels, n2, cost, t, *sizes, **options)
-        w = anchor_weights(count > 0, 1, bags.total_images, torch.float32) / count.clamp(min=1)
-        loss = (w * cost).sum() / LOG2E
-        if not needs[0]:
-            return loss, [None]
-        w /= temperature
-        sorted_grad = torch.empty_like(f, dtype=torch.float32)
-        _pixels_grad[grid](f, labels, side, n2, w, w * t, sorted_grad, *sizes, **options)
-        return loss, [torch.empty_like(sorted_grad).scatter_(1, index, sorted_grad)]
-
-    return single_pass(compute, bags.feats_GND)
+    feats_GND = bags.feats_GND
+    index = order[:, :, None].expand(feats_GND.shape)
+    f = _ready(feats_GND.gather(1, index))
+    options = _launch_options(f)
+    n2, count, cost, t = (f.new_empty(groups, n, dtype=torch.float32) for _ in range(4))
+    sizes = (n, ignore_index, LOG2E / temperature)
+    grid = (triton.cdiv(n, options["BLOCK"]), groups)
+    _pixels_value[grid](f, labels, side, n2, count, *sizes, **options)
+    _pixels_positives[grid](f, labels, n2, cost, t, *sizes, **options)
+    w = anchor_weights(count > 0, 1, bags.total_images, torch.float32) / count.clamp(min=1)
+    loss = (w * cost).sum() / LOG2E
+    if not need:
+        return loss, None
+    w /= temperature
+    sorted_grad = torch.empty_like(f, dtype=torch.float32)
+    _pixels_grad[grid](f, labels, side, n2, w, w * t, sorted_grad, *sizes, **options)
+    return loss, torch.empty_like(sorted_grad).scatter_(1, index, sorted_grad)
 
 
 def _ready(feats: Tensor) -> Tensor:

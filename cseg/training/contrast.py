@@ -74,6 +74,7 @@ class Contrast(nn.Module):
                 grid=(grid[0], grid[1]),
                 backend=settings.backend,
                 generator=self.pairing,
+                gather_distributed=settings.scope == "batch",
             )
             for grid in [settings.grid, *settings.coarse_grids]
         ]

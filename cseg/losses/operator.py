@@ -1,0 +1,114 @@
+"""The lean loss as operators of torch: opaque to torch.compile and export, known to fake tensors.
+
+`torch.ops.cseg.pixel_contrast` computes the loss and its gradients at once; its backward scales
+them. If a graph of the backward is wanted (create_graph), the dense form computes it instead.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cseg.losses import dense, lean, scopes
+
+
+@torch.library.custom_op("cseg::pixel_contrast", mutates_args=())
+def pixel_contrast(
+    feats: Tensor,
+    labels: Tensor,
+    other_feats: Tensor | None,
+    other_labels: Tensor | None,
+    temperature: Tensor,
+    partner: Tensor | None,
+    scope: str,
+    denominator: str,
+    ignore_index: int,
+    backend: str,
+    prepared: bool,
+    needs: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The loss, and its gradients as in `lean.loss_and_grads`; () of size 0 for one not wanted."""
+    loss, grads = lean.loss_and_grads(
+        feats, labels, other_feats, other_labels, temperature, partner, scope, denominator,
+        ignore_index, backend, prepared, needs,
+    )  # fmt: skip
+    by_feats, by_other = (
+        feats.new_empty(0, dtype=lean.grad_dtype(feats)) if grad is None else grad
+        for grad in grads[:2]
+    )
+    by_temperature = loss.new_empty(0) if grads[2] is None else grads[2]
+    return loss, by_feats, by_other, by_temperature
+
+
+@pixel_contrast.register_fake
+def _fake(
+    feats: Tensor,
+    labels: Tensor,
+    other_feats: Tensor | None,
+    other_labels: Tensor | None,
+    temperature: Tensor,
+    partner: Tensor | None,
+    scope: str,
+    denominator: str,
+    ignore_index: int,
+    backend: str,
+    prepared: bool,
+    needs: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    dtype, grad_dtype = lean.loss_dtype(feats), lean.grad_dtype(feats)
+    sizes = (feats.shape, 0 if other_feats is None else other_feats.shape)
+    by_feats, by_other = (
+        feats.new_empty(size if need else 0, dtype=grad_dtype) for size, need in zip(sizes, needs)
+    )
+    by_temperature = feats.new_empty(() if needs[2] else 0, dtype=dtype)
+    return feats.new_empty((), dtype=dtype), by_feats, by_other, by_temperature
+
+
+def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    feats, labels, other_feats, other_labels, temperature, partner, *options = inputs
+    ctx.save_for_backward(feats, labels, other_feats, other_labels, temperature, partner)
+    ctx.options = options
+    ctx.grads = [grad.detach() for grad in output[1:]]
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    nothing = [None] * (1 + len(ctx.options))
+    if grad_loss is None:
+        return None, None, None, None, None, *nothing
+    feats, labels, other_feats, other_labels, temperature, partner = ctx.saved_tensors
+    views = (feats, labels, other_feats, other_labels)
+    inputs, rest = (feats, other_feats, temperature), ctx.needs_input_grad
+    needs = (rest[0], rest[2], rest[4])
+    if torch.is_grad_enabled():  # create_graph
+        loss = dense.view_loss(*views, temperature, partner, *ctx.options[:3])
+        wanted = [t for t, need in zip(inputs, needs) if need]
+        found = iter(torch.autograd.grad(loss, wanted, grad_loss, create_graph=True))
+        by_feats, by_other, by_temperature = (next(found) if need else None for need in needs)
+    else:
+        # The gradients are given away, not copied: a second backward (retain_graph) recomputes.
+        grads, ctx.grads = ctx.grads, None
+        if grads is None:
+            grads = pixel_contrast(*views, temperature, partner, *ctx.options)[1:]
+        by_feats, by_other, by_temperature = (
+            grad.mul_(grad_loss).to(like) if need else None
+            for grad, like, need in zip(grads, inputs, needs)
+        )
+    if by_temperature is not None:
+        by_temperature = by_temperature.view(temperature.shape)
+    return by_feats, None, by_other, None, by_temperature, *nothing
+
+
+pixel_contrast.register_autograd(_backward, setup_context=_save)
+
+
+@torch.library.custom_op("cseg::random_pairing", mutates_args=())
+def random_pairing(images: int) -> Tensor:
+    """A random derangement from torch's global generator, (images,) int64 on the CPU."""
+    return scopes.random_derangement(images)
+
+
+@random_pairing.register_fake
+def _fake_pairing(images: int) -> Tensor:
+    return torch.empty(images, dtype=torch.int64, device="cpu")
