@@ -1,4 +1,4 @@
-"""scope="batch" on two ranks is the loss of one process on the whole batch, gradients included."""
+"""The loss over two ranks is that of one process on the whole batch, gradients included."""
 
 import json
 import os
@@ -10,36 +10,53 @@ import pytest
 import torch
 from loss_cases import loss_and_grads, random_case, relative_error
 
+from cseg.losses import LossInputError, pixel_contrast_loss
+
 OPTIONS = [
-    {"denominator": denominator, "backend": backend, "with_other": with_other}
+    {"denominator": denominator, "backend": backend, "with_other": with_other, "even": even}
     for denominator in ("all", "negatives")
     for backend in ("tiled", "dense")
     for with_other in (True, False)
+    for even in (True, False)
 ]
 
 
-def whole_batch():
-    return random_case(0, images=4, pixels=12, classes=5)
+def whole_batch(even):
+    """Four images; unless `even`, the first rank's are ignored almost everywhere."""
+    feats, labels, other, other_labels = random_case(0, images=4, pixels=12, classes=5)
+    if not even:
+        labels[0], labels[1, 2:], other_labels[0, 1:], other_labels[3, :4] = 255, 255, 255, 255
+    return feats, labels, other, other_labels
 
 
 def compute(case, options):
+    """Loss, gradients of the features, and the gradient of the temperature."""
     feats, labels, other, other_labels = case
     if not options["with_other"]:
         other = other_labels = None
     rest = {k: options[k] for k in ("denominator", "backend")}
     rest["gather_distributed"] = torch.distributed.is_initialized()
-    return loss_and_grads(feats, labels, other, other_labels, scope="batch", **rest)
+    tau = torch.tensor(0.07, dtype=torch.float64, requires_grad=True)
+    rest |= {"scope": "batch", "temperature": tau}
+    return [*loss_and_grads(feats, labels, other, other_labels, **rest), tau.grad]
 
 
 def one_rank(rank, store):
     """Body of a rank's process: prints its losses and gradients, then the error of a misfit."""
     import torch.distributed as dist
 
-    from cseg.losses import LossInputError, pixel_contrast_loss
-
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    mine = [t[2 * rank : 2 * rank + 2] for t in whole_batch()]
-    results = [[t.tolist() for t in compute(mine, options)] for options in OPTIONS]
+    results = []
+    for options in OPTIONS:
+        mine = [t[2 * rank : 2 * rank + 2] for t in whole_batch(options["even"])]
+        results.append([t.tolist() for t in compute(mine, options)])
+    feats = mine[0].clone().requires_grad_()
+    gathered = pixel_contrast_loss(feats, mine[1], scope="batch", gather_distributed=True)
+    try:
+        torch.autograd.grad(gathered, feats, create_graph=True)
+        refusal = ""
+    except LossInputError as error:
+        refusal = str(error)
     try:
         pixel_contrast_loss(
             mine[0][: 1 + rank], mine[1][: 1 + rank], scope="batch", gather_distributed=True
@@ -47,11 +64,15 @@ def one_rank(rank, store):
         message = ""
     except LossInputError as error:
         message = str(error)
-    # The other scopes never communicate: one rank alone may call them.
+    # Without being asked, no scope communicates: one rank alone may call it.
+    alone = None
     if rank == 0:
         pixel_contrast_loss(mine[0], mine[1], scope="cross")
+        alone = pixel_contrast_loss(mine[0], mine[1], scope="batch").item()
     dist.destroy_process_group()
-    print(json.dumps({"results": results, "message": message}))
+    want = pixel_contrast_loss(mine[0], mine[1], scope="batch").item()
+    printed = {"results": results, "message": message, "refusal": refusal}
+    print(json.dumps(printed | {"alone": [alone, want]}))
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +96,33 @@ def ranks(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(OPTIONS)))
 def test_two_ranks_are_one_process(ranks, number):
-    loss, *grads = compute(whole_batch(), OPTIONS[number])
+    loss, *grads, tau_grad = compute(whole_batch(OPTIONS[number]["even"]), OPTIONS[number])
     got = [[torch.tensor(t, dtype=torch.float64) for t in r["results"][number]] for r in ranks]
     for rank in got:
         assert rank[0].item() == pytest.approx(loss.item(), rel=1e-12)
-    joined = [torch.cat(parts) for parts in zip(*(rank[1:] for rank in got))]
+    joined = [torch.cat(parts) for parts in zip(*(rank[1:-1] for rank in got))]
     assert relative_error(joined, grads) < 1e-12
+    assert relative_error([got[0][-1] + got[1][-1]], [tau_grad]) < 1e-12
+
+
+@pytest.mark.slow
+def test_a_rank_that_does_not_gather_computes_its_own_batch(ranks):
+    got, want = ranks[0]["alone"]
+    assert got == want
+
+
+@pytest.mark.slow
+def test_second_derivatives_over_ranks_are_refused(ranks):
+    assert all("no second derivatives" in rank["refusal"] for rank in ranks)
+
+
+def test_gathering_in_one_process_is_its_own_batch():
+    feats, labels, *_ = whole_batch(True)
+    one, two = (
+        pixel_contrast_loss(feats, labels, scope="batch", gather_distributed=gather)
+        for gather in (True, False)
+    )
+    assert one == two
 
 
 @pytest.mark.slow

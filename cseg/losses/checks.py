@@ -36,7 +36,7 @@ def check_options(scope: str, denominator: str, backend: str, gather_distributed
     if gather_distributed and scope != "batch":
         raise LossInputError(
             f"gather_distributed=True goes with scope='batch', not {scope!r}, which compares "
-            "images of one process only; leave it out"
+            "images of one process only; set it False"
         )
 
 

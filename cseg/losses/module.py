@@ -116,8 +116,11 @@ class PixelContrastLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         check_tensor(name, feats)
         check_tensor(labels_name, labels)
-        if not feats.is_floating_point():
-            raise LossInputError(f"{name} must be of a float dtype, not {feats.dtype}")
+        if not feats.is_floating_point() or feats.dim() not in (3, 4):
+            raise LossInputError(
+                f"{name} must be (B,D,H,W) or (B,P,D) of a float dtype, not {tuple(feats.shape)} "
+                f"{feats.dtype}"
+            )
         if feats.dtype in (torch.float16, torch.bfloat16):
             feats = feats.float()  # resizing and norms in half precision would cost digits
         if self.grid is not None:
@@ -134,11 +137,11 @@ class PixelContrastLoss(nn.Module):
                 feats = F.interpolate(feats, self.grid, mode="bilinear", align_corners=True)
             labels = nearest(labels, *self.grid)
         if self.normalize:
-            channels = 1 if feats.dim() == 4 else -1
-            ignored = self._ignored(labels).unsqueeze(channels)
-            if ignored.dim() == feats.dim():  # else a wrong shape, refused with a sentence later
+            channels = 1 if feats.dim() == 4 else 2
+            pixels = feats.shape[:channels] + feats.shape[channels + 1 :]
+            if labels.shape == pixels:  # refused with a sentence otherwise
                 # Before the norm, whose gradient at NaN would be NaN however it is weighted.
-                feats = feats.masked_fill(ignored, 0)
+                feats = feats.masked_fill(self._ignored(labels).unsqueeze(channels), 0)
             feats = F.normalize(feats, dim=channels)
         return feats, labels
 

@@ -92,12 +92,22 @@ def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | No
         if grads is None:
             grads = pixel_contrast(*views, temperature, partner, *ctx.options)[1:]
         by_feats, by_other, by_temperature = (
-            grad.mul_(grad_loss).to(like) if need else None
+            _scaled(grad, grad_loss).to(like) if need else None
             for grad, like, need in zip(grads, inputs, needs)
         )
     if by_temperature is not None:
         by_temperature = by_temperature.view(temperature.shape)
     return by_feats, None, by_other, None, by_temperature, *nothing
+
+
+def _scaled(grad: Tensor, factor: Tensor) -> Tensor:
+    """The product, in the memory of `grad` if nobody traces it and `factor` is not batched."""
+    if type(grad) is not Tensor:  # torch.compile, fake tensors
+        return grad * factor
+    try:
+        return grad.mul_(factor)
+    except RuntimeError:  # is_grads_batched
+        return grad * factor
 
 
 pixel_contrast.register_autograd(_backward, setup_context=_save)

@@ -192,8 +192,8 @@ def _loss(
 
 def _transformed(leaves: tuple[Tensor | None, ...]) -> bool:
     """Whether torch.func or forward mode is at work: an operator would drop their derivatives."""
-    if torch.compiler.is_compiling():
-        return False
-    return torch._C._are_functorch_transforms_active() or any(
+    if torch._C._are_functorch_transforms_active():
+        return True
+    return not torch.compiler.is_compiling() and any(
         leaf is not None and forward_ad.unpack_dual(leaf).tangent is not None for leaf in leaves
     )
