@@ -39,7 +39,7 @@ def assert_nothing_cut_off(path):
 
 
 def test_every_figure_as_png_and_pdf(full):
-    names = {*ALWAYS, *WITH_TWO_ARMS, "feature_space", "separability"}
+    names = {*ALWAYS, *WITH_TWO_ARMS, "feature_space"}
     assert {path.name for path in (full / "figures").iterdir()} == {
         f"{name}.{kind}" for name in names for kind in ("png", "pdf")
     }

@@ -13,7 +13,7 @@ from cseg.errors import DataError
 from cseg.paper.cautions import cautions
 from cseg.paper.figures import figures
 from cseg.paper.page import summary_page
-from cseg.paper.recommend import certainty, more_labels, recommend, which
+from cseg.paper.recommend import advice, certainty, more_labels, recommend, which
 from cseg.paper.render import paper
 from cseg.paper.results import read_results
 from cseg.paper.tables import tables
@@ -50,13 +50,13 @@ def test_the_first_three_lines_answer_which_how_sure_and_what_next(folder, text)
     assert title == "fake: which start to take"
     few, many = recommend(read_results(folder))
     assert lines[0] == "Which start? Take imagenet with 4 and 16 labels."
-    assert lines[1].startswith("How sure? With 4: not decided (")
+    assert lines[1].startswith("How sure? With 4: not decided between imagenet and cross (")
     assert f"{100 * few.rivals[0][1].difference:.1f} points above cross, 95 % interval" in lines[1]
-    assert lines[2].startswith("What next? Mind the 1 warning below first. With 4: If differences")
+    assert lines[2].startswith(f"What next? Mind the 1 warning below first. With 4: {advice(few)}")
     assert lines[2].endswith(more_labels(few))
     for each in (few, many):
-        sentence = f"With {each.n} labels: {which(each)} {certainty(each)} {more_labels(each)}"
-        assert sentence in body
+        said = (which(each), f"{certainty(each)}.", advice(each), more_labels(each))
+        assert f"With {each.n} labels: {' '.join(filter(None, said))}" in body
 
 
 def test_warnings_are_on_the_page(folder, text):
@@ -136,7 +136,7 @@ def test_the_page_renders_without_pictures_seeds_or_dataset_json(tmp_path):
     assert "30.0" in page
     assert "<img" not in page
     assert "Not drawn: label efficiency and qualitative" in page
-    assert "Only one arm has run" in page
+    assert "With 4: nothing to compare with." in page
 
 
 def test_every_experiment_below_a_folder_is_rendered(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from fake_results import paint_results
 from golden import golden_results
 
-from cseg.paper.recommend import certainty, more_labels, recommend, which
+from cseg.paper.recommend import advice, certainty, more_labels, recommend, which
 from cseg.paper.results import read_results
 from cseg.stages.summary import summary
 from cseg.storage.files import write_json
@@ -30,8 +30,8 @@ def test_a_clear_lead_is_decided_and_said_with_its_interval(tmp_path):
     assert which(got) == (
         "imagenet, 36.0 ± 2.0 mIoU; 5.0 above the next (cross), 95 % interval 2.5 to 7.5; 3 seeds."
     )
-    assert certainty(got) == "Decided: every other arm is significantly worse."
-    assert more_labels(got) == "No larger label count has run."
+    assert (certainty(got), advice(got)) == ("Decided", "")
+    assert more_labels(got) == ""
     assert got.tied == ()
 
 
@@ -46,22 +46,21 @@ def test_an_open_lead_names_the_arms_and_the_seeds_that_would_decide_it(tmp_path
     (got,) = recommend(results_of(tmp_path / "r", rows))
     assert [arm for arm, _ in got.rivals] == ["cross", "scratch"]
     assert got.tied == ("cross",)  # scratch is far behind, and corrected for two comparisons
-    assert certainty(got) == (
-        "Not decided between imagenet and cross. If differences and spread stay as they are, "
-        "6 seeds would decide it."
-    )
+    assert certainty(got) == "Not decided between imagenet and cross"
+    assert advice(got) == "6 seeds would decide it if differences and spread stay."
 
 
 def test_a_difference_too_small_for_seeds_is_called_so(tmp_path):
     rows = {("a", 16): (0.30, 0.34, 0.38), ("b", 16): (0.38, 0.34, 0.301)}
     (got,) = recommend(results_of(tmp_path / "r", rows))
-    assert "even 12 seeds would hardly decide it: take the cheapest of them" in certainty(got)
+    assert "Even 12 seeds would hardly decide it" in advice(got)
+    assert "take the cheapest of these arms, or label more images" in advice(got)
 
 
 def test_one_arm_has_nothing_to_be_compared_with(tmp_path):
     (got,) = recommend(results_of(tmp_path / "r", {("cross", 16): (0.3, 0.4)}))
     assert which(got).endswith("no other arm has run with 16 labels; 2 seeds.")
-    assert certainty(got) == "Nothing to compare with: run a second arm."
+    assert (certainty(got), advice(got)) == ("Nothing to compare with", "Run a second arm.")
 
 
 def test_more_labels_are_priced_with_the_recommended_arm(tmp_path):
@@ -84,17 +83,22 @@ def test_more_labels_are_priced_with_the_recommended_arm(tmp_path):
 def test_two_seeds_ask_for_a_third(tmp_path):
     rows = {("cross", 16): (0.30, 0.31), ("imagenet", 16): (0.34, 0.35)}
     (got,) = recommend(results_of(tmp_path / "r", rows))
-    assert certainty(got) == (
-        "Not decided between imagenet and cross. 2 seeds cannot decide it: run at least 3 seeds "
-        "of these arms."
-    )
+    assert certainty(got) == "Not decided between imagenet and cross"
+    assert advice(got) == "Run at least 3 seeds: 2 cannot tell how another training would end."
 
 
 def test_few_seeds_are_held_against_the_images_and_say_what_that_leaves_open(tmp_path):
     summary(paint_results(tmp_path, ("scratch", "imagenet"), (4,), (0, 1)), tmp_path / "fake")
     (got,) = recommend(read_results(tmp_path / "fake"))
     assert (got.arm, got.tied) == ("imagenet", ())
-    assert "2 seeds cannot show that another training would repeat it" in certainty(got)
+    assert certainty(got) == "Ahead on the images, not shown for other seeds"
+    assert advice(got).startswith("Run at least 3 seeds")
+
+
+def test_of_many_tied_arms_four_are_named(tmp_path):
+    rows = {(f"arm{k}", 16): (0.3 + k / 1000, 0.4 - k / 1000, 0.35) for k in range(6)}
+    (got,) = recommend(results_of(tmp_path / "r", rows))
+    assert certainty(got).endswith(" and 2 more")
 
 
 def test_gaps_leave_an_arm_out_of_a_label_count(tmp_path):

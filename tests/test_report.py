@@ -69,16 +69,17 @@ def test_the_report_shows_its_pictures_and_tables_offline(report, tmp_path):
     text = re.search(r'<pre id="probe">([^<]+)</pre>', shown).group(1)
     found = json.loads(base64.b64decode(text))
     first = found["first"]
-    assert "save labels" in first["text"] and "System Message" not in first["text"]
-    assert len(first["tables"]) == 3 and min(first["tables"]) > 40  # headline, verdicts, origin
-    assert first["images"] and min(first["images"]) > 500 and first["rules"] > 300
-    assert len(found["1 Summary"]["summary"]["tables"]) == 3
+    assert "few labelled images" in first["text"] and "System Message" not in first["text"]
+    assert len(first["tables"]) == 2 and min(first["tables"]) > 40  # all arms, provenance
+    assert len(first["images"]) == 2 and min(first["images"]) > 500 and first["rules"] > 300
+    assert len(found["1 Summary"]["summary"]["tables"]) == 2
     assert set(found["2 Tables"]) == {
-        "main", "label saving", "per class", "cost", "separability", "published values",
+        "recommendation", "main", "label saving", "per class", "cost", "separability",
+        "published values",
     }  # fmt: skip
     for name, entry in found["2 Tables"].items():
         assert entry["tables"] and min(entry["tables"]) >= 2, name
-    assert len(found["3 Figures"]) == 12
+    assert len(found["3 Figures"]) == 9
     for name, entry in found["3 Figures"].items():
         ((natural, drawn),) = entry["images"]
         assert natural > 500 and drawn > 300, name
@@ -108,6 +109,6 @@ model: {{weights_file: {tmp_path}/absent.pt, weights_sha256: "{"0" * 64}"}}
     assert main(["paper", str(results)]) == 1
     assert "--collect" in capsys.readouterr().err
     assert main(["paper", str(results), "--collect"]) == 0
-    assert "| scratch |" in (results / "shapes/tables/main.md").read_text()
+    assert "| scratch" in (results / "shapes/tables/main.md").read_text()
     assert (results / "shapes/figures/qualitative.png").stat().st_size > 0
     assert "scratch" in (results / "shapes/summary.html").read_text()

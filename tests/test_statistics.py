@@ -14,7 +14,6 @@ from cseg.paper.statistics import (
     BOOTSTRAP,
     PAIRED_T,
     Difference,
-    ImageCounts,
     holm,
     seeds_needed,
     split_spread,
@@ -181,11 +180,6 @@ def test_split_spread_finds_what_was_planted():
     assert weights == pytest.approx(0.02, rel=0.1)
 
 
-def counts(intersections, truth, predicted):
-    ids = tuple(str(i) for i in range(len(truth)))
-    return ImageCounts(ids, *(np.array(v, np.int64) for v in (intersections, truth, predicted)))
-
-
 def test_few_seeds_are_compared_by_resampling_images():
     images = 40
     truth = np.tile([10, 10], (images, 1))
@@ -195,7 +189,7 @@ def test_few_seeds_are_compared_by_resampling_images():
     def boot(hit):
         hits = np.stack([hit, hit], axis=1)
         predicted = hits + (10 - hits)[:, ::-1]
-        return statistics.bootstrap_miou(counts(hits, truth, predicted), weights)
+        return statistics.bootstrap_miou(np.stack([hits, truth, predicted]), weights)
 
     base = generator.integers(2, 8, images)
     better = alone(0.1, resampled=boot(base + 2) - boot(base))
@@ -208,7 +202,8 @@ def test_few_seeds_are_compared_by_resampling_images():
 
 def test_bootstrap_of_the_unchanged_set_is_the_miou_itself():
     hits, truth, predicted = [[3, 1], [0, 2]], [[4, 1], [2, 3]], [[3, 2], [1, 4]]
-    got = statistics.bootstrap_miou(counts(hits, truth, predicted), np.array([[1.0, 1.0], [2, 0]]))
+    counts = np.array([hits, truth, predicted])
+    got = statistics.bootstrap_miou(counts, np.array([[1.0, 1.0], [2, 0]]))
     # by hand: class 0: 3 / (6 + 4 - 3), class 1: 3 / (4 + 6 - 3); the first image twice: 3/4, 1/2
     assert got == pytest.approx([3 / 7, (3 / 4 + 1 / 2) / 2])
 

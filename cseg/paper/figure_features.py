@@ -1,19 +1,14 @@
-"""Feature space before fine-tuning: scatter of projected pixel features, separability."""
+"""Feature space before fine-tuning: scatter of projected pixel features."""
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.pyplot import subplots
 
 from cseg.paper.results import Results
-from cseg.paper.statistics import mean_std
 from cseg.paper.style import (
     ARM_COLOURS,
     INCH_WIDTH,
     MARKERS,
-    arm_handles,
-    arm_styles,
-    label_count_axis,
     legend_below,
 )
 
@@ -68,23 +63,3 @@ def class_style(class_id: int) -> tuple[str, str]:
     return ARM_COLOURS[class_id % len(ARM_COLOURS)], MARKERS[
         (class_id % len(ARM_COLOURS) + class_id // len(ARM_COLOURS)) % len(MARKERS)
     ]
-
-
-def separability(results: Results) -> Figure | None:
-    """Inter-class over intra-class distance by label count, one line per arm."""
-    rows = results.tables["separability"]
-    if rows.empty:
-        return None
-    counts = sorted(int(n) for n in rows["n"].unique())
-    figure, axes = subplots(figsize=(INCH_WIDTH * 0.6, 3.0))
-    for arm, style in arm_styles(results.arms).items():
-        cell = rows[rows["arm"] == arm]
-        stats = np.array([mean_std(cell.loc[cell["n"] == n, "ratio"]) for n in counts])
-        if np.isfinite(stats[:, 0]).any():
-            axes.errorbar(counts, stats[:, 0], yerr=np.nan_to_num(stats[:, 1]), color=style.color,
-                          marker=style.marker, linestyle=style.linestyle, capsize=2,
-                          label=arm)  # fmt: skip
-    label_count_axis(axes, counts)
-    axes.set_ylabel("inter-class / intra-class distance")
-    legend_below(figure, arm_handles(axes))
-    return figure

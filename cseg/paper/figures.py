@@ -24,24 +24,19 @@ def figures(
     results_dir: Path,
     out_dir: Path,
     *,
-    ids: tuple[str, ...] = (),
-    panel_n: int | None = None,
     only: Collection[str] = (),
     dag_csv: Path | None = None,
 ) -> list[Path]:
     """Write every figure that one experiment's results allow, as PNG and PDF.
 
     From the CSVs: label_efficiency, per_class, confusion, confusion_difference, training_curves;
-    if their CSVs exist feature_space, separability, dag. From predictions.zip
+    if their CSVs exist feature_space, dag. From predictions.zip
     and the images of index.csv: qualitative, largest_changes. A figure that cannot be drawn is
     left out and named in the log with the reason; an older one is kept.
 
     Args:
         results_dir: `results/{name}`.
         out_dir: receives `{figure}.png` and `.pdf`.
-        ids: validation images of the qualitative panel; by default some evenly spaced ones.
-        panel_n: label count of panels and confusion matrices; by default the smallest, where
-            labels are scarcest.
         only: names of figures to write; all if empty.
         dag_csv: the workflow's rules (`figure_dag.read_graph`); None draws none.
 
@@ -52,7 +47,7 @@ def figures(
         DataError: `summary.csv` is missing or malformed.
     """
     results = read_results(results_dir)
-    n = panel_n if panel_n is not None else results.label_counts[0]
+    n = results.label_counts[0]  # of panels and matrices: where labels are scarcest
     drawings: dict[str, Callable[[], Figure | None]] = {
         "label_efficiency": lambda: figure_curves.label_efficiency(results),
         "per_class": lambda: figure_classes.per_class(results),
@@ -60,8 +55,7 @@ def figures(
         "confusion_difference": lambda: figure_classes.confusion_difference(results, n),
         "training_curves": lambda: figure_curves.training_curves(results),
         "feature_space": lambda: figure_features.feature_space(results),
-        "separability": lambda: figure_features.separability(results),
-        "qualitative": lambda: _qualitative(results, n, ids),
+        "qualitative": lambda: _qualitative(results, n),
         "largest_changes": lambda: _largest_changes(results, n),
     }
     if dag_csv is not None:
@@ -102,13 +96,10 @@ def _predicted(results: Results) -> dict[tuple[str, int, int], Path]:
     return folders
 
 
-def _qualitative(results: Results, n: int, ids: tuple[str, ...]) -> Figure:
+def _qualitative(results: Results, n: int) -> Figure:
     folders = _predicted(results)
-    seed = panels.common_seed(folders, results.arms, n)
-    choice = panels.Choice(ids, ("",) * len(ids)) if ids else None
-    if choice is None:
-        choice = panels.fixed_ids(panels.validation_ids(results), PANEL_ROWS)
-    return panels.panel(results, folders, choice, results.arms, n, seed)
+    chosen = panels.fixed_ids(panels.validation_ids(results), PANEL_ROWS)
+    return panels.panel(results, folders, chosen, results.arms, n)
 
 
 def _largest_changes(results: Results, n: int) -> Figure | None:
@@ -117,5 +108,5 @@ def _largest_changes(results: Results, n: int) -> Figure | None:
         return None
     arms = (results.reference, rival)
     seed = panels.common_seed(folders, arms, n)
-    choice = panels.extreme_ids(results, rival, results.reference, n, seed, EXTREME_ROWS)
-    return panels.panel(results, folders, choice, arms, n, seed) if choice else None
+    chosen = panels.extreme_ids(results, rival, results.reference, n, seed, EXTREME_ROWS)
+    return panels.panel(results, folders, chosen, arms, n) if chosen else None

@@ -7,18 +7,16 @@ from dataclasses import dataclass, field
 
 from tabulate import tabulate
 
-# name of the format for tabulate, and what stands around a bold cell
-FORMATS = {
-    "md": ("pipe", "**", "**"),
-    "html": ("html", "<b>", "</b>"),
-    "tex": ("latex_booktabs", r"\textbf{", "}"),
-}
 OPEN, CLOSE = "\ue000", "\ue001"  # mark a bold cell until its format is known
 # signs that pdflatex lacks; tabulate escapes the others
-LATEX_SIGNS = str.maketrans(
-    {"±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "–": "--", "≤": r"$\leq$", "≥": r"$\geq$",
-     "→": r"$\rightarrow$", "…": r"\dots{}", OPEN: r"\textbf{", CLOSE: "}"}
-)  # fmt: skip
+LATEX_SIGNS = {"±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "–": "--", "≤": r"$\leq$",
+               "≥": r"$\geq$", "→": r"$\rightarrow$", "…": r"\dots{}"}  # fmt: skip
+# by format: its name for tabulate, and what replaces signs in its text
+FORMATS: dict[str, tuple[str, dict[str, str]]] = {
+    "md": ("pipe", {OPEN: "**", CLOSE: "**"}),
+    "html": ("html", {OPEN: "<b>", CLOSE: "</b>"}),
+    "tex": ("latex_booktabs", {OPEN: r"\textbf{", CLOSE: "}", **LATEX_SIGNS}),
+}
 STYLE = """
 body{font:15px/1.5 system-ui,"DejaVu Sans",sans-serif;color:#222;max-width:70em;margin:2em auto;
 padding:0 1em}
@@ -75,23 +73,16 @@ def sections(*parts: tuple[str, Sequence[Sequence[str]]]) -> tuple[tuple[str, ..
 
 
 def _cells(table: Table, kind: str) -> str:
-    name, before, after = FORMATS[kind]
+    name, signs = FORMATS[kind]
     rows = [
         [f"{OPEN}{cell}{CLOSE}" if (r, c) in table.bold else cell for c, cell in enumerate(row)]
         for r, row in enumerate(table.rows)
     ]
     if kind == "md":
         rows = [[cell.replace("|", r"\|").replace("*", r"\*") for cell in row] for row in rows]
-    text = tabulate(
-        rows,
-        table.header,
-        tablefmt=name,
-        disable_numparse=True,
-        colalign=["left" if c in table.left else "right" for c in range(len(table.header))],
-    )
-    return text.translate(LATEX_SIGNS) if kind == "tex" else (
-        text.replace(OPEN, before).replace(CLOSE, after)
-    )  # fmt: skip
+    aligned = ["left" if c in table.left else "right" for c in range(len(table.header))]
+    text = tabulate(rows, table.header, name, disable_numparse=True, colalign=aligned)
+    return text.translate(str.maketrans(signs))
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -114,8 +105,8 @@ def _float(table: Table) -> str:
     body = re.sub(
         r"(\\begin\{tabular\})\{\w+\}", rf"\1{{@{{}}{columns}@{{}}}}", _cells(table, "tex")
     )
-    caption = tabulate([[table.caption]], tablefmt="latex_booktabs").split("\n")[2]
-    caption = caption.removesuffix(r"\\").strip().translate(LATEX_SIGNS)
+    escaped = _cells(Table("", "", (table.caption,), ()), "tex").split("\n")[2]
+    caption = escaped.removesuffix(r"\\").strip()
     return "\n".join([
         r"\begin{table}[htbp]", r"\centering", rf"\caption{{{caption}}}",
         rf"\label{{tab:{table.label}}}", r"\vspace{4pt}", r"\footnotesize",

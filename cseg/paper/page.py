@@ -9,7 +9,14 @@ from pathlib import Path
 from cseg.paper import captions
 from cseg.paper.cautions import cautions
 from cseg.paper.markup import Table, html_page, html_table
-from cseg.paper.recommend import Recommendation, certainty, more_labels, recommend, which
+from cseg.paper.recommend import (
+    Recommendation,
+    advice,
+    certainty,
+    more_labels,
+    recommend,
+    which,
+)
 from cseg.paper.results import Results, read_results
 from cseg.paper.statistics import split_spread
 from cseg.paper.table_main import main_table
@@ -67,43 +74,37 @@ def summary_page(results_dir: Path, out_path: Path, *, figures_dir: Path) -> Pat
 def _answer(found: Sequence[Recommendation], warnings: int) -> str:
     """Three lines over all label counts: which start, how sure, what next."""
     starts = [
-        f"{arm} with {_counts([each.n for each in group])}"
-        for arm, group in ((a, list(g)) for a, g in groupby(found, key=lambda each: each.arm))
+        f"{arm} with {listing([str(each.n) for each in group])} labels"
+        for arm, group in groupby(found, key=lambda each: each.arm)
     ]
-    decided = [each for each in found if each.rivals and not each.tied]
-    sure = []
-    for each in found:
-        if each.rivals:
-            rival, by = each.rivals[0]
-            state = "decided" if each in decided else "not decided"
-            lead = f"{points(by.difference)} points above {rival}"
-            ends = f", {interval(by)}" if by.test else ""
-            sure.append(f"with {each.n}: {state} ({lead}{ends})")
-    undecided = [each for each in found if each not in decided]
+    sure = [f"With {each.n}: {_lower(certainty(each))}{_lead(each)}." for each in found]
     steps = [f"Mind the {plural(warnings, 'warning')} below first."] if warnings else []
-    if undecided:
-        steps.append(f"With {undecided[0].n}: {certainty(undecided[0]).split('. ', 1)[-1]}")
+    steps += [f"With {each.n}: {_lower(advice(each))}" for each in found if advice(each)][:1]
     steps += [more_labels(each) for each in found if each.gain][-1:]
     lines = {
         "Which start?": f"Take {listing(starts)}.",
-        "How sure?": f"{'; '.join(sure)[:1].upper()}{'; '.join(sure)[1:]}."
-        if sure
-        else "Only one arm has run, so there is nothing to compare it with.",
+        "How sure?": " ".join(sure),
         "What next?": " ".join(steps) or "Use the network below.",
     }
     rows = "\n".join(f"<p><b>{key}</b> {html.escape(text)}</p>" for key, text in lines.items())
     return f'<div class="answer">\n{rows}\n</div>'
 
 
-def _counts(counts: list[int]) -> str:
-    return f"{listing([str(n) for n in counts])} label{'s' * (counts != [1])}"
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _lead(each: Recommendation) -> str:
+    if not each.rivals:
+        return ""
+    rival, by = each.rivals[0]
+    return f" ({points(by.difference)} points above {rival}, {interval(by)})"
 
 
 def _details(results: Results, each: Recommendation) -> str:
-    text = html.escape(f"{which(each)} {certainty(each)} {more_labels(each)}")
-    return (
-        f"<p><b>With {plural(each.n, 'label')}:</b> {text}</p>\n{_network(results, each)}"
-    ).strip()
+    text = captions.join(which(each), f"{certainty(each)}.", advice(each), more_labels(each))
+    head = f"<p><b>With {plural(each.n, 'label')}:</b> {html.escape(text)}</p>"
+    return f"{head}\n{_network(results, each)}".strip()
 
 
 def _network(results: Results, each: Recommendation) -> str:
@@ -157,31 +158,21 @@ def _list(sentences: Sequence[str]) -> str:
 
 
 def _setup(results: Results) -> str:
-    rows = results.summary
-    counts = listing([str(n) for n in results.label_counts])
-    seeds = listing([str(seed) for seed in sorted(rows["seed"].unique())])
-    text = [
-        f"Arms: {listing(results.arms)}. Labelled images: {counts}. Seeds: {seeds}.",
-        captions.runs_note(results),
-        captions.full_set_note(results),
-    ]
+    seeds = listing([str(seed) for seed in sorted(results.summary["seed"].unique())])
+    text = f"Arms: {listing(results.arms)}. Seeds: {seeds}."
     if results.info.get("val_size"):
-        text.append(
-            f"{results.info['val_size']} validation images, {len(results.class_names)} classes."
-        )
-    text.append(captions.settings_note(results))
-    if "total_steps" in rows:
-        steps = sorted({int(s) for s in rows["total_steps"].dropna()})
-        if steps:
-            shown = str(steps[0]) if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
-            text.append(f"{shown} optimisation steps in all, both stages together.")
-    return captions.join(*text)
+        classes = len(results.class_names)
+        text += f" {results.info['val_size']} validation images, {classes} classes."
+    if "total_steps" in results.summary:
+        steps = results.summary["total_steps"]
+        text += f" {steps.min():.0f} to {steps.max():.0f} steps, both stages together."
+    return text
 
 
 def _picture(results: Results, name: str, path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode("ascii")
     alt = html.escape(f"{results.dataset}: {name.replace('_', ' ')}")
-    width = "640" if name == "label_efficiency" else "900"
+    width = "640" if name == "label_efficiency" else "720"
     return (
         f'<figure><img width="{width}" alt="{alt}" src="data:image/png;base64,{data}">'
         f"<figcaption>{html.escape(PICTURES[name])}</figcaption></figure>"

@@ -2,8 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +22,6 @@ from cseg.paper.wording import short_id, signed
 from cseg.storage.lists import read_index
 
 IGNORED_COLOUR = (224, 224, 192)  # as in the palette PNGs
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which images a panel shows: ids, and a note per id that stands next to it (may be "")."""
-
-    ids: tuple[str, ...]
-    notes: tuple[str, ...]
 
 
 def run_folders(results: Results) -> dict[tuple[str, int, int], Path]:
@@ -87,69 +78,65 @@ def validation_ids(results: Results) -> list[str]:
     return list(index.loc[index["split"] == "val", "id"])
 
 
-def fixed_ids(ids: Sequence[str], count: int) -> Choice:
-    """Evenly spaced ids, the same for every run and rendering."""
+def fixed_ids(ids: Sequence[str], count: int) -> dict[str, str]:
+    """Evenly spaced ids, the same for every run and rendering, without notes."""
     ordered = sorted(ids)
     picks = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
-    return Choice(tuple(ordered[i] for i in picks), ("",) * len(picks))
+    return dict.fromkeys((ordered[i] for i in picks), "")
 
 
 def extreme_ids(
     results: Results, arm: str, reference: str, n: int, seed: int, count: int
-) -> Choice | None:
+) -> dict[str, str]:
     """Find the images whose own mIoU gains and loses most from `reference` to `arm`.
 
-    Up to `count` of each, the largest gain first and the largest loss last. None without per-image
-    counts, or if no image has a finite change.
+    Up to `count` of each, the largest gain first and the largest loss last, with the change as a
+    note; none without per-image counts.
     """
     counts = image_counts(results.tables["per_image"])
-    first, second = counts.get((arm, n, seed)), counts.get((reference, n, seed))
-    if first is None or second is None or first.ids != second.ids:
-        return None
-    per_image = [
-        statistics.miou(each.intersection_NC, each.truth_NC, each.predicted_NC)
-        for each in (first, second)
-    ]
-    change = np.asarray(per_image[0]) - np.asarray(per_image[1])
+    ids, first = counts.get((arm, n, seed), ((), None))
+    others, second = counts.get((reference, n, seed), ((), None))
+    if first is None or second is None or ids != others:
+        return {}
+    change = statistics.miou(*first) - statistics.miou(*second)
     order = [i for i in np.argsort(-change, kind="stable") if np.isfinite(change[i])]
     chosen = order if len(order) <= 2 * count else [*order[:count], *order[-count:]]
-    if not chosen:
-        return None
-    notes = tuple(f"{signed(change[i])} points" for i in chosen)
-    return Choice(tuple(first.ids[i] for i in chosen), notes)
+    return {ids[i]: f"{signed(change[i])} points" for i in chosen}
 
 
 def panel(
     results: Results,
     folders: dict[tuple[str, int, int], Path],
-    choice: Choice,
+    notes: Mapping[str, str],
     arms: Sequence[str],
     n: int,
-    seed: int,
 ) -> Figure:
-    """Rows: the chosen images. Columns: image, truth, one per arm (grey if it has no run).
+    """Rows: images, by id, with a note. Columns: image, truth, one per arm (grey without a run).
+
+    All predictions are of one seed, that which most of the arms have.
 
     Raises:
         DataError: an id is unknown, or an image, label or prediction cannot be read.
     """
     index = read_index(results.folder / "index.csv").set_index("id")
-    unknown = [image_id for image_id in choice.ids if image_id not in index.index]
+    unknown = [image_id for image_id in notes if image_id not in index.index]
     if unknown:
         raise DataError(f"{results.folder / 'index.csv'} has no image {unknown[0]}; correct the id")
     info = info_from_json(results.info)
     palette = results.info["palette"]
     titles = ["image", "truth", *arms]
-    row = index.loc[choice.ids[0]]
+    seed = common_seed(folders, arms, n)
+    row = index.loc[next(iter(notes))]
     aspect = float(row["height"]) / float(row["width"])
     width = min(1.6, INCH_WIDTH * 1.5 / len(titles))
     figure, panels = subplots(
-        len(choice.ids), len(titles), squeeze=False,
-        figsize=(width * len(titles), (0.96 * width * aspect + 0.03) * len(choice.ids) + 0.75),
+        len(notes), len(titles), squeeze=False,
+        figsize=(width * len(titles), (0.96 * width * aspect + 0.03) * len(notes) + 0.75),
     )  # fmt: skip
     figure.set_layout_engine("constrained", h_pad=0.015, w_pad=0.015, hspace=0, wspace=0)
     figure.suptitle(f"n = {n}, seed {seed}", fontsize=8)
     classes: set[int] = set()
-    for cells, image_id, note in zip(panels, choice.ids, choice.notes):
+    for cells, (image_id, note) in zip(panels, notes.items()):
         truth = read_label(index.loc[image_id, "label"], info)
         cells[0].imshow(read_image(index.loc[image_id, "image"], info))
         cells[0].set_ylabel(f"{short_id(image_id)}\n{note}".strip(), fontsize=6.5)

@@ -98,46 +98,40 @@ def which(each: Recommendation) -> str:
 
 
 def certainty(each: Recommendation) -> str:
-    """Say whether the lead is decided, and if not, between which arms and what would decide it."""
+    """Say whether the lead is decided, and if not, between which arms."""
     if not each.rivals:
-        return "Nothing to compare with: run a second arm."
+        return "Nothing to compare with"
     if not each.tied:
-        if any(by.test == BOOTSTRAP for _, by in each.rivals):
-            return (
-                "The lead is larger than chance among the validation images explains, but "
-                f"{plural(each.seeds, 'seed')} cannot show that another training would repeat it: "
-                f"run at least {MIN_SEEDS} seeds."
-            )
-        return "Decided: every other arm is significantly worse."
-    tied = [each.arm, *each.tied]
-    named = (
-        tied if len(tied) <= MOST_NAMED else [*tied[:MOST_NAMED], f"{len(tied) - MOST_NAMED} more"]
-    )
-    return f"Not decided between {listing(named)}. {_what_decides(each)}"
+        over_images = any(by.test == BOOTSTRAP for _, by in each.rivals)
+        return "Ahead on the images, not shown for other seeds" if over_images else "Decided"
+    tied, more = [each.arm, *each.tied], len(each.tied) + 1 - MOST_NAMED
+    named = [*tied[:MOST_NAMED], f"{more} more"] if more > 0 else tied
+    return f"Not decided between {listing(named)}"
 
 
-def _what_decides(each: Recommendation) -> str:
-    open_ones = [by for _, by in each.rivals if not by.significant]
-    fewest = min(by.seeds for by in open_ones)
+def advice(each: Recommendation) -> str:
+    """Say what would decide an open lead; "" if there is none."""
+    if not each.rivals:
+        return "Run a second arm."
+    fewest = min(by.seeds for _, by in each.rivals)
     if fewest < MIN_SEEDS:
         return (
-            f"{plural(fewest, 'seed')} cannot decide it: run at least {MIN_SEEDS} seeds of "
-            "these arms."
+            f"Run at least {MIN_SEEDS} seeds: {fewest} cannot tell how another training would end."
         )
-    needed = [seeds_needed(by, MOST_SEEDS) for by in open_ones]
+    needed = [seeds_needed(by, MOST_SEEDS) for _, by in each.rivals if not by.significant]
     if all(needed):
-        most = max(seeds for seeds in needed if seeds)
-        return f"If differences and spread stay as they are, {most} seeds would decide it."
+        most = max((seeds for seeds in needed if seeds), default=0)
+        return f"{most} seeds would decide it if differences and spread stay." if most else ""
     return (
-        f"The difference is so small against its spread that even {MOST_SEEDS} seeds would hardly "
-        "decide it: take the cheapest of them, or label more images."
+        f"Even {MOST_SEEDS} seeds would hardly decide it, so small is the difference against its "
+        "spread: take the cheapest of these arms, or label more images."
     )
 
 
 def more_labels(each: Recommendation) -> str:
     """Say what the next label count would buy."""
     if each.gain is None or each.next_n is None:
-        return "No larger label count has run."
+        return ""
     gain, doublings = each.gain, np.log2(each.next_n / each.n)
     verdict = "" if gain.significant or not gain.test else ", which may be chance"
     text = (

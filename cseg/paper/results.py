@@ -11,7 +11,7 @@ import pandas as pd
 
 from cseg.errors import DataError, reason
 from cseg.paper import statistics
-from cseg.paper.statistics import Difference, ImageCounts, mean_std
+from cseg.paper.statistics import Difference, mean_std
 from cseg.storage.checksums import check_unchanged
 from cseg.storage.files import read_json
 
@@ -75,13 +75,13 @@ class Results:
     def bootstraps(self) -> dict[Cell, dict[int, np.ndarray]]:
         """Bootstrapped mIoU (B,) by seed, by (arm, n); all runs share the resampled images."""
         counts = image_counts(self.tables["per_image"])
-        ids = {each.ids for each in counts.values()}
+        ids = {ids for ids, _ in counts.values()}
         if len(ids) != 1:  # no per-image rows, or runs evaluated on different images
             return {}
         weights_BN = statistics.resample_weights(len(ids.pop()), RESAMPLES)
         boots: dict[Cell, dict[int, np.ndarray]] = {}
-        for (arm, n, seed), each in counts.items():
-            boots.setdefault((arm, n), {})[seed] = statistics.bootstrap_miou(each, weights_BN)
+        for (arm, n, seed), (_, counts_3NC) in counts.items():
+            boots.setdefault((arm, n), {})[seed] = statistics.bootstrap_miou(counts_3NC, weights_BN)
         return boots
 
     @cached_property
@@ -203,19 +203,20 @@ def _read(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def image_counts(per_image: pd.DataFrame) -> dict[tuple[str, int, int], ImageCounts]:
-    """Per-image pixel counts by (arm, n, seed), images in order of id."""
+def image_counts(
+    per_image: pd.DataFrame,
+) -> dict[tuple[str, int, int], tuple[tuple[str, ...], np.ndarray]]:
+    """Ids of the images, in order, and their pixel counts (3, N, C), by (arm, n, seed).
+
+    The counts are those of pixels that are right, true and predicted, per image and class; int64.
+    """
     if per_image.empty:
         return {}
-    classes = sum(column.startswith("intersection_") for column in per_image)
+    kinds = [[c for c in per_image if c.startswith(f"{kind}_")]
+             for kind in ("intersection", "truth", "predicted")]  # fmt: skip
     counts = {}
     for (arm, n, seed), rows in per_image.groupby(["arm", "n", "seed"], sort=False):
         ordered = rows.sort_values("id")
-        counts[str(arm), int(n), int(seed)] = ImageCounts(
-            tuple(ordered["id"]),
-            *(
-                ordered[[f"{kind}_{c}" for c in range(classes)]].to_numpy(np.int64)
-                for kind in ("intersection", "truth", "predicted")
-            ),
-        )
+        counts_3NC = np.stack([ordered[columns].to_numpy(np.int64) for columns in kinds])
+        counts[str(arm), int(n), int(seed)] = (tuple(ordered["id"]), counts_3NC)
     return counts

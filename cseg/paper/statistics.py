@@ -19,16 +19,6 @@ MIN_SEEDS = 3  # seeds from which on they are tested; a t-test over 2 has one de
 
 
 @dataclass(frozen=True)
-class ImageCounts:
-    """Pixel counts of one run, per validation image and class: int64 arrays of shape (N, C)."""
-
-    ids: tuple[str, ...]
-    intersection_NC: np.ndarray
-    truth_NC: np.ndarray
-    predicted_NC: np.ndarray
-
-
-@dataclass(frozen=True)
 class Difference:
     """Paired mIoU differences of two cells, before any test.
 
@@ -217,13 +207,14 @@ def resample_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
     return generator.multinomial(images, shares, size=resamples).astype(float)
 
 
-def bootstrap_miou(counts: ImageCounts, weights_BN: np.ndarray) -> np.ndarray:
-    """MIoU of each resample of the validation images; shape (B,)."""
-    return miou(
-        weights_BN @ counts.intersection_NC,
-        weights_BN @ counts.truth_NC,
-        weights_BN @ counts.predicted_NC,
-    )
+def bootstrap_miou(counts_3NC: np.ndarray, weights_BN: np.ndarray) -> np.ndarray:
+    """MIoU of each resample of the validation images; shape (B,).
+
+    Args:
+        counts_3NC: per image and class, pixels that are right, true and predicted.
+        weights_BN: from `resample_weights`.
+    """
+    return miou(*(weights_BN @ counts_3NC))
 
 
 def labels_needed(

@@ -1,4 +1,4 @@
-"""IoU per class and arm at each label count, and the classes that gain and lose most."""
+"""IoU per class and arm at each label count."""
 
 import numpy as np
 import pandas as pd
@@ -7,20 +7,17 @@ from cseg.paper import captions
 from cseg.paper.markup import Table
 from cseg.paper.results import Results
 from cseg.paper.statistics import mean_std
-from cseg.paper.wording import points, points_std, signed
+from cseg.paper.wording import points_std
 
-MOST = 2  # classes named as gaining and as losing most
 WIDE = 4  # more arms than this: means alone, for width
 
 
 def class_tables(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
-    """Tidy rows (one per arm, n and class) and the tables to print: one per n, one of extremes."""
+    """Tidy rows (one per arm, n and class) and the tables to print, one per n."""
     if results.tables["per_class"].empty:
         return "there is no per_class.csv"
     frame = class_means(results)
-    printed = [_at(results, frame, n) for n in results.label_counts]
-    extremes = _extremes(results, frame)
-    return frame, printed + ([extremes] if extremes else [])
+    return frame, [_at(results, frame, n) for n in results.label_counts]
 
 
 def class_means(results: Results) -> pd.DataFrame:
@@ -72,35 +69,3 @@ def _at(results: Results, frame: pd.DataFrame, n: int) -> Table:
     )
     label = f"{results.dataset}-per-class-n{n}"
     return Table(label, caption, ("class", *arms), tuple(rows))
-
-
-def _extremes(results: Results, frame: pd.DataFrame) -> Table | None:
-    rows = []
-    for arm in results.arms:
-        for n in results.label_counts:
-            cell = frame[(frame["arm"] == arm) & (frame["n"] == n)].dropna(
-                subset=["diff_reference"]
-            )
-            ordered = cell.sort_values("diff_reference", ascending=False)
-            if len(ordered):
-                gains = ordered[ordered["diff_reference"] > 0].head(MOST)
-                losses = ordered[ordered["diff_reference"] < 0].tail(MOST)[::-1]
-                better = f"{(ordered['diff_reference'] > 0).sum()} of {len(ordered)}"
-                rows.append((arm, str(n), better, _named(gains), _named(losses)))
-    if not rows:
-        return None
-    caption = (
-        f"{results.dataset}: classes whose mean IoU gains and loses most against "
-        f"{results.reference}, in points. No test: the extremes of many classes are "
-        "large by chance too."
-    )
-    header = ("arm", "n", "classes better", "gain most", "lose most")
-    label = f"{results.dataset}-extremes"
-    return Table(label, caption, header, tuple(rows), prose=frozenset({3, 4}))
-
-
-def _named(rows: pd.DataFrame) -> str:
-    if rows.empty:
-        return points(np.nan)
-    pairs = zip(rows["class_name"], rows["diff_reference"])
-    return ", ".join(f"{name} {signed(gain)}" for name, gain in pairs)

@@ -1,5 +1,7 @@
 """Tables that only some experiments have: pseudo labels, ablations, feature separability."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -11,42 +13,30 @@ from cseg.paper.table_main import test_columns
 from cseg.paper.wording import bracketed, points, points_std
 
 SUFFIX = "_pseudo"
+Lines = list[tuple[str, ...]]
 
 
 def pseudo_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     """Each arm with and without pseudo labels, and how good those were (pseudo.csv)."""
-    cells = [(arm, n) for arm in results.arms if arm + SUFFIX in results.arms
-             for n in results.label_counts]  # fmt: skip
-    if not cells:
+    plan = [(arm, setting, arm + suffix) for arm in results.arms if arm + SUFFIX in results.arms
+            for setting, suffix in (("without", ""), ("with pseudo labels", SUFFIX))]  # fmt: skip
+    if not plan:
         return f"no arm has a partner named *{SUFFIX}"
-    tests = holm([results.difference((arm + SUFFIX, n), (arm, n)) for arm, n in cells])
     quality = results.tables["pseudo"]
-    rows, printed = [], []
-    for (arm, n), each in zip(cells, tests):
-        without, with_them = results.mean_std(arm, n), results.mean_std(arm + SUFFIX, n)
-        known = (
-            quality[(quality["arm"] == arm + SUFFIX) & (quality["n"] == n)] if len(quality) else {}
-        )
-        labels, kept = (mean_std(known[c])[0] if len(known) else np.nan for c in ("miou", "kept"))
-        rows.append({
-            "dataset": results.dataset, "arm": arm, "n": n, "runs": each.seeds,
-            "miou_without": without[0], "std_without": without[1],
-            "miou_with": with_them[0], "std_with": with_them[1],
-            **test_columns(each), "pseudo_miou": labels, "pseudo_kept": kept,
-        })  # fmt: skip
-        printed.append((arm, str(n), points_std(*without), points_std(*with_them), bracketed(each),
-                        points(labels), points(kept)))  # fmt: skip
-    caption = captions.join(
-        f"{results.dataset}: mIoU (%) without and with pseudo labels for the unlabelled images, "
-        "mean ± sample standard deviation over seeds; mIoU of the pseudo labels themselves on the "
-        "pixels kept, and the share of pixels kept. Bold: significant.",
-        captions.tests_note(tests),
-    )
-    header = ("arm", "n", "without", "with", "difference", "pseudo-label mIoU", "pixels kept (%)")
-    bold = frozenset((r, 4) for r, each in enumerate(tests) if each.significant)
-    return pd.DataFrame(rows), [
-        Table(f"{results.dataset}-semi", caption, header, tuple(printed), bold)
-    ]
+
+    def measured(arm: str) -> Lines:
+        rows = quality[quality["arm"] == arm + SUFFIX] if len(quality) else pd.DataFrame()
+        means = rows.groupby("n")[["miou", "kept"]].mean() if len(rows) else pd.DataFrame()
+        names = {"miou": "mIoU of the pseudo labels", "kept": "pixels that have one (%)"}
+        return [
+            (name, *(points(means[column].get(n, np.nan)) for n in results.label_counts))
+            for column, name in names.items()
+            if len(means)
+        ]
+
+    what = "without and with pseudo labels for the unlabelled images"
+    pairs = pd.DataFrame(plan, columns=["group", "setting", "arm"])
+    return _compared(results, pairs, "semi", what, measured)
 
 
 def ablation_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
@@ -54,33 +44,40 @@ def ablation_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     plan = results.tables["ablations"]
     if plan.empty:
         return "there is no ablations.csv"
-    base = plan.groupby("group", sort=False)["arm"].transform("first")
-    cells = [(arm, first, n) for arm, first in zip(plan["arm"], base)
-             for n in results.label_counts if arm != first]  # fmt: skip
-    made = holm([results.difference((arm, n), (first, n)) for arm, first, n in cells])
+    return _compared(results, plan, "ablations", "ablations", lambda _: [])
+
+
+def _compared(
+    results: Results, plan: pd.DataFrame, name: str, what: str, more: Callable[[str], Lines]
+) -> tuple[pd.DataFrame, list[Table]]:
+    """Groups of arms, each compared with the first of its group; `more` lines end a group."""
+    plan = plan.assign(base=plan.groupby("group", sort=False)["arm"].transform("first"))
+    cells = [(arm, base, n) for arm, base in zip(plan["arm"], plan["base"])
+             for n in results.label_counts if arm != base]  # fmt: skip
+    made = holm([results.difference((arm, n), (base, n)) for arm, base, n in cells])
     tests = dict(zip(cells, made))
-    rows, parts, bold, line = [], [], set(), 0
-    for group, settings in plan.assign(base=base).groupby("group", sort=False):
-        lines = []
-        for setting, arm, first in zip(settings["setting"], settings["arm"], settings["base"]):
+    rows: list[dict[str, object]] = []
+    parts: list[tuple[str, Lines]] = []
+    bold = set()
+    for group, settings in plan.groupby("group", sort=False):
+        lines: Lines = []
+        for setting, arm, base in zip(settings["setting"], settings["arm"], settings["base"]):
             texts = []
             for c, n in enumerate(results.label_counts):
-                mean, std = results.mean_std(arm, n)
-                each = tests.get((arm, first, n))
+                each, score = tests.get((arm, base, n)), results.mean_std(arm, n)
                 rows.append({
                     "dataset": results.dataset, "group": group, "setting": setting, "arm": arm,
-                    "n": n, "runs": len(results.mious.get((arm, n), {})), "miou_mean": mean,
-                    "miou_std": std, **test_columns(each),
+                    "n": n, "runs": len(results.mious.get((arm, n), {})), "miou_mean": score[0],
+                    "miou_std": score[1], **test_columns(each),
                 })  # fmt: skip
                 shown = f" ({bracketed(each)})" if each and each.seeds else ""
-                texts.append(points_std(mean, std) + shown)
+                texts.append(points_std(*score) + shown)
                 if each and each.significant:
-                    bold.add((line, 2 + c))
+                    bold.add((sum(len(done) for _, done in parts) + len(lines), 2 + c))
             lines.append((str(setting), *texts))
-            line += 1
-        parts.append((str(group), lines))
+        parts.append((str(group), lines + more(str(group))))
     caption = captions.join(
-        f"{results.dataset}: ablations, mIoU (%), mean ± sample standard deviation over seeds; in "
+        f"{results.dataset}: {what}, mIoU (%), mean ± sample standard deviation over seeds; in "
         "parentheses the difference to the first row of the group in points, with its interval. "
         "Bold: a significant difference.",
         captions.runs_note(results),
@@ -88,7 +85,7 @@ def ablation_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
         captions.settings_note(results),
     )
     header = ("", "setting", *(f"n = {n}" for n in results.label_counts))
-    label = f"{results.dataset}-ablations"
+    label = f"{results.dataset}-{name}"
     return pd.DataFrame(rows), [Table(label, caption, header, sections(*parts), frozenset(bold))]
 
 

@@ -11,7 +11,6 @@ FIGURES = [
     "confusion",
     "training_curves",
     "feature_space",
-    "separability",
     "dag",
 ]
 ABLATIONS = ["ablations"] if config["ablations"] else []
@@ -192,12 +191,6 @@ rule figures:
             caption="../report/feature_space.rst",
             category="3 Figures",
             labels={"figure": "feature space"},
-        ),
-        report(
-            f"{RESULTS}/figures/separability.png",
-            caption="../report/separability.rst",
-            category="3 Figures",
-            labels={"figure": "separability"},
         ),
         report(
             f"{RESULTS}/figures/dag.png",
