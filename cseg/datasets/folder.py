@@ -1,128 +1,173 @@
-"""Your own images and label PNGs, described in YAML (docs/datasets.md has an example).
+"""Your own images and labels, described in YAML (docs/datasets.md has an example).
 
-The description is a file of its own, or stands in the config itself.
+The description is a file of its own, or stands in the config itself. Labels are image files, or
+outlines that are drawn once into the work folder.
 """
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import yaml
+from cseg.datasets.description import INLINE, Description, read_description
+from cseg.datasets.image_files import find_files
+from cseg.datasets.list_files import SUFFIXES, KnownImages, bare, one_form, read_lines
+from cseg.datasets.options import require_folder
+from cseg.datasets.polygons import Drawing, draw, read_coco, read_labelme
+from cseg.datasets.reading import write_label
+from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
+from cseg.errors import DataError
 
-from cseg.datasets.list_files import read_lines
-from cseg.datasets.options import check_options, require_folder
-from cseg.datasets.samples import IGNORE, SPLITS, DatasetInfo, Sample, default_colours
-from cseg.errors import ConfigError, DataError, reason
+OUTLINES = ".json"
+DRAWN = "labels"  # below the work folder
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-INLINE = "dataset_options: folder: description"
-DEFAULTS: dict[str, Any] = {"description": "", "relax_counts": False}
-KEYS = {  # of the description, with their types
-    "name": str, "classes": list, "ignore": (int, list), "images": str, "labels": str,
-    "label_suffix": str, "train": str, "val": str, "val_share": float, "split_seed": int,
-    "licence": str, "citation": str,
-}  # fmt: skip
-CLASS_KEYS = {"name": str, "colour": list, "values": (int, list)}
+
+class Folders(NamedTuple):
+    """Where a described dataset is: its images, its label folder or COCO files."""
+
+    images: Path
+    labels: Path
+    coco: tuple[Path, ...]
 
 
 def info(options: Mapping[str, Any]) -> DatasetInfo:
     """Facts from `description`: a path from the working directory, or the description itself.
 
     Raises:
-        ConfigError: no description, or one with an unknown key, a wrong type, a value in two
-            classes; names file, key and remedy.
+        ConfigError: as `read_description`.
     """
-    path, described = _description(options)
-    names, colours, label_map = [], [], {}
-    for value in _as_list(described.get("ignore", IGNORE)):
-        label_map[_label_value(path, "ignore", value)] = IGNORE
-    spare = default_colours(len(described["classes"]))
-    for number, entry in enumerate(described["classes"]):
-        where = f"classes[{number}]"
-        if not isinstance(entry, dict):
-            raise _wrong(path, where, "must be a mapping with name, colour and values")
-        _check_keys(path, where, entry, CLASS_KEYS, required=("name",))
-        names.append(entry["name"])
-        colours.append(_colour(path, where, entry.get("colour", list(spare[number]))))
-        for value in _as_list(entry.get("values", number)):
-            value = _label_value(path, where, value)
-            if value in label_map:
-                raise _wrong(path, where, f"claims the label value {value}, which is taken")
-            label_map[value] = number
-    if len(set(names)) < len(names):
-        raise _wrong(path, "classes", "names a class twice")
-    return DatasetInfo(
-        name=described.get("name", "folder"),
-        class_names=tuple(names),
-        palette=tuple(colours),
-        label_map=label_map,
-        split_sizes={},
-        licence=described.get("licence", "not stated"),
-        citation=described.get("citation", "not stated"),
-    )
+    return read_description(options).info
 
 
 def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
-    """Check that the image and label folders are there; nothing is downloaded.
+    """Check that images and labels are there, and draw outlines; nothing is downloaded.
 
     Raises:
-        DataError: names the folder that is missing.
+        DataError: a folder is missing, or an outline cannot be drawn; names it.
     """
     require_folder(root)
-    place, described = _description(options)
-    for key in ("images", "labels"):
-        folder = root / described.get(key, key)
+    described = read_description(options)
+    places = _places(root, described)
+    for key, folder in (("images", places.images), ("labels", places.labels)):
         if not folder.is_dir():
             raise DataError(
-                f"the folder {folder} does not exist; correct data_dir, or the key {key} in {place}"
+                f"the folder {folder} does not exist; correct data_dir, or the key {key} in "
+                f"{described.place}"
             )
+    for path in places.coco:
+        if not path.is_file():
+            raise DataError(
+                f"the file {path} does not exist; correct the key labels in {described.place}"
+            )
+    relax = bool(options.get("relax_counts", False))
+    drawings = _drawings(_listed(root, described, relax), places)
+    if drawings and described.background is None:
+        raise DataError(
+            f"{described.place} does not say which class pixels without an outline have; add "
+            "background: the name of a class, or ignore"
+        )
+    for sample, drawing in drawings:
+        ids = draw(drawing, described.label_names, described.background or 0)
+        write_label(_drawn(work_dir, sample), ids, described.info.palette)
 
 
 def sources(root: Path, options: Mapping[str, Any]) -> list[Path]:
-    """List the files by which the dataset is described: the YAML file and the lists."""
-    place, described = _description(options)
-    lists = [root / described[split] for split in SPLITS if split in described]
-    return lists if place == INLINE else [Path(place), *lists]
+    """List the files by which the dataset is described: the YAML file, lists and COCO files."""
+    described = read_description(options)
+    files = [_below(root, name) for name in (*described.lists.values(), described.unlabelled)]
+    files += _places(root, described).coco
+    own = [] if described.place == INLINE else [Path(described.place).expanduser()]
+    return [*own, *(path for path in files if not path.is_dir())]
 
 
 def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
     """List the pairs that the lists name, or all images, divided by `val_share`.
 
+    Images without label come last.
+
     Raises:
         DataError: a list is missing, or names images that are not there; gives all of them.
     """
-    _, described = _description(options)
-    images = root / described.get("images", "images")
-    labels = root / described.get("labels", "labels")
-    suffix = described.get("label_suffix", ".png")
-    files = [
-        file.relative_to(images)
-        for file in sorted(images.rglob("*"))
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    ]
-    if "val_share" in described:
-        ids = {_id(file) for file in files}
-        val = _val_ids(ids, described["val_share"], described.get("split_seed", 0))
-        chosen = {
-            "train": [file for file in files if _id(file) not in val],
-            "val": [file for file in files if _id(file) in val],
-        }
-    else:
-        known: dict[str, Path] = {}
-        for file in files:
-            known[_id(file)] = known[file.as_posix()] = file
-        chosen = {split: _listed(root / described[split], known, images) for split in SPLITS}
+    described = read_description(options)
+    drawn = bool(_places(root, described).coco)
     return [
-        Sample(_id(file), split, images / file, labels / f"{_id(file)}{suffix}")
-        for split in SPLITS
-        for file in chosen[split]
+        replace(sample, label=_drawn(work_dir, sample))
+        if sample.label and (drawn or sample.label.suffix.lower() == OUTLINES)
+        else sample
+        for sample in _listed(root, described, relax=bool(options.get("relax_counts", False)))
+    ]
+
+
+def _places(root: Path, described: Description) -> Folders:
+    images = _below(root, described.images)
+    coco = tuple(_below(root, name) for name in described.labels if name.endswith(OUTLINES))
+    return Folders(images, images if coco else _below(root, described.labels[0]), coco)
+
+
+def _below(root: Path, name: str) -> Path:
+    return root / Path(name).expanduser()
+
+
+def _drawn(work_dir: Path, sample: Sample) -> Path:
+    return work_dir / DRAWN / f"{sample.id}.png"
+
+
+def _listed(root: Path, described: Description, relax: bool = False) -> list[Sample]:
+    """The samples, with label files as the user has them."""
+    places = _places(root, described)
+    files = _image_files(root, described, places)
+    label_of = _Labels(described, places)
+    known = KnownImages((file.as_posix(), _id(file), places.images / file) for file in files)
+    found: list[Sample] = []
+    for split, entries in _divided(root, described, files, known, relax).items():
+        for file, named in entries:
+            label = _named_label(root, places, named) if named else label_of.find(file)
+            found.append(Sample(_id(file), split, places.images / file, label))
+    return found + _unlabelled(root, described, known, places, relax)
+
+
+def _image_files(root: Path, described: Description, places: Folders) -> list[Path]:
+    """Images, as paths below their folder; labels and unlabelled images may be in it, too."""
+    others = [places.labels] if places.labels != places.images else []
+    if described.unlabelled:
+        others.append(_below(root, described.unlabelled))
+    suffix = described.label_suffix
+    return [
+        file
+        for file in find_files(places.images)
+        if not any(other in (places.images / file).parents for other in others)
+        and not (suffix and places.labels == places.images and file.name.endswith(suffix))
     ]
 
 
 def _id(file: Path) -> str:
-    return file.with_suffix("").as_posix()
+    return one_form(bare(file.as_posix()))
+
+
+def _divided(
+    root: Path, described: Description, files: Sequence[Path], known: KnownImages, relax: bool
+) -> dict[str, list[tuple[Path, str]]]:
+    """Images by split, each with the label that its list names, if it names one."""
+    if described.lists:
+        return {
+            split: _from_list(_below(root, described.lists[split]), known, described, relax)
+            for split in SPLITS
+        }
+    ids: dict[str, Path] = {}
+    for file in files:
+        other = ids.setdefault(_id(file), file)
+        if other != file:
+            raise DataError(
+                f"two images have the name {_id(file)}: {other} and {file} in {described.images}; "
+                "rename or remove one"
+            )
+    val = _val_ids(set(ids), described.val_share, described.split_seed)
+    return {
+        "train": [(file, "") for name, file in ids.items() if name not in val],
+        "val": [(file, "") for name, file in ids.items() if name in val],
+    }
 
 
 def _val_ids(ids: set[str], share: float, seed: int) -> set[str]:
@@ -131,84 +176,101 @@ def _val_ids(ids: set[str], share: float, seed: int) -> set[str]:
     return set(ordered[: math.ceil(share * len(ids))])
 
 
-def _listed(path: Path, known: Mapping[str, Path], images: Path) -> list[Path]:
-    lines = read_lines(path)
-    absent = [line for line in lines if line not in known]
-    if absent:
+def _from_list(
+    path: Path, known: KnownImages, described: Description, relax: bool
+) -> list[tuple[Path, str]]:
+    found, absent = [], []
+    for line in read_lines(path):
+        files, rest = known.split(line)
+        if len(files) > 1:
+            raise DataError(
+                f"the list {path} has the line {line}, which may mean {' or '.join(files[:3])}; "
+                "write the whole path below the folder of images, with suffix"
+            )
+        if files:
+            found.append((Path(files[0]), rest))
+        else:
+            absent.append(line)
+    if absent and not relax:
         shown = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
         raise DataError(
-            f"the list {path} names {len(absent)} images that are not in {images}: {shown}; "
-            "restore them or take them off the list"
+            f"the list {path} names {len(absent)} images that are not in {described.images}: "
+            f"{shown}; restore them or take them off the list"
         )
-    return [known[line] for line in lines]
+    return found
 
 
-def _description(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Where the description stands, and its checked keys."""
-    inline = options.get("description")
-    if isinstance(inline, Mapping):
-        check_options("folder", {**options, "description": INLINE}, DEFAULTS)
-        path, described = INLINE, dict(inline)
-    else:
-        path = check_options("folder", options, DEFAULTS)["description"]
-        described = _read_description(path)
-    _check_keys(path, "", described, KEYS, required=("classes",))
-    if not described["classes"]:
-        raise _wrong(path, "classes", "is empty")
-    if "val_share" in described:
-        if "train" in described or "val" in described:
-            raise _wrong(path, "val_share", "stands beside a list; keep one of the two")
-        if not 0 < described["val_share"] < 1:
-            raise _wrong(path, "val_share", "must lie between 0 and 1")
-    elif not ("train" in described and "val" in described):
-        raise _wrong(path, "train and val", "are missing; name two list files, or give val_share")
-    return path, described
+def _named_label(root: Path, places: Folders, named: str) -> Path:
+    """The label that a list's line names behind its image, below any of the folders."""
+    tries = [folder / named.lstrip("/") for folder in (places.labels, root)]
+    return next((path for path in (Path(named), *tries) if path.is_file()), tries[0])
 
 
-def _read_description(path: str) -> dict[str, Any]:
-    if not path:
-        raise ConfigError(
-            f"{INLINE} is missing; name the YAML file that describes your classes and lists"
+class _Labels:
+    """Label files of a folder, to be found by their image."""
+
+    def __init__(self, described: Description, places: Folders) -> None:
+        self.folder, self.suffix = places.labels, described.label_suffix
+        kinds = (self.suffix.lower(),) if self.suffix else (*SUFFIXES, OUTLINES)
+        self.coco = bool(places.coco)
+        self.images = places.images
+        self.by_name: dict[str, list[Path]] = {}
+        for file in [] if self.coco else find_files(self.folder, kinds):
+            name = one_form(file.as_posix())
+            ends = len(self.suffix) if self.suffix else len(file.suffix)
+            self.by_name.setdefault(name[: len(name) - ends], []).append(file)
+
+    def find(self, image: Path) -> Path:
+        """The label file of an image; one that does not exist if there is none."""
+        if self.coco:
+            return self.folder / image
+        own = self.images / image
+        found = [f for f in self.by_name.get(_id(image), []) if self.folder / f != own]
+        if len(found) > 1:
+            raise DataError(
+                f"the image {own} has the labels {found[0]} and {found[1]} in {self.folder}; set "
+                "label_suffix in the description to say which counts, or remove one"
+            )
+        return self.folder / (found[0] if found else f"{_id(image)}{self.suffix or '.png'}")
+
+
+def _unlabelled(
+    root: Path, described: Description, known: KnownImages, places: Folders, relax: bool
+) -> list[Sample]:
+    """Images of which nobody has to have labels: of a folder, or listed."""
+    if not described.unlabelled:
+        return []
+    place = _below(root, described.unlabelled)
+    if place.is_dir():
+        return [
+            Sample(f"{place.name}/{_id(file)}", UNLABELLED, place / file, None)
+            for file in find_files(place)
+        ]
+    listed = _from_list(place, known, described, relax)
+    return [Sample(_id(file), UNLABELLED, places.images / file, None) for file, _ in listed]
+
+
+def _drawings(listed: Sequence[Sample], places: Folders) -> list[tuple[Sample, Drawing]]:
+    """The outlines of the samples that have outlines."""
+    labelled = [sample for sample in listed if sample.label]
+    if not places.coco:
+        return [
+            (sample, read_labelme(sample.label))
+            for sample in labelled
+            if sample.label and sample.label.suffix.lower() == OUTLINES and sample.label.exists()
+        ]
+    known = KnownImages((sample.id, sample.id, sample.image) for sample in labelled)
+    by_id = {
+        name: drawing
+        for path in places.coco
+        for file, drawing in read_coco(path).items()
+        for name in known.find(file)
+    }
+    absent = [str(sample.image) for sample in labelled if sample.id not in by_id]
+    if absent:
+        names = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+        raise DataError(
+            f"{', '.join(map(str, places.coco))} does not describe {len(absent)} images: {names}; "
+            "add them there, or take them off the list"
         )
-    try:
-        described = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"cannot read {path} ({reason(error)}); correct the file, or {INLINE}"
-        ) from error
-    if not isinstance(described, dict):
-        raise ConfigError(f"{path} is no mapping of keys; see docs/datasets.md for an example")
-    return described
-
-
-def _check_keys(path: str, where: str, entry: dict, known: Mapping, required: tuple) -> None:
-    for key, value in entry.items():
-        place = f"{where}.{key}" if where else str(key)
-        if key not in known:
-            raise _wrong(path, place, f"is unknown; there are {', '.join(known)}")
-        if not isinstance(value, known[key]) or isinstance(value, bool):
-            kinds = known[key] if isinstance(known[key], tuple) else (known[key],)
-            raise _wrong(path, place, f"must be of type {' or '.join(k.__name__ for k in kinds)}")
-    for key in required:
-        if key not in entry:
-            raise _wrong(path, f"{where}.{key}" if where else key, "is missing")
-
-
-def _label_value(path: str, where: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**16:
-        raise _wrong(path, where, f"has the label value {value!r}; they are whole numbers from 0")
-    return value
-
-
-def _colour(path: str, where: str, value: list) -> tuple[int, int, int]:
-    if len(value) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in value):
-        raise _wrong(path, f"{where}.colour", "must be three whole numbers from 0 to 255")
-    return tuple(value)
-
-
-def _as_list(value: Any) -> list:
-    return value if isinstance(value, list) else [value]
-
-
-def _wrong(path: str, key: str, what: str) -> ConfigError:
-    return ConfigError(f"{path}: {key} {what}; correct it there")
+    return [(sample, by_id[sample.id]) for sample in labelled]

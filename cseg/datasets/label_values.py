@@ -8,12 +8,11 @@ is stored. A reading is possible if every value has a class in it. If several ar
 classes, stated colours decide for palettes and colour images, and other files are refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from cseg.datasets.decode import Decoded
@@ -94,30 +93,33 @@ def class_ids(raw: RawLabel, info: DatasetInfo) -> ClassIds:
     Raises:
         DataError: a value or colour that is no class, or two readings that give other classes.
     """
-    flat = raw.values_HW.ravel()
-    if flat.dtype == np.uint8:
-        counts = np.bincount(flat, minlength=256)
-        values = np.flatnonzero(counts)
-        counts = counts[values]
-    else:
-        places, values = pd.factorize(flat)
-        counts = np.bincount(places, minlength=len(values))
-    used = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    values, places = _used(raw.values_HW)
+    used = values.tolist()
     meaning, unsure = _meaning(raw, used, info)
-    classes = np.array([meaning[value] for value in values.tolist()], np.uint8)
-    if flat.dtype == np.uint8:
-        table = np.zeros(256, np.uint8)
+    classes = np.array([meaning[value] for value in used], np.uint8)
+    if places is None:
+        table = np.zeros(int(values[-1]) + 1, np.uint8)
         table[values] = classes
         ids = table[raw.values_HW]
     else:
-        ids = classes[places].reshape(raw.values_HW.shape)
+        ids = classes[places]
     told = bool(info.colour_map or info.labels_by)
     by_index = raw.kind == "palette" and not told and meaning == _stored(raw, used, info)
     palette = {value: raw.colours.get(value, -1) for value in used} if by_index else {}
     return ClassIds(ids, palette, unsure)
 
 
-def _meaning(raw: RawLabel, used: Mapping[int, int], info: DatasetInfo) -> tuple[Classes, bool]:
+def _used(values_HW: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """The values that occur, ascending; if they are too large for a table, each pixel's place."""
+    if values_HW.min() < 0 or values_HW.max() > TRANSPARENT:
+        values, places = np.unique(values_HW, return_inverse=True)
+        return values, places.reshape(values_HW.shape)
+    present = np.zeros(int(values_HW.max()) + 1, bool)
+    present[values_HW] = True
+    return np.flatnonzero(present), None
+
+
+def _meaning(raw: RawLabel, used: Sequence[int], info: DatasetInfo) -> tuple[Classes, bool]:
     """The class of each value that a file uses, and `ClassIds.unsure`."""
     stored = _stored(raw, used, info)
     levels, colours = _looked_up(_levels(raw, used), info.label_map), _by_colour(raw, used, info)
@@ -143,12 +145,12 @@ def _meaning(raw: RawLabel, used: Mapping[int, int], info: DatasetInfo) -> tuple
     return sure[0], len(sure) < len(possible)
 
 
-def _stored(raw: RawLabel, used: Mapping[int, int], info: DatasetInfo) -> Classes | None:
+def _stored(raw: RawLabel, used: Sequence[int], info: DatasetInfo) -> Classes | None:
     """Classes by what is stored, if every value has one."""
     return None if raw.kind == "colour" else _looked_up({v: v for v in used}, info.label_map)
 
 
-def _by_colour(raw: RawLabel, used: Mapping[int, int], info: DatasetInfo) -> Classes | None:
+def _by_colour(raw: RawLabel, used: Sequence[int], info: DatasetInfo) -> Classes | None:
     """Classes by shown colour, if colours are stated and every one has a class.
 
     A palette's index that is ignored by its number may have any colour.
@@ -162,7 +164,7 @@ def _by_colour(raw: RawLabel, used: Mapping[int, int], info: DatasetInfo) -> Cla
     return _looked_up(shown, info.colour_map)
 
 
-def _shown(raw: RawLabel, used: Mapping[int, int]) -> dict[int, int]:
+def _shown(raw: RawLabel, used: Sequence[int]) -> dict[int, int]:
     """The colour that a viewer shows for each value; -1 where there is none."""
     if raw.kind == "colour":
         return {v: v for v in used}
@@ -171,7 +173,7 @@ def _shown(raw: RawLabel, used: Mapping[int, int]) -> dict[int, int]:
     return {v: level * GREY if level >= 0 else -1 for v, level in _levels(raw, used).items()}
 
 
-def _levels(raw: RawLabel, used: Mapping[int, int]) -> dict[int, int]:
+def _levels(raw: RawLabel, used: Sequence[int]) -> dict[int, int]:
     """The grey level, 0..255, that a viewer shows for each value; -1 where not all is grey."""
     bits = raw.file.bits
     if raw.kind == "grey":
@@ -210,7 +212,7 @@ def _check_stated(raw: RawLabel, meaning: Classes, info: DatasetInfo) -> None:
             )
 
 
-def _two_readings(raw: RawLabel, used: Mapping[int, int]) -> DataError:
+def _two_readings(raw: RawLabel, used: Sequence[int]) -> DataError:
     shown = _shown(raw, used)
     listed = ", ".join(f"{v} is shown as {colour_name(shown[v])}" for v in sorted(used)[:5])
     return DataError(
@@ -220,23 +222,25 @@ def _two_readings(raw: RawLabel, used: Mapping[int, int]) -> DataError:
     )
 
 
-def _unknown(raw: RawLabel, used: Mapping[int, int], info: DatasetInfo) -> DataError:
+def _unknown(raw: RawLabel, used: Sequence[int], info: DatasetInfo) -> DataError:
     if raw.kind == "colour" and not info.colour_map:
         return DataError(
             f"label {raw.path} is a colour image (mode {raw.file.mode}) and no class has a colour; "
             "state the classes' colours, or save it as a PNG whose values or palette indices are "
             "the class ids"
         )
+    found = np.unique(raw.values_HW, return_counts=True)
+    counts = dict(zip(found[0].tolist(), found[1].tolist(), strict=True))
     if raw.kind == "colour" or info.labels_by == "shown":
-        shown, total = _shown(raw, used), sum(used.values())
-        lost = {v: n for v, n in used.items() if shown[v] not in info.colour_map}
+        shown, total = _shown(raw, used), raw.values_HW.size
+        lost = {v: n for v, n in counts.items() if shown[v] not in info.colour_map}
         listed = [
             f"{colour_name(shown[v])} ({100 * n / total:.3g} %)"
             for v, n in sorted(lost.items(), key=lambda item: (-item[1], item[0]))
         ]
         what = "colours"
     else:
-        lost = {v: n for v, n in used.items() if v not in info.label_map}
+        lost = {v: n for v, n in counts.items() if v not in info.label_map}
         listed = [f"{value} ({count} pixels)" for value, count in sorted(lost.items())]
         what = "values"
     more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""

@@ -34,7 +34,7 @@ def fetch(
         DataError: files that cannot be had, empty lists, ids listed twice.
     """
     out = Path(out)
-    root = Path(data_dir)
+    root = Path(data_dir).expanduser()
     work = Path(work_dir) if work_dir is not None else out.parent / "prepared"
     module = dataset_module(dataset)
     own = {key: value for key, value in options.items() if key != "exclude"}
@@ -52,7 +52,12 @@ def fetch(
             "options": dict(options),
             "info": info_to_json(info),
             "samples": [
-                {"id": s.id, "split": s.split, "image": str(s.image), "label": str(s.label)}
+                {
+                    "id": s.id,
+                    "split": s.split,
+                    "image": str(s.image),
+                    "label": str(s.label) if s.label else "",
+                }
                 for s in samples
             ],
         },
@@ -68,7 +73,9 @@ def sources(dataset: str, data_dir: str | Path, options: Mapping[str, Any]) -> l
     if not hasattr(module, "sources"):
         return []
     own = {key: value for key, value in options.items() if key != "exclude"}
-    return [str(path) for path in module.sources(Path(data_dir), own) if path.is_file()]
+    return [
+        str(path) for path in module.sources(Path(data_dir).expanduser(), own) if path.is_file()
+    ]
 
 
 def _check_ids(dataset: str, samples: list[Sample]) -> None:

@@ -140,8 +140,7 @@ def unlabelled_pairs(index_csv: str | Path, subset_csv: str | Path) -> list[Pair
     index = read_index(index_csv)
     labelled = set(read_subset(subset_csv)[0])
     hidden = pairs_of(index[(index["split"] == "train") & ~index["id"].isin(labelled)])
-    unlabelled = pairs_of(index[index["split"] == UNLABELLED])
-    return hidden + [replace(pair, label=None, label_sha256=None) for pair in unlabelled]
+    return hidden + pairs_of(index[index["split"] == UNLABELLED])
 
 
 def validation_pairs(index_csv: str | Path) -> list[Pair]:
@@ -154,7 +153,13 @@ def pairs_of(rows: pd.DataFrame) -> list[Pair]:
     """Rows of an index as pairs."""
     wanted = rows[["id", "image", "label", "image_sha256", "label_sha256"]]
     return [
-        Pair(name, Path(image), Path(label), image_sha256=of_image, label_sha256=of_label)
+        Pair(
+            name,
+            Path(image),
+            Path(label) if label else None,
+            image_sha256=of_image,
+            label_sha256=of_label or None,
+        )
         for name, image, label, of_image, of_label in wanted.itertuples(index=False)
     ]
 

@@ -1,0 +1,212 @@
+"""Labels drawn from outlines: COCO's annotation files, and labelme's file for each image.
+
+pycocotools turns outlines into masks, for both. Where outlines overlap, the later one is on top in
+a labelme file, as on labelme's screen; in a COCO file, which has no order, the smaller one is.
+Shapes: H, W of the image that a file describes.
+"""
+
+import base64
+import binascii
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cseg.errors import DataError, reason
+
+CIRCLE = 180  # corners of the polygon that is drawn for a circle
+AREAS = ("polygon", "rectangle", "circle", "mask")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The outlines of one image.
+
+    Attributes:
+        file: where they were read, for messages.
+        height, width: of the image, in pixels.
+        outlines: a label's name, and which pixels it covers, bool (H, W), from bottom to top.
+    """
+
+    file: Path
+    height: int
+    width: int
+    outlines: tuple[tuple[str, "Outline"], ...]
+
+
+Outline = Any  # what `_covered` takes: polygons [[x, y, x, y, ...], ...], COCO's RLE, or an array
+
+
+def draw(drawing: Drawing, classes: Mapping[str, int], background: int) -> np.ndarray:
+    """Class ids, uint8 (H, W), 255 ignored.
+
+    Args:
+        drawing: see `Drawing`.
+        classes: name of a label -> class id or 255.
+        background: class id, or 255, of pixels that nothing covers.
+
+    Raises:
+        DataError: a label that is no class, or an outline that cannot be drawn; names file and
+            label.
+    """
+    unknown = sorted({name for name, _ in drawing.outlines} - classes.keys())
+    if unknown:
+        raise DataError(
+            f"{drawing.file} has labels that are no class: {', '.join(map(repr, unknown[:5]))}; "
+            "add them to a class's values, or to ignore, in the description"
+        )
+    size = drawing.height, drawing.width
+    ids = np.full(size, background, np.uint8)
+    for name, outline in drawing.outlines:
+        try:
+            ids[_covered(outline, size)] = classes[name]
+        except (TypeError, ValueError, IndexError, KeyError, AssertionError) as error:
+            raise DataError(
+                f"{drawing.file} has an outline of {name!r} that cannot be drawn "
+                f"({reason(error)}); correct it"
+            ) from error
+    return ids
+
+
+def read_coco(path: Path) -> dict[str, Drawing]:
+    """Read a COCO annotation file: the drawing of each image, by its file name.
+
+    Raises:
+        DataError: not such a file, or an annotation without outline; names it.
+    """
+    content = _read_json(path)
+    try:
+        names = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
+        found: dict[Any, list[tuple[float, str, Outline]]] = {
+            entry["id"]: [] for entry in content["images"]
+        }
+        for entry in content["annotations"]:
+            outline = entry.get("segmentation")
+            if not outline:
+                raise DataError(
+                    f"{path} has annotation {entry.get('id')} without an outline (segmentation); "
+                    "draw it, or remove it: a box is no outline"
+                )
+            area = -float(entry.get("area") or _area(outline))
+            found[entry["image_id"]].append((area, names[entry["category_id"]], outline))
+        return {
+            entry["file_name"]: Drawing(
+                path, int(entry["height"]), int(entry["width"]),
+                tuple((name, o) for _, name, o in sorted(found[entry["id"]], key=lambda f: f[0])),
+            )
+            for entry in content["images"]
+        }  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _no_such_file(path, "COCO annotation file", error) from error
+
+
+def read_labelme(path: Path) -> Drawing:
+    """Read the outlines that labelme wrote for one image.
+
+    Raises:
+        DataError: not such a file, or a shape without area; names it.
+    """
+    content = _read_json(path)
+    try:
+        shapes = [(str(e["label"]), _labelme_outline(path, e)) for e in content["shapes"]]
+        height, width = int(content["imageHeight"]), int(content["imageWidth"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _no_such_file(path, "file of labelme", error) from error
+    return Drawing(path, height, width, tuple((n, _placed(o, height, width)) for n, o in shapes))
+
+
+def _labelme_outline(path: Path, entry: Mapping[str, Any]) -> Outline:
+    kind, points = entry.get("shape_type") or "polygon", entry["points"]
+    if kind not in AREAS:
+        raise DataError(
+            f"{path} has a {kind} labelled {entry['label']!r}, which has no area; remove it, or "
+            "draw a polygon, rectangle or circle instead"
+        )
+    if kind == "rectangle":
+        (left, top), (right, bottom) = points
+        return [[left, top, right, top, right, bottom, left, bottom]]
+    if kind == "circle":
+        (x, y), edge = points
+        radius = math.dist((x, y), edge)
+        turns = [2 * math.pi * k / CIRCLE for k in range(CIRCLE)]
+        return [[v for t in turns for v in (x + radius * math.cos(t), y + radius * math.sin(t))]]
+    if kind == "mask":
+        return _pasted(entry["mask"]), [round(float(v)) for v in points[0]]
+    return [[float(value) for point in points for value in point]]
+
+
+def _pasted(text: str) -> np.ndarray:
+    """A labelme mask, bool, from its PNG in base64."""
+    try:
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("L")) > 0
+    except (binascii.Error, OSError) as error:
+        raise ValueError(reason(error)) from error
+
+
+def _placed(outline: Outline, height: int, width: int) -> Outline:
+    """A labelme mask on the whole image; other outlines as they are."""
+    if not isinstance(outline, tuple):
+        return outline
+    part, (left, top) = outline
+    whole = np.zeros((height, width), bool)
+    whole[max(0, top) : top + part.shape[0], max(0, left) : left + part.shape[1]] = part[
+        max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)
+    ]
+    return whole
+
+
+def _covered(outline: Outline, size: tuple[int, int]) -> np.ndarray:
+    """Which pixels an outline covers, bool (H, W)."""
+    from pycocotools import mask  # only datasets with outlines need it
+
+    if isinstance(outline, np.ndarray):
+        return outline
+    if isinstance(outline, list):
+        if any(len(polygon) < 6 or len(polygon) % 2 for polygon in outline):
+            raise ValueError("a polygon of fewer than three points")
+        if not np.isfinite(np.concatenate([np.asarray(p, float) for p in outline])).all():
+            raise ValueError("a point that is no number")
+        packed = mask.merge(mask.frPyObjects(outline, *size))
+    elif isinstance(outline["counts"], list):
+        packed = mask.frPyObjects(outline, *size)
+    else:
+        packed = outline
+    if tuple(packed["size"]) != size:
+        raise ValueError(f"it is of an image of {packed['size'][1]}x{packed['size'][0]}")
+    return mask.decode(packed).astype(bool)
+
+
+def _area(outline: Outline) -> float:
+    """The area of polygons, in pixels; of a run-length code, what it counts."""
+    if isinstance(outline, list):
+        return sum(_polygon_area(polygon) for polygon in outline)
+    if isinstance(outline["counts"], list):
+        return float(sum(outline["counts"][1::2]))
+    from pycocotools import mask
+
+    return float(mask.area(outline))
+
+
+def _polygon_area(flat: Sequence[float]) -> float:
+    x, y = np.asarray(flat[0::2], float), np.asarray(flat[1::2], float)
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {reason(error)}; restore the file") from error
+
+
+def _no_such_file(path: Path, kind: str, error: BaseException) -> DataError:
+    return DataError(
+        f"{path} is no {kind} ({type(error).__name__}: {reason(error)}); give one, or name label "
+        "images in the description"
+    )
