@@ -125,7 +125,7 @@ def labelme(root: Path) -> Options:
 
 def unlabelled(root: Path) -> Options:
     of()(root)
-    write_image_kind(root / "more" / "u1.png", grey("u"), "8")
+    write_image_kind(root / "more" / "u.png", grey("u"), "8")
     return {"classes": PLAIN, "unlabelled": "more"}
 
 

@@ -112,7 +112,7 @@ def views(root, info):
             yield pair.id, image.numpy(), label.numpy()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.data())
 def test_the_pixels_are_the_truth_whatever_the_kinds(data):
     depth = data.draw(st.sampled_from(list(FORMATS)))
@@ -176,7 +176,7 @@ def recompressed(colours_HW3, way):
     return png(places.reshape(colours_HW3.shape[:2]).astype(np.uint8), bits, padded)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     ways=st.lists(st.sampled_from(["palette", "backwards", "grey", "rgb"]), min_size=4, max_size=4),
     subsets=st.lists(st.sets(st.integers(0, 3), min_size=1), min_size=4, max_size=4),

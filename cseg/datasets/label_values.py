@@ -22,6 +22,7 @@ from cseg.errors import DataError
 UNKNOWN = 254  # marks values that are no class, until they are reported
 TRANSPARENT = 1 << 24  # stands among colours, 0xRRGGBB, for pixels without one
 GREY = 0x010101  # the colour of level g is g times this
+ONE_BIT, COLOUR = "of one bit", "of stated colours"
 Classes = dict[int, int]  # stored value (or colour) -> class id
 
 
@@ -51,12 +52,14 @@ class ClassIds:
     Attributes:
         ids_HW: uint8, 255 ignored.
         palette: colours by index, of the indices used, where the indices were what counted.
-        unsure: whether another reading was possible but for the default that 255 is ignored.
+        ways: ONE_BIT, if the file has one bit; COLOUR, if every shown colour is stated.
+        unsure: the way for which a white that nobody has named is a class; empty if there is none.
     """
 
     ids_HW: np.ndarray
     palette: Mapping[int, int]
-    unsure: bool
+    ways: frozenset[str]
+    unsure: str
 
 
 def raw_label(path: str | Path, file: Decoded) -> RawLabel:
@@ -95,7 +98,7 @@ def class_ids(raw: RawLabel, info: DatasetInfo) -> ClassIds:
     """
     values, places = _used(raw.values_HW)
     used = values.tolist()
-    meaning, unsure = _meaning(raw, used, info)
+    meaning, ways, unsure = _meaning(raw, used, info)
     classes = np.array([meaning[value] for value in used], np.uint8)
     if places is None:
         table = np.zeros(int(values[-1]) + 1, np.uint8)
@@ -106,7 +109,7 @@ def class_ids(raw: RawLabel, info: DatasetInfo) -> ClassIds:
     told = bool(info.colour_map or info.labels_by)
     by_index = raw.kind == "palette" and not told and meaning == _stored(raw, used, info)
     palette = {value: raw.colours.get(value, -1) for value in used} if by_index else {}
-    return ClassIds(ids, palette, unsure)
+    return ClassIds(ids, palette, ways, unsure)
 
 
 def _used(values_HW: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -119,8 +122,10 @@ def _used(values_HW: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     return np.flatnonzero(present), None
 
 
-def _meaning(raw: RawLabel, used: Sequence[int], info: DatasetInfo) -> tuple[Classes, bool]:
-    """The class of each value that a file uses, and `ClassIds.unsure`."""
+def _meaning(
+    raw: RawLabel, used: Sequence[int], info: DatasetInfo
+) -> tuple[Classes, frozenset[str], str]:
+    """The class of each value that a file uses, and `ClassIds.ways` and `ClassIds.unsure`."""
     stored = _stored(raw, used, info)
     levels, colours = _looked_up(_levels(raw, used), info.label_map), _by_colour(raw, used, info)
     if info.labels_by == "stored" and raw.kind != "colour":
@@ -134,7 +139,9 @@ def _meaning(raw: RawLabel, used: Sequence[int], info: DatasetInfo) -> tuple[Cla
     possible = [reading for reading in readings if reading is not None]
     sure = possible
     # 255 that nobody has named means less than one bit, or a stated colour.
-    if info.ignore_default and (raw.file.bits == 1 or colours is not None):
+    ways = [] if colours is None else [COLOUR]
+    ways += [ONE_BIT] if raw.kind == "grey" and raw.file.bits == 1 else []
+    if info.ignore_default and ways:
         sure = [reading for reading in possible if IGNORE not in reading.values()] or possible
     if not sure:
         raise _unknown(raw, used, info)
@@ -142,7 +149,7 @@ def _meaning(raw: RawLabel, used: Sequence[int], info: DatasetInfo) -> tuple[Cla
         raise _two_readings(raw, used)
     if raw.kind == "palette" and colours is None and info.labels_by != "stored":
         _check_stated(raw, sure[0], info)
-    return sure[0], len(sure) < len(possible)
+    return sure[0], frozenset(ways), ways[0] if len(sure) < len(possible) else ""
 
 
 def _stored(raw: RawLabel, used: Sequence[int], info: DatasetInfo) -> Classes | None:

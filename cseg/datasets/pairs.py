@@ -22,13 +22,15 @@ class Traits(NamedTuple):
         crc: of the image's pixels, uint8 RGB.
         peak: the largest value of an image of more than 8 bits, of which range; None for others.
         palette: see `ClassIds`.
+        ways: see `ClassIds`; None without label.
         unsure: see `ClassIds`.
     """
 
     crc: int
     peak: tuple[float, float] | None
     palette: Mapping[int, int]
-    unsure: bool
+    ways: frozenset[str] | None
+    unsure: str
 
 
 class Pair(NamedTuple):
@@ -96,7 +98,8 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
             zlib.crc32(rgb.data),
             _peak(image, rgb, info),
             ids.palette if ids else {},
-            bool(ids and ids.unsure),
+            ids.ways if ids else None,
+            ids.unsure if ids else "",
         ),
     )
 

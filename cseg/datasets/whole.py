@@ -22,7 +22,7 @@ def problems_of(pairs: Sequence[Pair], info: DatasetInfo, complete: bool) -> lis
         info: of the dataset.
         complete: whether those are all, so that they may be counted.
     """
-    found = [*_leaks(pairs, info), *_palettes(pairs), *_unsure(pairs, info), *_dark(pairs)]
+    found = [*_leaks(pairs, info), *_palettes(pairs), *_unsure(pairs), *_dark(pairs)]
     for split in SPLITS if complete else ():
         found += _too_few_classes([pair for pair in pairs if pair.split == split], split, info)
     return found
@@ -133,18 +133,23 @@ def _two_palettes(pair: Pair, other: Pair, by_index: bool, key: int, value: int,
     )
 
 
-def _unsure(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
-    """Files read in one way only since 255 is no stated value, beside files that do use 255."""
+def _unsure(pairs: Sequence[Pair]) -> list[str]:
+    """White that is a class in some files since nobody has named 255, beside files of other kinds.
+
+    In those, 255 would be ignored: a program that compresses files again without loss makes such
+    kinds out of one.
+    """
     doubtful = next((pair for pair in pairs if pair.traits.unsure), None)
     if doubtful is None:
         return []
-    other = next((p for p in pairs if p.pixels_ignored and not p.traits.unsure), None)
+    way = doubtful.traits.unsure
+    other = next((p for p in pairs if p.traits.ways is not None and way not in p.traits.ways), None)
     if other is None:
         return []
     return [
-        f"label {doubtful.label} shows white, which is read as a class, but in label {other.label} "
-        "255 is ignored by default; state ignore in the description, or set labels_by: stored or "
-        "shown"
+        f"label {doubtful.label}, {way}, shows white, which is read as a class, but label "
+        f"{other.label} is not {way}, and 255 is ignored by default; state ignore in the "
+        "description, or set labels_by: stored or shown"
     ]
 
 
