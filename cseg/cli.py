@@ -73,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("words", nargs="*", help="as for snakemake; smoke.yaml names a shipped config")
     run.set_defaults(run=_run)
 
+    status = commands.add_parser("status", help="runs done, in progress and to come")
+    status.add_argument("results", type=Path, help="results folder, or one experiment's in it")
+    status.set_defaults(run=_status)
+
     paper = commands.add_parser("paper", help="render tables and figures again from CSVs")
     paper.add_argument("results", type=Path, help="results folder, or one dataset's folder in it")
     paper.add_argument(
@@ -148,6 +152,13 @@ def _run(chosen: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "snakemake", "-s", str(pipeline.SNAKEFILE), *words]
     sys.stdout.flush()
     os.execv(sys.executable, command)  # signals and the exit code are Snakemake's own
+
+
+def _status(chosen: argparse.Namespace) -> int:
+    from cseg.estimate.status import status
+
+    print(status(chosen.results))
+    return 0
 
 
 def _paper(chosen: argparse.Namespace) -> int:

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cseg.errors import ConfigError
+from cseg.errors import ConfigError, TrainingError, reason
 from cseg.losses.gather import world_size
 from cseg.storage.provenance import peak_memory_mib
+
+FREE_MIB = 512  # that a GPU must have free; the smallest training takes more
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ def open_device(settings: DeviceSettings) -> torch.device:
 
     Raises:
         ConfigError: cuda asked for where there is none, more GPUs than there are, an unknown name.
+        TrainingError: other processes fill the GPU.
     """
     torch.set_num_threads(settings.threads)
     if settings.deterministic:
@@ -47,11 +50,26 @@ def open_device(settings: DeviceSettings) -> torch.device:
     if settings.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     if world_size() == 1:
-        return torch.device("cuda")
+        return _with_memory(torch.device("cuda"))
     local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
     if local >= gpus:
         raise ConfigError(f"resource gpu asks for more than the {gpus} GPUs here; lower it")
-    return torch.device("cuda", local)
+    return _with_memory(torch.device("cuda", local))
+
+
+def _with_memory(device: torch.device) -> torch.device:
+    """The GPU, if other processes leave room to begin on it."""
+    remedy = "see nvidia-smi, or set CUDA_VISIBLE_DEVICES to other GPUs"
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError as error:  # no room for CUDA itself
+        raise TrainingError(f"GPU {device} cannot be used: {reason(error)}; {remedy}") from error
+    if free < FREE_MIB * 2**20:
+        raise TrainingError(
+            f"other processes fill GPU {device}: {free / 2**20:.0f} of {total / 2**20:.0f} MiB are "
+            f"free; {remedy}"
+        )
+    return device
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:

@@ -80,6 +80,8 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         what = error.filename or "a file"
         return f"cannot write {what}: {error.strerror}; free space, then run again"
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which light stages do not import
+        return f"{reason(error)}; lower batch or window, or see nvidia-smi for others on this GPU"
     if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
         return f"{reason(error)}; lower workers or cache_mib if memory is short"
     if isinstance(error, OSError) and error.filename:

@@ -1,4 +1,4 @@
-"""Run a stage in as many processes as it was given GPUs, on a node or several, by torch's launcher.
+"""Run a stage on free GPUs: a process for each, on a node or several, by torch's launcher.
 
 On several nodes the job runs its own adapter script again, once on each of them by `srun`; the
 launchers of the nodes find each other by torch's rendezvous, at the address that the job hands on.
@@ -11,12 +11,14 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from cseg.compute.leases import leased
 from cseg.compute.processes import main_not_imported_again
 from cseg.compute.ranks import group
 from cseg.errors import ConfigError, TrainingError
@@ -26,25 +28,31 @@ RENDEZVOUS = "CSEG_RENDEZVOUS"  # environment: host:port/id, in the copies of th
 
 
 def launch(
-    log: str, processes: int, run: Callable[..., None], *arguments: Any, nodes: int = 1
+    log: str,
+    processes: int,
+    run: Callable[..., None],
+    *arguments: Any,
+    nodes: int = 1,
+    jobs_per_gpu: int = 1,
 ) -> None:
     """Call `run(*arguments)`, in one process or in several that share its batches.
+
+    On a machine with GPUs each process has one, which other jobs leave alone meanwhile; the call
+    waits until enough are free (`cseg.compute.leases`).
 
     Args:
         log: what the further processes say goes there.
         processes: how many, on all nodes together; 0 and 1 run here.
-        run: a stage that knows of ranks: pretrain, finetune or evaluate.
+        run: a stage; one that knows of ranks (pretrain, finetune, evaluate) for several processes.
         *arguments: of the stage.
         nodes: of the Slurm job that this is; each takes an equal part of the processes, at least 1.
+        jobs_per_gpu: how many jobs may share a GPU; 0 computes on the CPU.
 
     Raises:
-        ConfigError: the nodes do not divide the processes, or there is no srun.
+        ConfigError: the nodes do not divide the processes, there is no srun, or too few GPUs.
         TrainingError: one of several processes failed; its own sentence is in the log.
         SystemExit: after a signal, which every process has answered.
     """
-    if nodes <= 1 and processes <= 1:
-        run(*arguments)
-        return
     if processes > nodes and processes % nodes:
         raise ConfigError(
             f"resource gpu is {processes} and nodes is {nodes}; choose a gpu that nodes divides"
@@ -53,6 +61,17 @@ def launch(
         _on_every_node(nodes, log)
         return
     each = max(1, processes // nodes)
+    with leased(each, jobs_per_gpu) if jobs_per_gpu else nullcontext():
+        if nodes <= 1 and processes <= 1:
+            run(*arguments)
+        else:
+            _in_processes(log, each, nodes, run, arguments)
+
+
+def _in_processes(
+    log: str, each: int, nodes: int, run: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
+    """Run a stage in `each` processes here, and as many on every other node."""
     address, _, name = os.environ.get(RENDEZVOUS, f"localhost:0/{uuid.uuid4().hex}").partition("/")
     config = LaunchConfig(
         min_nodes=nodes,

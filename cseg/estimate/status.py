@@ -1,0 +1,172 @@
+"""How far an experiment is: runs done, in progress and to come, and when the last one may end.
+
+Read from the results folder alone, so that it serves while jobs run, here or on a cluster.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from cseg.errors import DataError
+from cseg.storage.files import read_json
+
+PLAN = "experiment.json"  # written by the rule manifest
+LAST = {"pseudolabel": "pseudo_labels.csv", "pretrain": "pretrain.pt", "finetune": "finetune.pt",
+        "evaluate": "metrics.csv"}  # the file by which a stage is done  # fmt: skip
+SILENT_MINUTES = 10  # a training says a line every ten seconds, but for its validation
+LEFT = re.compile(r"step (\d+)/(\d+).* (\d+) s left")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage of a run.
+
+    Attributes:
+        arm, n, seed, stage: which one.
+        done: whether its result is there.
+        word: the last line of its log, if it has begun and is not done.
+        silent: minutes since that line.
+        seconds: that it took, if it is done and was timed.
+        left: seconds that it says it needs still.
+    """
+
+    arm: str
+    n: str
+    seed: int
+    stage: str
+    done: bool
+    word: str | None = None
+    silent: float = 0.0
+    seconds: float | None = None
+    left: float | None = None
+
+    @property
+    def run(self) -> tuple[str, str, int]:
+        """The run that it is a stage of."""
+        return self.arm, self.n, self.seed
+
+
+def status(results: Path) -> str:
+    """What is done and what is left of every experiment in a results folder, as text.
+
+    Args:
+        results: the folder of all results, or that of one experiment.
+
+    Raises:
+        DataError: no experiment has begun there.
+    """
+    folders = [results, *sorted(path for path in results.glob("*") if path.is_dir())]
+    found = [folder for folder in folders if (folder / PLAN).exists()]
+    if not found:
+        raise DataError(
+            f"{results} holds no {PLAN}, which an experiment writes when it begins; give the "
+            "folder of its results, such as results/shapes"
+        )
+    return "\n\n".join(_described(folder) for folder in found)
+
+
+def read_jobs(folder: Path) -> list[Job]:
+    """The stages of every run that the experiment plans, as they stand now.
+
+    Raises:
+        CsegError: the plan is damaged.
+    """
+    return [
+        _job(folder, run, stage)
+        for run in read_json(folder / PLAN)["runs"]
+        for stage in run["stages"]
+    ]
+
+
+def _job(folder: Path, run: dict[str, Any], stage: str) -> Job:
+    place = folder / run["arm"] / f"n{run['n']}" / f"seed{run['seed']}"
+    facts = {"arm": run["arm"], "n": run["n"], "seed": run["seed"], "stage": stage}
+    if (place / LAST[stage]).exists():
+        return Job(**facts, done=True, seconds=_timed(place / "benchmarks" / f"{stage}.tsv"))
+    log = place / "logs" / f"{stage}.log"
+    if not log.exists():
+        return Job(**facts, done=False)
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    word = next((line for line in reversed(lines) if line.strip()), "has begun")
+    found = LEFT.search(word)
+    return Job(
+        **facts,
+        done=False,
+        word=word,
+        silent=max(0.0, (time.time_ns() - log.stat().st_mtime_ns) / 60e9),
+        left=float(found[3]) if found else None,
+    )
+
+
+def _timed(benchmark: Path) -> float | None:
+    """The seconds in a benchmark file of Snakemake; None without one."""
+    try:
+        return float(benchmark.read_text(encoding="utf-8").splitlines()[1].split("\t")[0])
+    except (OSError, IndexError, ValueError):  # written when the job has ended, or not at all
+        return None
+
+
+def seconds_left(jobs: Sequence[Job]) -> float | None:
+    """Seconds until the last run ends if as many go on at a time as now; None if nobody knows.
+
+    A job is taken to last as the finished ones of its stage and arm, or else of its stage.
+    """
+    total = 0.0
+    for job in jobs:
+        if job.done:
+            continue
+        same = [done for done in jobs if done.seconds is not None and done.stage == job.stage]
+        own = [done for done in same if done.arm == job.arm] or same
+        usual = fmean(done.seconds or 0.0 for done in own) if own else None
+        left = job.left if job.left is not None else usual
+        if left is None:
+            return None
+        total += left
+    return total / max(1, sum(_goes_on(job) for job in jobs))
+
+
+def _goes_on(job: Job) -> bool:
+    return job.word is not None and job.silent < SILENT_MINUTES and not _failed(job)
+
+
+def _failed(job: Job) -> bool:
+    return job.word is not None and job.word.startswith("error:")
+
+
+def _described(folder: Path) -> str:
+    jobs = read_jobs(folder)
+    runs = list(dict.fromkeys(job.run for job in jobs))
+    begun = {job.run for job in jobs if job.done or job.word is not None}
+    done = {run for run in runs if all(job.done for job in jobs if job.run == run)}
+    left = seconds_left(jobs)
+    when = "" if len(done) == len(runs) else f"; {_how_long(left)}"
+    lines = [
+        f"{folder}: {len(done)} of {len(runs)} runs are done, {len(begun - done)} have begun, "
+        f"{len(runs) - len(begun)} are to come{when}",
+        "",
+        "| arm | done | begun | to come |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for arm in dict.fromkeys(run[0] for run in runs):
+        own = {run for run in runs if run[0] == arm}
+        counts = len(own & done), len((own & begun) - done), len(own - begun)
+        lines.append(f"| {arm} | {' | '.join(map(str, counts))} |")
+    words = [_word(job) for job in jobs if job.word is not None]
+    return "\n".join([*lines, *(["", *words] if words else [])])
+
+
+def _word(job: Job) -> str:
+    age = f" (no word for {job.silent:.0f} minutes)" if job.silent >= SILENT_MINUTES else ""
+    return f"{job.arm}/n{job.n}/seed{job.seed} {job.stage}{age}: {job.word}"
+
+
+def _how_long(seconds: float | None) -> str:
+    if seconds is None:
+        return "how long it takes is known once a job of each stage is done"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} minutes left, with as many jobs at a time as now"
+    return f"about {seconds / 3600:.1f} hours left, with as many jobs at a time as now"
