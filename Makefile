@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow reliability lint bench docs dag lock venv clean help
+.PHONY: demo test slow reliability lint bench docs dag keys lock venv clean help
 
 help:
 	@echo "make demo   install, then run the default experiment: results/shapes/summary.html"
@@ -14,7 +14,8 @@ help:
 	@echo "make lint   ruff, snakefmt, snakemake --lint, mypy, pip check"
 	@echo "make bench  speed and memory of the loss, short form"
 	@echo "make docs   the documentation site, into site/"
-	@echo "make dag    docs/img/dag.svg, after a change of the rules"
+	@echo "make dag    docs/img/dag.svg, after a change of the rules (needs graphviz)"
+	@echo "make keys   docs/config.md and its JSON schema, after a change of the config's keys"
 	@echo "make lock   requirements.lock: the versions installed here and their hashes"
 	@echo "make clean  remove results of the default experiment and caches"
 
@@ -48,7 +49,10 @@ docs: $(STAMP)
 	@echo "open site/index.html"
 
 dag: $(STAMP)
-	$(BIN)/python docs/draw_dag.py
+	$(BIN)/snakemake --rulegraph all 2>/dev/null | dot -Tsvg -o docs/img/dag.svg
+
+keys: $(STAMP)
+	$(BIN)/python -m cseg.experiment.documentation
 
 lock: $(STAMP)
 	$(BIN)/python envs/lock.py

@@ -28,7 +28,8 @@ from torchvision.transforms import functional as F
 from cseg.datasets import voc2012
 from cseg.datasets.reading import write_label
 from cseg.datasets.samples import default_colours
-from cseg.images.transforms import ImageSettings, random_crop, to_unit
+from cseg.images.transforms import random_crop, to_unit
+from cseg.settings import ImageSettings
 from cseg.storage.files import atomic, write_text
 from cseg.training.loader import iterate
 from cseg.training.prepared_cache import Place

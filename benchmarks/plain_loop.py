@@ -21,8 +21,8 @@ from torchvision.transforms import v2
 from torchvision.tv_tensors import Mask
 
 from cseg.losses import PixelContrastLoss
-from cseg.model.network import ModelSettings, build_segmenter
-from cseg.settings import from_mapping
+from cseg.model.network import build_segmenter
+from cseg.settings import ImageSettings, ModelSettings, RunSettings
 from cseg.training.sampling import Pair
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -32,11 +32,9 @@ class PlainPairs(Dataset):
     """Pairs as float images, their distorted views and labels, fresh at every visit."""
 
     def __init__(
-        self, pairs: Sequence[Pair], label_map: Mapping[int, int], settings: Mapping[str, Any]
+        self, pairs: Sequence[Pair], label_map: Mapping[int, int], image: ImageSettings
     ) -> None:
-        image, crop = settings["image"], tuple(settings["image"]["crop"])
-        short = image["short_side"]
-        low, high = (round(factor * (short or crop[0])) for factor in image["scale"])
+        low, high = (round(f * (image.short_side or image.crop[0])) for f in image.scale)
         self.pairs = list(pairs)
         self.lookup = np.full(256, 255, np.uint8)
         self.lookup[list(label_map)] = list(label_map.values())
@@ -44,7 +42,7 @@ class PlainPairs(Dataset):
             [
                 v2.RandomResize(low, high + 1),
                 v2.RandomHorizontalFlip(0.5),
-                v2.RandomCrop(crop, pad_if_needed=True, fill={Mask: 255, "others": 0}),
+                v2.RandomCrop(image.crop, pad_if_needed=True, fill={Mask: 255, "others": 0}),
             ]
         )
         self.colour = v2.Compose(
@@ -87,9 +85,8 @@ class TorchvisionNetwork(nn.Module):
         return self.network(images)["out"]
 
 
-def plain_network(settings: Mapping[str, Any], classes: int, torchvisions: bool) -> nn.Module:
+def plain_network(model: ModelSettings, classes: int, torchvisions: bool) -> nn.Module:
     """The network of the settings, or torchvision's of about its size."""
-    model = from_mapping(ModelSettings, settings["model"], "model")
     if torchvisions:
         return TorchvisionNetwork(classes, model.projection_channels)
     return build_segmenter(model, classes, "random")
@@ -97,7 +94,7 @@ def plain_network(settings: Mapping[str, Any], classes: int, torchvisions: bool)
 
 def plain_steps(
     stage: str,
-    settings: Mapping[str, Any],
+    settings: RunSettings,
     pairs: Sequence[Pair],
     label_map: Mapping[int, int],
     network: nn.Module,
@@ -105,22 +102,21 @@ def plain_steps(
     count: int,
 ) -> list[float]:
     """Seconds of each of `count` steps of a stage, loading included."""
-    values = settings[stage]
+    loop, contrasted = getattr(settings, stage), settings.pretrain
     network.to(device).train()
     optimizer = torch.optim.SGD(
-        network.parameters(), values["lr"], values["momentum"],
-        weight_decay=values["weight_decay"],
-    )  # fmt: skip
+        network.parameters(), loop.lr, loop.momentum, weight_decay=loop.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10_000)
     contrast = PixelContrastLoss(
-        tuple(settings["pretrain"]["grid"]),
-        scope=settings["scope"] if stage == "pretrain" else "within",
-        denominator=settings["pretrain"]["denominator"],
-        temperature=settings["pretrain"]["temperature"],
+        contrasted.grid,
+        scope=settings.scope if stage == "pretrain" else "within",
+        denominator=contrasted.denominator,
+        temperature=contrasted.temperature,
         backend="dense",
     )
-    data = PlainPairs(pairs, label_map, settings)
-    batches = _forever(DataLoader(data, values["batch"], shuffle=True, drop_last=True))
+    data = PlainPairs(pairs, label_map, settings.image)
+    batches = _forever(DataLoader(data, loop.batch, shuffle=True, drop_last=True))
     seconds = []
     for _ in range(count):
         started = time.perf_counter()

@@ -14,7 +14,6 @@ import pandas as pd
 import yaml
 
 from cseg import experiment
-from cseg.datasets import dataset_module
 from cseg.estimate.calibrate import calibrate
 from cseg.estimate.plan import chains, image_counts, image_size
 from cseg.storage.provenance import provenance
@@ -32,13 +31,13 @@ def main() -> None:
         folder = Path(name)
         overlay = folder / "overlay.yaml"
         overlay.write_text(yaml.safe_dump({**OVERLAY, "results_dir": str(folder / "results")}))
-        config = experiment.load([overlay])
-        info = dataset_module("shapes").info(config["dataset_options"]["shapes"])
-        costs = calibrate(config, config["run_arms"], info, image_size(config), 2)
-        runs = chains(config, image_counts(config, info.split_sizes), costs)
+        planned = experiment.load([overlay])
+        size = image_size(planned)
+        costs = calibrate(planned, planned.run_arms, size_HW=size, copies=2)
+        runs = chains(planned, image_counts(planned), costs)
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(overlay)]
         subprocess.run(command, cwd=ROOT, check=True)
-        rows = [_row(folder / "results" / "shapes", arm, runs) for arm in config["run_arms"]]
+        rows = [_row(folder / "results" / "shapes", arm, runs) for arm in planned.run_arms]
     table = pd.DataFrame(rows).assign(
         device=next(iter(costs.values())).device, git_revision=provenance()["git_revision"]
     )
@@ -49,7 +48,7 @@ def main() -> None:
 def _row(results: Path, arm: str, runs: list) -> dict[str, object]:
     files = list(results.glob(f"{arm}/*/*/benchmarks/*.tsv"))
     taken = sum(pd.read_csv(path, sep="\t")["s"].iloc[0] for path in files)
-    planned = sum(chain.seconds for chain in runs if chain.arm == arm)
+    planned = sum(chain.seconds for chain in runs if chain.run.arm == arm)
     return {"arm": arm, "jobs": len(files), "planned_seconds": round(planned, 1),
             "taken_seconds": round(taken, 1), "ratio": round(planned / taken, 3)}  # fmt: skip
 

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean, median
@@ -26,9 +27,9 @@ from loss_gpu import DTYPES, matmul_rate
 
 from cseg import experiment
 from cseg.compute.device import DeviceSettings, device_name, open_device
-from cseg.datasets import dataset_module
 from cseg.estimate.calibrate import paint, step_seconds
 from cseg.estimate.flops import step_work
+from cseg.settings import RunSettings
 from cseg.stages.run import labelled_pairs
 
 HERE = Path(__file__).parent
@@ -106,21 +107,22 @@ def measure(
     name: str, setting: Setting, arm: str, threads: int, rounds: int, device: torch.device
 ) -> list[dict[str, Any]]:
     """A row for each stage of one setting."""
-    config = experiment.merge(experiment.load(setting.configs), setting.changes)
-    settings = experiment.arm_settings(config, arm, 0)
-    info = dataset_module(config["dataset"]).info({})
+    planned = experiment.load(setting.configs, setting.changes)
+    settings, info = planned.run_settings(arm, 0), planned.info
     rows = []
     copies = cores() if setting.all_cores else 1
     side = 8192 if device.type == "cuda" else 1024
     with tempfile.TemporaryDirectory() as folder:
         data = paint(Path(folder), info, setting.size_HW)
-        pairs = labelled_pairs(data[0], data[2])[0]
+        pairs = labelled_pairs(data)[0]
         for stage in STAGES:
             ours, plain, rates = [], [], []
             for _ in range(rounds):
-                rates.append(copies * matmul_rate(device, DTYPES[settings["precision"]], side))
+                rates.append(copies * matmul_rate(device, DTYPES[settings.precision], side))
                 ours.append(our_seconds(stage, settings, data, Path(folder), threads, copies))
-                network = plain_loop.plain_network(settings, info.num_classes, setting.torchvisions)
+                network = plain_loop.plain_network(
+                    settings.model, info.num_classes, setting.torchvisions
+                )
                 torch.set_num_threads(threads * copies)
                 seconds = plain_loop.plain_steps(
                     stage, settings, pairs, info.label_map, network, device, setting.plain
@@ -129,8 +131,9 @@ def measure(
                 plain.append(median(seconds[1:]))
                 print(f"{name}, {stage}: {ours[-1]:.4f} s, plain {plain[-1]:.4f} s", flush=True)
             with step_parts.marked() as steps:
-                step_seconds(stage, settings, data, Path(folder), threads)
+                step_seconds(stage, settings, data, Path(folder), threads=threads)
             work, _ = step_work(stage, settings, info.num_classes)
+            loop = getattr(settings, stage)
             rows.append(
                 {
                     "setting": name,
@@ -138,7 +141,7 @@ def measure(
                     "step_ms": 1000 * median(ours),
                     "step_ms_min": 1000 * min(ours),
                     "step_ms_max": 1000 * max(ours),
-                    "images_per_second": settings[stage]["batch"] / median(ours),
+                    "images_per_second": loop.batch / median(ours),
                     **{f"{k}_ms": v for k, v in step_parts.typical(steps, 8).items()},
                     "network_gflop": work / 1e9,
                     "matmul_gflops": median(rates) / 1e9,
@@ -147,26 +150,27 @@ def measure(
                     "plain_ms_min": 1000 * min(plain),
                     "plain_ms_max": 1000 * max(plain),
                     "times_plain": median(b / a for a, b in zip(ours, plain)),
-                    "planned_steps": settings[stage]["steps"],
-                    "planned_hours": settings[stage]["steps"] * median(ours) / 3600,
+                    "planned_steps": loop.steps,
+                    "planned_hours": loop.steps * median(ours) / 3600,
                 }
             )
     return rows
 
 
 def our_seconds(
-    stage: str, settings: Mapping[str, Any], data: Any, folder: Path, threads: int, copies: int
+    stage: str, settings: RunSettings, data: Any, folder: Path, threads: int, copies: int
 ) -> float:
     """Seconds of a step, over the number of runs that train at the same time."""
     if copies == 1:
-        return step_seconds(stage, settings, data, folder, threads)[0]
+        return step_seconds(stage, settings, data, folder, threads=threads)[0]
     arguments = []
     for number in range(copies):
         own = folder / str(number)
         own.mkdir(exist_ok=True)
-        arguments.append((stage, settings, data, own, threads))
+        arguments.append((stage, settings, data, own))
     with get_context("spawn").Pool(copies) as pool:
-        return mean(seconds for seconds, _ in pool.starmap(step_seconds, arguments)) / copies
+        timed = pool.starmap(partial(step_seconds, threads=threads), arguments)
+        return mean(seconds for seconds, _ in timed) / copies
 
 
 def cores() -> int:

@@ -164,8 +164,7 @@ def _status(chosen: argparse.Namespace) -> int:
 def _paper(chosen: argparse.Namespace) -> int:
     from cseg.paper.render import paper
 
-    given = {"published": pipeline.PUBLISHED, "dag_csv": pipeline.DAG}
-    for path in paper(chosen.results, collect_runs=chosen.collect, **given):
+    for path in paper(chosen.results, collect_runs=chosen.collect, published=pipeline.PUBLISHED):
         print(path)
     return 0
 
@@ -180,12 +179,18 @@ def _plan(chosen: argparse.Namespace) -> int:
         raise ConfigError(f"--devices is {chosen.devices}; give at least 1")
     if chosen.teraflops is not None and chosen.teraflops <= 0:
         raise ConfigError(f"--teraflops is {chosen.teraflops:g}; give more than 0")
-    config = experiment.load(chosen.configfile)
-    alone = config["device"] != "cpu" and torch.cuda.is_available()
-    copies = 1 if alone else min(chosen.devices, len(os.sched_getaffinity(0)))
-    size = tuple(chosen.size) if chosen.size else None
-    given = (chosen.calibration, chosen.save, chosen.teraflops)
-    print(plan(config, chosen.devices, copies, size, *given))
+    planned = experiment.load(chosen.configfile)
+    alone = planned.device != "cpu" and torch.cuda.is_available()
+    told = plan(
+        planned,
+        chosen.devices,
+        copies=1 if alone else min(chosen.devices, len(os.sched_getaffinity(0))),
+        size_HW=tuple(chosen.size) if chosen.size else None,
+        calibration=chosen.calibration,
+        save=chosen.save,
+        teraflops=chosen.teraflops,
+    )
+    print(told)
     return 0
 
 

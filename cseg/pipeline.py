@@ -12,8 +12,6 @@ HOME = PACKED if PACKED.is_dir() else PACKAGE.parent
 SNAKEFILE = HOME / "Snakefile"
 DEFAULT_CONFIG = HOME / "config.yaml"
 PUBLISHED = HOME / "workflow" / "resources" / "published.csv"
-DAG = HOME / "workflow" / "resources" / "dag.csv"
-SCHEMA = HOME / "workflow" / "schemas" / "config.schema.yaml"
 
 
 def shipped_config(word: str) -> str:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies of configs, made from the workflow's own schema.
+"""Hypothesis strategies of configs, made from the JSON schema of the config's own classes.
 
 `valid_configs` draws values for some keys and keeps what belongs together coherent;
 `spoiled_configs` makes one key of such a config wrong and says which.
@@ -10,13 +10,14 @@ import string
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
 from hypothesis import strategies as st
 
-from cseg import experiment
+from cseg.experiment import read_yaml
+from cseg.experiment.documentation import json_schema
+from cseg.pipeline import DEFAULT_CONFIG
 
-SCHEMA = yaml.safe_load(experiment.SCHEMA.read_text(encoding="utf-8"))
-WHOLE = experiment.load([])
+SCHEMA = json_schema()
+WHOLE = read_yaml(DEFAULT_CONFIG)
 PATHS = st.text(string.ascii_letters + string.digits + " ._-é/", min_size=1, max_size=12)
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 OTHERS = {  # a value of each type
@@ -24,44 +25,39 @@ OTHERS = {  # a value of each type
     "array": ["x", "y"], "object": {"x": 1},
 }  # fmt: skip
 LINKED = {  # keys that others must agree with: drawn by `coherent`, or left as they are
-    "dataset", "dataset_options", "run_arms", "label_counts", "label_lists", "audit_lists", "arms",
-    "ablations", "batch", "accumulate", "validate_every", "log_every", "report", "weights_file",
+    "dataset", "dataset_options", "run_arms", "reference_arm", "label_counts", "label_lists",
+    "audit_lists", "arms", "ablations", "batch", "accumulate", "validate_every", "log_every",
+    "report", "weights_file",
 }  # fmt: skip
 Path = tuple[str, ...]
 
 
-def resolve(schema: dict[str, Any]) -> dict[str, Any]:
-    """`schema` without references at its top."""
-    if "$ref" in schema:
-        return resolve(SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]])
-    return resolve(schema["allOf"][0]) if "allOf" in schema else schema
+def kinds(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of which a value must fit one."""
+    return schema.get("anyOf", [schema])
 
 
 def entries(value: Any, schema: dict[str, Any], path: Path = ()) -> Iterator[tuple[Path, dict]]:
     """Every key of a config with its schema, depth first."""
-    schema = resolve(schema)
     yield path, schema
     if not isinstance(value, dict):
         return
+    schema = next(kind for kind in kinds(schema) if kind.get("type") == "object")
     for key, inner in value.items():
-        known = schema.get("properties", {}).get(key) or schema.get("additionalProperties")
-        if isinstance(known, dict):
+        known = schema.get("properties", {}).get(key) or schema["additionalProperties"]
+        if known:
             yield from entries(inner, known, (*path, key))
 
 
 def values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that a schema allows."""
-    schema = resolve(schema)
+    return st.one_of(*map(_of_kind, kinds(schema)))
+
+
+def _of_kind(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
-    if "oneOf" in schema:
-        return st.one_of(*map(values, schema["oneOf"]))
-    kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    return st.one_of(*(_of_type(kind, schema) for kind in kinds))
-
-
-def _of_type(kind: str, schema: dict[str, Any]) -> st.SearchStrategy[Any]:
-    low, high = schema.get("minimum"), schema.get("maximum")
+    kind, low, high = schema["type"], schema.get("minimum"), schema.get("maximum")
     if kind == "null":
         return st.none()
     if kind == "boolean":
@@ -79,9 +75,9 @@ def _of_type(kind: str, schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     assert kind == "array", schema
     return st.lists(
         values(schema["items"]),
-        min_size=schema.get("minItems", 0),
+        min_size=schema["minItems"],
         max_size=schema.get("maxItems", 4),
-        unique=schema.get("uniqueItems", False),
+        unique=schema["uniqueItems"],
     )
 
 
@@ -137,25 +133,39 @@ def _draw_arms(draw: st.DrawFn, config: dict[str, Any]) -> None:
     config["arms"] |= {name: arm for name, arm in made.items() if not name.endswith("_pseudo")}
     taught = draw(st.sampled_from([n for n in config["arms"] if not n.endswith("_pseudo")]))
     config["arms"][f"{taught}_pseudo"] = draw(values_of_arm()) | {"teacher": taught}
+    _draw_sharing(draw, config["arms"])
     names = st.sampled_from(sorted(config["arms"]))
     config["run_arms"] = draw(st.lists(names, min_size=1, max_size=4, unique=True))
+    config["reference_arm"] = draw(st.sampled_from([None, *config["run_arms"]]))
     if len(config["run_arms"]) > 1 and draw(st.booleans()):
         settings = zip(("this", "that"), config["run_arms"])
         config["ablations"] = {draw(PATHS): dict(settings)}
 
 
+def _draw_sharing(draw: st.DrawFn, arms: dict[str, Any]) -> None:
+    """Perhaps an arm that starts from another one's pretraining."""
+    able = [
+        name for name, arm in arms.items()
+        if arm["scope"] != "none" and "teacher" not in arm and "pretrained_by" not in arm
+    ]  # fmt: skip
+    donor = draw(st.sampled_from([None, *able]))
+    if donor is not None:
+        arms["sharing"] = copy.deepcopy(arms[donor]) | {"pretrained_by": donor}
+
+
 @st.composite
 def values_of_arm(draw: st.DrawFn) -> dict[str, Any]:
     """An arm without a teacher."""
-    known = resolve({"$ref": "#/$defs/arm"})["properties"]
+    known = SCHEMA["properties"]["arms"]["additionalProperties"]["properties"]
     arm = {key: draw(values(known[key])) for key in ("init", "scope")}
     if draw(st.booleans()):
-        model = known["overrides"]["properties"]["model"]["properties"]
+        own, stages = known["overrides"]["properties"], SCHEMA["properties"]
+        model = own["model"]["properties"]["projection_channels"]
         arm["overrides"] = {
-            "budget": draw(values(known["overrides"]["properties"]["budget"])),
-            "model": {"projection_channels": draw(values(model["projection_channels"]))},
-            "pretrain": {"lr": draw(values({"$ref": "#/$defs/rate"}))},
-            "finetune": {"steps": draw(values({"$ref": "#/$defs/positive"}))},
+            "budget": draw(values(own["budget"])),
+            "model": {"projection_channels": draw(values(model))},
+            "pretrain": {"lr": draw(values(stages["pretrain"]["properties"]["lr"]))},
+            "finetune": {"steps": draw(values(stages["finetune"]["properties"]["steps"]))},
         }
     return arm
 
@@ -194,10 +204,9 @@ def spoiled_configs(draw: st.DrawFn) -> tuple[dict[str, Any], str, str]:
 
 def wrong_types(schema: dict[str, Any]) -> list[Any]:
     """Values of types that a schema does not allow."""
-    allowed: set[str] = set()
-    for each in schema.get("oneOf", [schema]):
-        kind = resolve(each).get("type", "string")
-        allowed |= set(kind if isinstance(kind, list) else [kind])
+    allowed = {kind.get("type", "string") for kind in kinds(schema)}
+    if any("enum" in kind for kind in kinds(schema)):
+        allowed |= {"integer"}
     if "number" in allowed:
         allowed.add("integer")
     wrong = [value for kind, value in OTHERS.items() if kind not in allowed]
@@ -206,18 +215,13 @@ def wrong_types(schema: dict[str, Any]) -> list[Any]:
 
 def out_of_range(schema: dict[str, Any]) -> list[Any]:
     """Values of the right type that a schema does not allow."""
-    wrong: list[Any] = ["sideways"] if "enum" in schema else []
-    if "minimum" in schema:
-        wrong.append(schema["minimum"] - 1)
-    if "maximum" in schema:
-        wrong.append(schema["maximum"] + 1)
-    wrong += [schema[key] for key in ("exclusiveMinimum", "exclusiveMaximum") if key in schema]
-    if "number" in schema.get("type", ""):
-        wrong += [math.nan, math.inf]
-    if schema.get("minItems"):
-        wrong.append([])
-    if schema.get("minLength"):
-        wrong.append("")
-    if schema.get("pattern"):
-        wrong.append("{\n")
+    wrong: list[Any] = []
+    for kind in kinds(schema):
+        wrong += ["sideways"] if "enum" in kind else []
+        wrong += [kind["minimum"] - 1] if "minimum" in kind else []
+        wrong += [kind["maximum"] + 1] if "maximum" in kind else []
+        wrong += [kind[key] for key in ("exclusiveMinimum", "exclusiveMaximum") if key in kind]
+        wrong += [math.nan, math.inf] if kind.get("type") == "number" else []
+        wrong += [[]] if kind.get("minItems") else []
+        wrong += ["{\n"] if kind.get("pattern") else []
     return wrong

@@ -62,14 +62,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network fine-tuned for a second on four painted scenes: finetune.pt of one run."""
     from small_runs import small_data, small_settings
-
-    from cseg.stages.finetune import finetune
+    from stage_runs import trained
 
     folder = tmp_path_factory.mktemp("checkpoint")
-    paths = (folder / "finetune.pt", folder / "finetune.csv", folder / "finetune_cost.json")
     data, settings = small_data(folder), small_settings("scratch")
-    finetune(*data, None, settings, 1, "shapes/scratch/n4/seed0", *paths)
-    return paths[0]
+    out = trained("finetune", data, settings, folder / "run", title="shapes/scratch/n4/seed0")
+    return out.weights.rename(folder / "finetune.pt")
 
 
 @pytest.fixture

@@ -1,40 +1,73 @@
-"""Run a training stage in a process of its own."""
+"""Run a training stage, here or in a process of its own."""
 
-import json
 import os
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from small_runs import ROOT
 
-NAMES = ("weights.pt", "curve.csv", "cost.json")
-SCRIPT = """
-import json, sys
-from pathlib import Path
+from cseg.settings import RunSettings
+from cseg.stages.evaluate import EvaluateOutputs, evaluate
 from cseg.stages.finetune import finetune
 from cseg.stages.pretrain import pretrain
-name, data, settings, out = sys.argv[1], *map(json.loads, sys.argv[2:4]), Path(sys.argv[4])
-start = [None] if name == "finetune" else []
-run = {"pretrain": pretrain, "finetune": finetune}[name]
-paths = [out / name for name in ("weights.pt", "curve.csv", "cost.json")]
-run(*map(Path, data), *start, settings, 1, "test", *paths)
+from cseg.stages.run import RunInputs
+from cseg.stages.training_outputs import TrainingOutputs
+
+NAMES = ("weights.pt", "curve.csv", "cost.json")
+STAGES = {"pretrain": pretrain, "finetune": finetune}
+SCRIPT = """
+import pickle, sys
+from stage_runs import trained
+trained(*pickle.loads(bytes.fromhex(sys.argv[1])))
 """
 
 
-def outputs(folder: Path) -> tuple[Path, Path, Path]:
-    """Where a stage writes, below `folder`, which is made."""
+def outputs(folder: Path) -> TrainingOutputs:
+    """Where a training stage writes, below `folder`, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    return tuple(folder / name for name in NAMES)
+    return TrainingOutputs(
+        weights=folder / NAMES[0], curve=folder / NAMES[1], cost=folder / NAMES[2]
+    )
 
 
-def start(
-    stage: str, data: tuple[Path, ...], settings: dict[str, Any], out: Path
-) -> subprocess.Popen:
-    """Begin `stage` (pretrain or finetune) on `small_data`; its outputs lie in `out`."""
-    outputs(out)
-    command = [sys.executable, "-c", SCRIPT, stage, json.dumps([str(path) for path in data])]
-    command += [json.dumps(settings), str(out)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+def measured(folder: Path) -> EvaluateOutputs:
+    """Where `evaluate` writes, in `folder`."""
+    names = ("metrics", "per_class", "per_image", "confusion")
+    tables = {name: folder / f"{name}.csv" for name in names}
+    return EvaluateOutputs(**tables, predictions=folder / "predictions.zip")
+
+
+def trained(
+    stage: str,
+    data: RunInputs,
+    settings: RunSettings,
+    folder: Path,
+    pretrained: Path | None = None,
+    title: str = "test",
+) -> TrainingOutputs:
+    """Run pretrain or finetune in this process; returns what it wrote."""
+    out = outputs(folder)
+    inputs = replace(data, pretrained=pretrained)
+    STAGES[stage](inputs, settings, out=out, threads=1, title=title)
+    return out
+
+
+def evaluated(
+    data: RunInputs, settings: RunSettings, weights: Path, folder: Path, arm: str = "scratch"
+) -> EvaluateOutputs:
+    """Run evaluate in this process; returns what it wrote."""
+    out = measured(folder)
+    evaluate(data, settings, arm=arm, weights=weights, costs=[], out=out, threads=1)
+    return out
+
+
+def start(stage: str, data: RunInputs, settings: RunSettings, folder: Path) -> subprocess.Popen:
+    """Begin pretrain or finetune in a process of its own; its outputs lie in `folder`."""
+    outputs(folder)
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    run = pickle.dumps((stage, data, settings, folder)).hex()
+    command = [sys.executable, "-c", SCRIPT, run]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

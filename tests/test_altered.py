@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from small_runs import small_data
 
+from cseg.datasets.samples import load_info
 from cseg.errors import DataError, TrainingError
 from cseg.model import checkpoint
 from cseg.paper.results import read_results
@@ -30,7 +31,7 @@ def flip(path: Path, place: int) -> None:
 
 @pytest.mark.fault
 def test_any_altered_byte_of_an_index_is_found(data, tried):
-    index_csv = data[0]
+    index_csv = data.index
     assert len(read_index(index_csv)) == 32
     places = range(0, index_csv.stat().st_size, 97)
     for place in places:
@@ -58,7 +59,7 @@ def test_ids_that_pandas_takes_for_missing_values_stay_ids(tmp_path):
 
 @pytest.mark.fault
 def test_an_altered_subset_is_found(data, tried):
-    subset_csv = data[2]
+    subset_csv = data.subset
     text = subset_csv.read_text()
     rows = text.splitlines(keepends=True)
     ids, _ = read_subset(subset_csv)
@@ -74,7 +75,7 @@ def test_an_altered_subset_is_found(data, tried):
 
 @pytest.mark.parametrize("kind", ["image", "label"])
 def test_an_image_that_changed_since_it_was_indexed_is_not_trained_on(data, kind):
-    pair = labelled_pairs(data[0], data[2])[0][0]
+    pair = labelled_pairs(data)[0][0]
     path = getattr(pair, kind)
     with Image.open(path) as picture:
         sound = picture.copy()
@@ -82,7 +83,7 @@ def test_an_image_that_changed_since_it_was_indexed_is_not_trained_on(data, kind
     sound.putpixel((0, 0), (shown + 1) % 7 if kind == "label" else (1, 2, 3))
     sound.save(path)
     with pytest.raises(DataError, match=rf"{kind} .*{path.name} has changed since it was indexed"):
-        load_pair(pair, {c: c for c in range(256)}, None)
+        load_pair(pair, load_info(data.dataset), None)
 
 
 @pytest.mark.fault

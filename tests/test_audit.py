@@ -87,7 +87,10 @@ def index_csv(tmp_path):
 
 def run(tmp_path, places, index_csv=None):
     figures = [tmp_path / "audit.png", tmp_path / "audit.pdf"]
-    said = audit(places, tmp_path / "audit.csv", figures, tmp_path / "audit.txt", index_csv)
+    said = audit(
+        places, index_csv, out_csv=tmp_path / "audit.csv", out_figures=figures,
+        out_findings=tmp_path / "audit.txt",
+    )  # fmt: skip
     assert (tmp_path / "audit.txt").read_text().splitlines() == said
     page = (tmp_path / "audit.pdf").read_bytes()
     assert page.startswith(b"%PDF") and b"CreationDate" not in page  # same lists, same bytes
@@ -137,7 +140,7 @@ def test_every_column_is_documented(tmp_path, index_csv):
 def test_our_own_subsets_are_found_to_be_sound(tmp_path, index_csv):
     for n in (3, "1/2", "all"):
         out = tmp_path / "subsets" / f"n{str(n).replace('/', 'of')}_seed0.csv"
-        subset(index_csv, tmp_path / "dataset.json", n, 0, out)
+        subset(index_csv, tmp_path / "dataset.json", n=n, seed=0, out=out)
     rows, said = run(tmp_path, [tmp_path / "subsets"], index_csv)
     assert said == ["3 lists, nothing found."]
     full = rows[str(tmp_path / "subsets" / "nall_seed0.csv")]

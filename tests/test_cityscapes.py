@@ -41,8 +41,13 @@ def test_classes_are_those_of_the_official_table():
 
 def test_pairs_are_sorted_by_city_and_mapped_to_train_ids(tmp_path):
     make_cityscapes(tmp_path)
-    fetch("cityscapes", tmp_path, RELAXED, tmp_path / "fetch.json")
-    index(tmp_path / "fetch.json", tmp_path / "index.csv", tmp_path / "dataset.json", 2)
+    fetch("cityscapes", tmp_path, options=RELAXED, out=tmp_path / "fetch.json")
+    index(
+        tmp_path / "fetch.json",
+        tmp_path / "index.csv",
+        dataset_json=tmp_path / "dataset.json",
+        workers=2,
+    )
     table = pd.read_csv(tmp_path / "index.csv")
     assert table["id"].tolist() == [
         "aachen_000000_000019", "aachen_000002_000019", "zurich_000001_000019",

@@ -5,21 +5,20 @@ import pytest
 import torch
 from loss_cases import brute_force
 from small_runs import SMOKE, small_data, small_settings
-from stage_runs import NAMES, outputs
+from stage_runs import NAMES, trained
 
 from cseg import experiment
 from cseg.errors import ConfigError
 from cseg.losses import PixelContrastLoss, pixel_contrast_loss
 from cseg.losses.checks import checked_partner
 from cseg.model import checkpoint
-from cseg.stages.finetune import finetune
-from cseg.stages.run import split_settings
-from cseg.training.contrast import Contrast, ContrastSettings
+from cseg.training.contrast import Contrast
 
 
 def contrast(scope, batch=3, **changes):
-    values = small_settings(scope, pretrain={"grid": [3, 4], "backend": "dense", **changes})
-    return Contrast(split_settings("pretrain", ContrastSettings, values)[0], batch, channels=5)
+    block = {"grid": [3, 4], "backend": "dense", "batch": batch, **changes}
+    settings = small_settings(scope, pretrain=block).pretrain
+    return Contrast(settings, scope=scope, loop=settings, channels=5)
 
 
 def batch(seed, images=3, height=6, width=8):
@@ -132,7 +131,7 @@ def test_a_joint_loss_moves_the_features_and_leaves_no_projection_head(tmp_path)
         "weightless": {"contrast_scope": "cross", "contrast_weight": 0.0},
     }.items():
         settings = small_settings("scratch", finetune=changes)
-        finetune(*data, None, settings, 1, "test", *outputs(tmp_path / name))
+        trained("finetune", data, settings, tmp_path / name)
         kept[name] = checkpoint.load(tmp_path / name / NAMES[0], "finetune")["network"]
     assert set(kept["plain"]) == set(kept["joint"])
     key = "encoder.stages.0.0.weight"
@@ -165,7 +164,5 @@ def test_a_joint_loss_moves_the_features_and_leaves_no_projection_head(tmp_path)
     ],
 )
 def test_settings_that_cannot_serve_are_refused(arm, changes, words):
-    config = experiment.merge(experiment.load([SMOKE]), {"run_arms": [arm]})
-    config["arms"][arm]["overrides"] = changes
     with pytest.raises(ConfigError, match=words):
-        experiment.check(config)
+        experiment.load([SMOKE], {"run_arms": [arm], "arms": {arm: {"overrides": changes}}})

@@ -10,8 +10,7 @@ from torch import nn
 from cseg import experiment
 from cseg.cli import main
 from cseg.estimate.flops import counted_costs, loss_flops, step_work
-from cseg.model.network import ModelSettings, build_segmenter
-from cseg.settings import from_mapping
+from cseg.model.network import build_segmenter
 
 CONFIGS = sorted((ROOT / "workflow" / "configs").glob("**/*.yaml"))
 
@@ -19,7 +18,7 @@ CONFIGS = sorted((ROOT / "workflow" / "configs").glob("**/*.yaml"))
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_network_of_every_config_can_be_built(config):
     loaded = experiment.load([config])
-    settings = experiment.arm_settings(loaded, loaded["run_arms"][0], 0)
+    settings = loaded.run_settings(loaded.run_arms[0], 0)
     flops, held = step_work("finetune", settings, 21)
     assert flops > 0 and held > 0
 
@@ -41,18 +40,16 @@ def multiply_adds(network: nn.Module, image: torch.Tensor) -> int:
 
 def test_flops_of_a_step_are_three_passes_of_two_per_multiply_add():
     settings = small_settings("scratch", finetune={"batch": 6})
-    model = from_mapping(ModelSettings, settings["model"], "model")
-    network = build_segmenter(model, 7, "random").eval()
-    once = multiply_adds(network, torch.rand(1, 3, *settings["image"]["crop"]))
+    network = build_segmenter(settings.model, 7, "random").eval()
+    once = multiply_adds(network, torch.rand(1, 3, *settings.image.crop))
     assert step_work("finetune", settings, 7)[0] == 6 * once * 2 * 3
 
 
 def test_a_joint_step_also_passes_the_projection_head():
     settings = small_settings("scratch", finetune={"batch": 6, "contrast_scope": "within"})
     plain = small_settings("scratch", finetune={"batch": 6})
-    model = from_mapping(ModelSettings, settings["model"], "model")
-    network = build_segmenter(model, 7, "random").eval()
-    image = torch.rand(1, 3, *settings["image"]["crop"])
+    network = build_segmenter(settings.model, 7, "random").eval()
+    image = torch.rand(1, 3, *settings.image.crop)
     head = multiply_adds(network.projector, network.features(image))
     flops, held = step_work("finetune", settings, 7)
     assert flops == step_work("finetune", plain, 7)[0] + 6 * head * 2 * 3
@@ -61,8 +58,8 @@ def test_a_joint_step_also_passes_the_projection_head():
 
 def test_memory_follows_the_batch_the_pieces_and_the_precision():
     def held(**changes):
-        settings = small_settings("scratch", finetune={"batch": 8, **changes.pop("finetune", {})})
-        return step_work("finetune", {**settings, **changes}, 7)[1]
+        block = {"batch": 8, **changes.pop("finetune", {})}
+        return step_work("finetune", small_settings("scratch", finetune=block, **changes), 7)[1]
 
     assert held(finetune={"accumulate": 2}) == held() / 2 == held(precision="bf16")
 
@@ -72,7 +69,7 @@ def test_the_loss_sees_as_many_pairs_as_its_scope_says():
         settings = small_settings(arm, pretrain={"batch": 4, "grid": [3, 5], **changes})
         return loss_flops(settings, "pretrain")
 
-    channels = small_settings("within")["model"]["projection_channels"]
+    channels = small_settings("within").model.projection_channels
     assert flops("within") == 6 * 4 * 15**2 * channels
     assert flops("cross") == 2 * flops("within") and flops("batch") == 4 * flops("within")
     assert flops("scratch") == 0 and flops("batch", memory=2) == 3 * flops("batch")
@@ -81,7 +78,10 @@ def test_the_loss_sees_as_many_pairs_as_its_scope_says():
 
 def test_twice_the_speed_takes_half_the_time():
     config = experiment.load([SMOKE])
-    slow, fast = (counted_costs(config, ["cross"], 7, (32, 32), t)["cross"] for t in (1, 2))
+    slow, fast = (
+        counted_costs(config, ["cross"], size_HW=(32, 32), teraflops=speed)["cross"]
+        for speed in (1, 2)
+    )
     assert slow.pretrain_step == pytest.approx(2 * fast.pretrain_step)
     assert slow.finetune_step == pytest.approx(2 * fast.finetune_step)
     assert slow.memory_mib == fast.memory_mib

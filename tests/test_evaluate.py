@@ -9,13 +9,12 @@ import pytest
 import torch
 from PIL import Image
 from small_runs import small_data, small_settings
+from stage_runs import evaluated, trained
 
 from cseg.datasets.reading import read_image, read_label
 from cseg.inference import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou
 from cseg.inference.predict import ProtocolSettings, predict
-from cseg.stages.evaluate import EvaluateOutputs, evaluate
-from cseg.stages.finetune import finetune
 from cseg.stages.run import read_dataset, validation_pairs
 
 
@@ -24,13 +23,8 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     data = small_data(folder)
     settings = small_settings("scratch", finetune={"steps": 20})
-    weights = folder / "finetune.pt"
-    cost = folder / "finetune_cost.json"
-    finetune(*data, None, settings, 1, "test", weights, folder / "finetune.csv", cost)
-    names = ("metrics.csv", "per_class.csv", "per_image.csv", "confusion.csv", "predictions.zip")
-    out = EvaluateOutputs(*(folder / name for name in names))
-    evaluate(*data, weights, [cost], {"arm": "scratch", "seed": 0}, settings, 1, out)
-    return data, weights, out
+    weights = trained("finetune", data, settings, folder / "run").weights
+    return data, weights, evaluated(data, settings, weights, folder)
 
 
 def test_the_row_follows_from_the_confusion_matrix(run):
@@ -55,11 +49,11 @@ def test_images_add_up_to_the_whole(run):
 
 
 def test_predictions_are_the_networks_and_give_the_same_miou(run):
-    (index_csv, dataset_json, _), weights, out = run
-    loaded, (info, _) = load_segmenter(weights), read_dataset(dataset_json)
+    data, weights, out = run
+    loaded, (info, _) = load_segmenter(weights), read_dataset(data.dataset)
     total = np.zeros((info.num_classes,) * 2, np.int64)
     with zipfile.ZipFile(out.predictions) as archive:
-        for pair in validation_pairs(index_csv):
+        for pair in validation_pairs(data.index):
             saved = np.array(Image.open(io.BytesIO(archive.read(f"{pair.id}.png"))))
             image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
             truth = read_label(pair.label, info)
@@ -81,9 +75,9 @@ def test_every_row_carries_its_provenance(run):
 
 
 def test_a_sliding_window_over_the_whole_image_is_the_whole_image(run):
-    (index_csv, _, _), weights, _ = run
+    data, weights, _ = run
     loaded = load_segmenter(weights)
-    image = torch.from_numpy(read_image(validation_pairs(index_csv)[0].image)).permute(2, 0, 1)
+    image = torch.from_numpy(read_image(validation_pairs(data.index)[0].image)).permute(2, 0, 1)
     size, device = (32, 32), torch.device("cpu")
     whole = predict(loaded.network, image, size, ProtocolSettings(None, None), device)
     one = predict(loaded.network, image, size, ProtocolSettings(None, (32, 32)), device)

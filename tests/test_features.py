@@ -1,5 +1,7 @@
 """Feature space before fine-tuning: the numbers by hand, the same pixels for every arm."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,8 +10,14 @@ from small_runs import small_data, small_settings
 
 from cseg.model import checkpoint
 from cseg.model.network import build_segmenter
-from cseg.stages.features import Start, features, principal_components, project, separability
-from cseg.stages.run import run_settings
+from cseg.stages.features import (
+    FeaturesOutputs,
+    Start,
+    features,
+    principal_components,
+    project,
+    separability,
+)
 
 
 def test_separability_by_hand():
@@ -54,29 +62,28 @@ def test_tsne_keeps_apart_what_is_apart_and_repeats_itself():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
-    index, dataset, small = small_data(folder)
-    return folder, index, dataset, small, small_data(folder, n=8)[2]
+    return folder, small_data(folder), small_data(folder, n=8)
 
 
-def start(arm, subset, folder, weights=None, seed=0):
+def start(arm, inputs, folder, weights=None, seed=0):
     settings = small_settings(arm, seed)
     if weights:
         torch.manual_seed(5)
-        network = build_segmenter(run_settings(settings, 1).model, 6, "random")
+        network = build_segmenter(settings.model, 6, "random")
         checkpoint.save(folder / weights, "pretrain", {"network": network.state_dict()})
-    path = str(folder / weights) if weights else None
-    return Start(arm, str(subset), path, settings)
+        inputs = replace(inputs, pretrained=folder / weights)
+    return Start(arm=arm, inputs=inputs, settings=settings)
 
 
 def run(data, starts, name):
-    folder, index, dataset, *_ = data
-    outputs = folder / f"{name}.csv", folder / f"{name}_separability.csv"
-    features(index, dataset, starts, 1, *outputs)
+    outputs = data[0] / f"{name}.csv", data[0] / f"{name}_separability.csv"
+    out = FeaturesOutputs(features=outputs[0], separability=outputs[1])
+    features(starts, out, threads=1)
     return [pd.read_csv(path) for path in outputs], [path.read_bytes() for path in outputs]
 
 
 def test_every_run_is_measured_and_the_scarcest_projected(data):
-    folder, _, _, small, large = data
+    folder, small, large = data
     starts = [
         start("scratch", large, folder),
         start("scratch_distorted", small, folder),
@@ -106,8 +113,8 @@ def test_every_run_is_measured_and_the_scarcest_projected(data):
 
 
 def test_the_classes_drawn_are_those_of_the_images(data):
-    folder, index, _, small, _ = data
+    folder, small, _ = data
     (points, _), _ = run(data, [start("scratch", small, folder)], "c")
-    rows = pd.read_csv(index).set_index("id")
+    rows = pd.read_csv(small.index).set_index("id")
     for image, cell in points.groupby("image_id"):
         assert (rows.loc[image, [f"pixels_{c}" for c in cell["class_id"].unique()]] > 0).all()

@@ -13,7 +13,7 @@ RELAXED = {"relax_counts": True}
 
 def test_what_is_written_down(tmp_path):
     home = make_camvid(tmp_path)
-    fetch("camvid", tmp_path, RELAXED, tmp_path / "out" / "fetch.json")
+    fetch("camvid", tmp_path, options=RELAXED, out=tmp_path / "out" / "fetch.json")
     written = json.loads((tmp_path / "out" / "fetch.json").read_text())
     assert list(written) == ["dataset", "root", "work_dir", "options", "info", "samples"]
     assert written["options"] == RELAXED
@@ -30,7 +30,7 @@ def test_what_is_written_down(tmp_path):
 def test_paths_stay_as_the_config_gives_them(tmp_path, monkeypatch):
     make_camvid(tmp_path / "my däta")
     monkeypatch.chdir(tmp_path)
-    fetch("camvid", "my däta", RELAXED, "fetch.json")
+    fetch("camvid", "my däta", options=RELAXED, out="fetch.json")
     first = json.loads((tmp_path / "fetch.json").read_text())["samples"][0]
     assert first["image"] == "my däta/CamVid/train/train_000.png"
 
@@ -38,13 +38,18 @@ def test_paths_stay_as_the_config_gives_them(tmp_path, monkeypatch):
 def test_ids_can_be_left_out(tmp_path):
     make_camvid(tmp_path)
     options = RELAXED | {"exclude": ["train_001"]}
-    fetch("camvid", tmp_path, options, tmp_path / "fetch.json")
+    fetch("camvid", tmp_path, options=options, out=tmp_path / "fetch.json")
     ids = [s["id"] for s in json.loads((tmp_path / "fetch.json").read_text())["samples"]]
     assert "train_001" not in ids
     assert "train_002" in ids
     for wrong, message in ((["nobody"], "exclude names nobody, which is no id"), ("x", "a list")):
         with pytest.raises(ConfigError, match=message):
-            fetch("camvid", tmp_path, RELAXED | {"exclude": wrong}, tmp_path / "fetch.json")
+            fetch(
+                "camvid",
+                tmp_path,
+                options=RELAXED | {"exclude": wrong},
+                out=tmp_path / "fetch.json",
+            )
 
 
 def test_an_id_listed_twice_is_named_with_its_lists(tmp_path):
@@ -52,10 +57,10 @@ def test_an_id_listed_twice_is_named_with_its_lists(tmp_path):
     lines = (home / "train.txt").read_text().splitlines()
     write_list(home / "val.txt", [*(home / "val.txt").read_text().splitlines(), lines[0]])
     with pytest.raises(DataError, match=r"more than once: train_000 \(train and val\); keep each"):
-        fetch("camvid", tmp_path, RELAXED, tmp_path / "fetch.json")
+        fetch("camvid", tmp_path, options=RELAXED, out=tmp_path / "fetch.json")
     write_list(home / "train.txt", [*lines, lines[2]])
     with pytest.raises(DataError, match=r"lists 2 ids .*train_002 \(train and train\)"):
-        fetch("camvid", tmp_path, RELAXED, tmp_path / "fetch.json")
+        fetch("camvid", tmp_path, options=RELAXED, out=tmp_path / "fetch.json")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +79,7 @@ def test_an_id_listed_twice_is_named_with_its_lists(tmp_path):
 )
 def test_wrong_settings_are_one_sentence_and_leave_nothing(tmp_path, dataset, options, message):
     with pytest.raises(CsegError, match=message) as caught:
-        fetch(dataset, tmp_path / "nowhere", options, tmp_path / "out" / "fetch.json")
+        fetch(dataset, tmp_path / "nowhere", options=options, out=tmp_path / "out" / "fetch.json")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -83,7 +88,7 @@ def test_wrong_settings_are_one_sentence_and_leave_nothing(tmp_path, dataset, op
 def test_an_empty_data_dir_without_leave_to_download(tmp_path, dataset):
     (tmp_path / "data").mkdir()
     with pytest.raises(DataError, match=rf"data_dir .*data.*dataset_options: {dataset}: download"):
-        fetch(dataset, tmp_path / "data", {"download": False}, tmp_path / "fetch.json")
+        fetch(dataset, tmp_path / "data", options={"download": False}, out=tmp_path / "fetch.json")
 
 
 def test_the_stages_do_not_load_torch():

@@ -6,9 +6,9 @@ import pytest
 import yaml
 from made_trees import paint_image, paint_label, write_list
 
-from cseg.datasets import folder
+from cseg.datasets import description_files, folder
 from cseg.errors import ConfigError, CsegError, DataError
-from cseg.stages.fetch import fetch, sources
+from cseg.stages.fetch import fetch
 from cseg.stages.index import index
 
 LISTS = """
@@ -58,8 +58,11 @@ def test_a_description_may_stand_in_the_config(root):
     written, inline = options(root, LISTS), {"description": described}
     assert folder.info(inline) == folder.info(written)
     assert folder.samples(root, root, inline) == folder.samples(root, root, written)
-    assert sources("folder", root, inline) == [str(root / "train.txt"), str(root / "val.txt")]
-    assert sources("folder", root, written)[0] == written["description"]
+    assert description_files("folder", root, inline) == [
+        str(root / "train.txt"),
+        str(root / "val.txt"),
+    ]
+    assert description_files("folder", root, written)[0] == written["description"]
     with pytest.raises(ConfigError, match=r"folder: description: colour is unknown"):
         folder.info({"description": {**described, "colour": 1}})
 
@@ -87,8 +90,8 @@ def test_a_share_divides_the_same_way_everywhere(root):
 
 
 def test_it_runs_through_to_the_index(root):
-    fetch("folder", root, options(root, LISTS), root / "fetch.json")
-    index(root / "fetch.json", root / "index.csv", root / "dataset.json", 2)
+    fetch("folder", root, options=options(root, LISTS), out=root / "fetch.json")
+    index(root / "fetch.json", root / "index.csv", dataset_json=root / "dataset.json", workers=2)
     table = pd.read_csv(root / "index.csv")
     assert table["id"].tolist() == ["h", "a", "north field/b", "north field/ü", "d.e"]
     # Five bars on 24 columns: 0, 1, {2, 7} together, 255.
@@ -115,7 +118,7 @@ def test_list_lines_that_match_nothing_are_all_named(root):
 def test_two_images_of_one_name_are_noticed(root):
     paint_image(root / "images" / "a.png", 99)
     with pytest.raises(DataError, match=r"two images have the name a: a\.jpg and a\.png in"):
-        fetch("folder", root, options(root, SHARE), root / "fetch.json")
+        fetch("folder", root, options=options(root, SHARE), out=root / "fetch.json")
 
 
 def test_missing_folders_are_named_with_their_key(root):
@@ -168,8 +171,13 @@ def test_the_worked_example_of_the_documentation_works(tmp_path):
         paint_label(tmp_path / "labels" / f"{name}.png", [0, 1, 2, 7, 255])
     write_list(tmp_path / "train.txt", ["north/0001.jpg", "north/0002"])
     write_list(tmp_path / "val.txt", ["south/0001"])
-    fetch("folder", tmp_path, options(tmp_path, described), tmp_path / "fetch.json")
-    index(tmp_path / "fetch.json", tmp_path / "index.csv", tmp_path / "dataset.json", 1)
+    fetch("folder", tmp_path, options=options(tmp_path, described), out=tmp_path / "fetch.json")
+    index(
+        tmp_path / "fetch.json",
+        tmp_path / "index.csv",
+        dataset_json=tmp_path / "dataset.json",
+        workers=1,
+    )
     assert pd.read_csv(tmp_path / "index.csv")["id"].tolist() == [
         "north/0001", "north/0002", "south/0001",
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from config_strategies import SCHEMA, WHOLE, entries, spoiled_configs, valid_configs
+from config_strategies import SCHEMA, WHOLE, entries, kinds, spoiled_configs, valid_configs
 from hypothesis import HealthCheck, Phase, given, settings
 from small_runs import ROOT
 from workflow_runs import snakemake
@@ -28,9 +28,9 @@ WHOLE_RUN = settings(QUICK, phases=[Phase.generate])
 @QUICK
 @given(valid_configs())
 def test_valid_configs_are_accepted_and_resolved_for_every_arm(config):
-    experiment.check(config)
-    for arm in config["run_arms"]:
-        assert experiment.arm_settings(config, arm, 0)["finetune"]["steps"] >= 1
+    parsed = experiment.parse(config)
+    for arm in parsed.run_arms:
+        assert parsed.run_settings(arm, 0).finetune.steps >= 1
 
 
 @QUICK
@@ -38,7 +38,7 @@ def test_valid_configs_are_accepted_and_resolved_for_every_arm(config):
 def test_a_spoiled_config_is_refused_by_the_name_of_the_key(drawn):
     config, key, _ = drawn
     with pytest.raises(ConfigError) as caught:
-        experiment.check(config)
+        experiment.parse(config)
     assert key in str(caught.value)
 
 
@@ -46,7 +46,8 @@ def required_keys() -> list[tuple[str, ...]]:
     return [
         (*path, key)
         for path, schema in entries(WHOLE, SCHEMA)
-        for key in schema.get("required", [])
+        for kind in kinds(schema)
+        for key in kind.get("required", [])
     ]
 
 
@@ -58,7 +59,7 @@ def test_a_required_key_that_is_missing_is_named(path):
         place = place[name]
     del place[path[-1]]
     with pytest.raises(ConfigError, match=f"config key {'.'.join(path)} is missing"):
-        experiment.check(config)
+        experiment.parse(config)
 
 
 @pytest.fixture(scope="module")

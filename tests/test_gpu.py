@@ -2,13 +2,11 @@
 
 import pandas as pd
 import pytest
+import stage_runs
 import torch
 from small_runs import small_data, small_settings
-from stage_runs import outputs
 
 from cseg.model import checkpoint
-from cseg.stages.finetune import finetune
-from cseg.stages.pretrain import pretrain
 from cseg.training import loop
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
@@ -21,13 +19,9 @@ BLOCKS = {
 def trained(folder, stage, data, **changes):
     """Weights and curve of a short run of one stage."""
     arm = "cross" if stage == "pretrain" else "scratch"
-    settings = {**small_settings(arm, **{stage: BLOCKS[stage]}), **changes}
-    paths = outputs(folder)
-    if stage == "pretrain":
-        pretrain(*data, settings, 1, "test", *paths)
-    else:
-        finetune(*data, None, settings, 1, "test", *paths)
-    return checkpoint.load(paths[0], stage)["network"], pd.read_csv(paths[1])
+    settings = small_settings(arm, **{stage: BLOCKS[stage]}, **changes)
+    done = stage_runs.trained(stage, data, settings, folder)
+    return checkpoint.load(done.weights, stage)["network"], pd.read_csv(done.curve)
 
 
 @pytest.fixture

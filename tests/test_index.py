@@ -19,8 +19,8 @@ def run(folder, dataset="camvid", options=None, workers=2, out=None):
     """Fetch and index what is in `folder`; returns the table and the description."""
     out = out or folder
     options = {"relax_counts": True} if options is None else options
-    fetch(dataset, folder, options, out / "fetch.json")
-    index(out / "fetch.json", out / "index.csv", out / "dataset.json", workers)
+    fetch(dataset, folder, options=options, out=out / "fetch.json")
+    index(out / "fetch.json", out / "index.csv", dataset_json=out / "dataset.json", workers=workers)
     return pd.read_csv(out / "index.csv"), json.loads((out / "dataset.json").read_text())
 
 

@@ -16,10 +16,8 @@ import psutil
 import pytest
 from kills import Watcher, leftovers, results, scripts, timeless
 from small_runs import SMOKE, small_data, small_settings
-from stage_runs import NAMES, start
+from stage_runs import NAMES, evaluated, start
 from workflow_runs import begin_snakemake, overlay, snakemake
-
-from cseg.stages.evaluate import EvaluateOutputs, evaluate
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault]
 
@@ -47,10 +45,7 @@ class Run:
 
 def metrics(data, settings, out: Path) -> bytes:
     """The row of the fine-tuned network in `out`, without its time."""
-    names = ("metrics.csv", "per_class.csv", "per_image.csv", "confusion.csv", "predictions.zip")
-    paths = EvaluateOutputs(*(out / name for name in names))
-    evaluate(*data, out / NAMES[0], [], {"arm": "a", "seed": 0}, settings, 1, paths)
-    return timeless(paths.metrics)
+    return timeless(evaluated(data, settings, out / NAMES[0], out).metrics)
 
 
 def killed_after(seconds: float, process: subprocess.Popen) -> tuple[str, bool]:

@@ -89,8 +89,8 @@ def described(depth, **more):
 
 
 def run(root, options):
-    fetch("folder", root, options, root / "fetch.json")
-    index(root / "fetch.json", root / "index.csv", root / "dataset.json", 1)
+    fetch("folder", root, options=options, out=root / "fetch.json")
+    index(root / "fetch.json", root / "index.csv", dataset_json=root / "dataset.json", workers=1)
     return load_info(root / "dataset.json")
 
 

@@ -12,8 +12,9 @@ from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 
 from cseg.errors import ConfigError, TrainingError
 from cseg.model.encoders import build_encoder
-from cseg.model.network import ModelSettings, _conv, build_projector, build_segmenter
+from cseg.model.network import _conv, build_projector, build_segmenter
 from cseg.model.weights import imagenet_encoder
+from cseg.settings import ModelSettings
 from cseg.storage.files import sha256_file
 
 

@@ -12,18 +12,18 @@ from cseg.cli import main
 from cseg.errors import ConfigError
 from cseg.estimate.calibrate import ArmCost
 from cseg.estimate.plan import Chain, Sizes, chains, finish, image_counts, image_size, job_counts
+from cseg.experiment import Run
 
 CONFIGS = ROOT / "workflow" / "configs"
 COST = ArmCost(0.5, 0.25, 0.01, 2.0, 800.0, 4.0, 0.001, "made up")
 
 
 def loaded(tmp_path, *files, **changes):
-    config = experiment.load(files)
-    return experiment.merge(config, {"results_dir": str(tmp_path / "results"), **changes})
+    return experiment.load(files, {"results_dir": str(tmp_path / "results"), **changes})
 
 
 def planned(config):
-    return chains(config, Sizes(512, 200), dict.fromkeys(config["arms"], COST))
+    return chains(config, Sizes(512, 200), dict.fromkeys(config.arms, COST))
 
 
 def counted_by_snakemake(tmp_path, files, extra):
@@ -52,7 +52,7 @@ def test_its_jobs_are_those_of_a_dry_run(tmp_path, files, extra):
 
 def test_the_time_of_a_run_is_the_sum_of_its_parts(tmp_path):
     config = loaded(tmp_path, run_arms=["cross", "scratch"], seeds=[0], label_counts=[16])
-    by_arm = {chain.arm: chain for chain in planned(config)}
+    by_arm = {chain.run.arm: chain for chain in planned(config)}
     assert by_arm["cross"].seconds == pytest.approx(600 * 0.5 + 600 * 0.25 + 216 * 0.01 + 3 * 2)
     assert by_arm["scratch"].seconds == pytest.approx(1200 * 0.25 + 216 * 0.01 + 2 * 2)
 
@@ -60,14 +60,18 @@ def test_the_time_of_a_run_is_the_sum_of_its_parts(tmp_path):
 def test_a_pupil_labels_and_waits_for_its_teacher(tmp_path):
     config = loaded(tmp_path, run_arms=["scratch_pseudo"], seeds=[0], label_counts=[16])
     teacher, pupil = planned(config)
-    assert (teacher.jobs, pupil.jobs) == (("finetune",), ("pseudolabel", "finetune", "evaluate"))
+    assert teacher.run.stages == ("finetune",)
+    assert pupil.run.stages == ("pseudolabel", "finetune", "evaluate")
     assert pupil.seconds == pytest.approx(1200 * 0.25 + (512 - 16 + 216) * 0.01 + 3 * 2)
     assert finish([teacher, pupil], 8) == pytest.approx(teacher.seconds + pupil.seconds)
 
 
 @pytest.mark.parametrize(("devices", "expected"), [(1, 12), (2, 7), (3, 5), (8, 5)])
 def test_the_finish_on_some_devices(devices, expected):
-    runs = [Chain("scratch", "4", seed, None, ("finetune",), s) for seed, s in enumerate([5, 4, 3])]
+    runs = [
+        Chain(Run(arm="scratch", n="4", seed=seed, stages=("finetune",)), seconds)
+        for seed, seconds in enumerate([5, 4, 3])
+    ]
     assert finish(runs, devices) == expected
     assert finish(runs, devices) >= max(12 / devices, 5)
 
@@ -89,6 +93,8 @@ def test_what_cannot_be_known_yet_is_said(tmp_path):
     config = loaded(tmp_path, CONFIGS / "camvid.yaml")
     with pytest.raises(ConfigError, match="--size HEIGHT WIDTH"):
         image_size(config)
+    assert image_counts(config) == Sizes(367, 101)
+    described = {"description": {"classes": [{"name": "a"}], "val_share": 0.5}}
+    own = loaded(tmp_path, dataset="folder", dataset_options={"folder": described})
     with pytest.raises(ConfigError, match="not known before its index exists"):
-        image_counts(config, {})
-    assert image_counts(config, {"train": 367, "val": 101}) == Sizes(367, 101)
+        image_counts(own)

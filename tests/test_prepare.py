@@ -10,11 +10,11 @@ from made_trees import make_camvid, paint_image, paint_label
 
 from cseg.datasets.samples import load_info
 from cseg.errors import CsegError, DataError
-from cseg.images.transforms import ImageSettings
+from cseg.settings import ImageSettings
 from cseg.stages.fetch import fetch
 from cseg.stages.index import index
 from cseg.stages.prepare import prepare
-from cseg.stages.run import Cache, labelled_pairs
+from cseg.stages.run import RunInputs, labelled_pairs
 from cseg.stages.subset import subset
 from cseg.training.loader import iterate
 from cseg.training.sampling import StepBatches
@@ -26,22 +26,40 @@ def indexed(tmp_path):
     home = make_camvid(tmp_path)
     paint_image(home / "train" / "train_001.png", 9, size=(31, 17))
     paint_label(home / "trainannot" / "train_001.png", [3, 11, 4], size=(31, 17))
-    fetch("camvid", tmp_path, {"relax_counts": True}, tmp_path / "fetch.json")
-    index(tmp_path / "fetch.json", tmp_path / "index.csv", tmp_path / "dataset.json", 1)
-    subset(tmp_path / "index.csv", tmp_path / "dataset.json", "all", 0, tmp_path / "all.csv")
+    fetch("camvid", tmp_path, options={"relax_counts": True}, out=tmp_path / "fetch.json")
+    index(
+        tmp_path / "fetch.json",
+        tmp_path / "index.csv",
+        dataset_json=tmp_path / "dataset.json",
+        workers=1,
+    )
+    subset(
+        tmp_path / "index.csv", tmp_path / "dataset.json", n="all", seed=0, out=tmp_path / "all.csv"
+    )
     return tmp_path
 
 
-def run(folder, side, workers=2):
-    cache = Cache(folder / "cache" / "pixels.bin", folder / "cache" / "places.csv")
-    prepare(
-        folder / "index.csv", folder / "dataset.json", side, workers, cache.pixels, cache.places
+def files(folder):
+    return RunInputs(
+        index=folder / "index.csv", dataset=folder / "dataset.json", subset=folder / "all.csv"
     )
-    return cache
+
+
+def run(folder, side, workers=2):
+    inputs = replace(
+        files(folder),
+        pixels=folder / "cache" / "pixels.bin",
+        places=folder / "cache" / "places.csv",
+    )
+    prepare(
+        inputs.index, inputs.dataset, short_side=side, workers=workers, pixels=inputs.pixels,
+        places=inputs.places,
+    )  # fmt: skip
+    return inputs
 
 
 def batches(folder, cache, side):
-    pairs, _ = labelled_pairs(folder / "index.csv", folder / "all.csv", cache)
+    pairs, _ = labelled_pairs(cache or files(folder))
     image = ImageSettings(short_side=side, crop=(12, 16), scale=(0.5, 2.0), flip=True)
     return pairs, StepBatches(pairs, load_info(folder / "dataset.json"), image, 4, 3, 0, 5, 0)
 
@@ -66,8 +84,11 @@ def test_its_size_is_told_beforehand_and_is_right(indexed, capsys):
 
 
 def test_workers_change_nothing(indexed):
-    one = [path.read_bytes() for path in vars(run(indexed, 8, workers=1)).values()]
-    assert one == [path.read_bytes() for path in vars(run(indexed, 8, workers=4)).values()]
+    def written(workers):
+        cache = run(indexed, 8, workers=workers)
+        return [path.read_bytes() for path in (cache.pixels, cache.places)]
+
+    assert written(1) == written(4)
 
 
 def test_a_file_that_changed_since_the_index_is_named_and_nothing_is_left(indexed):

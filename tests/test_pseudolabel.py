@@ -10,7 +10,8 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from small_runs import SMOKE, small_data, small_settings
+from small_runs import SMOKE, changed, small_data, small_settings
+from stage_runs import trained
 from workflow_runs import overlay, snakemake
 
 from cseg import experiment
@@ -20,9 +21,7 @@ from cseg.errors import ConfigError, DataError
 from cseg.inference import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou
 from cseg.inference.predict import ProtocolSettings, predict, predict_confident
-from cseg.stages.finetune import finetune
-from cseg.stages.pretrain import pretrain
-from cseg.stages.pseudolabel import pseudolabel
+from cseg.stages.pseudolabel import PseudolabelOutputs, pseudolabel
 from cseg.stages.run import read_dataset, training_pairs, unlabelled_pairs
 from cseg.storage.files import sha256_file
 from cseg.storage.lists import read_index
@@ -36,26 +35,26 @@ def taught(tmp_path_factory):
     """Small data and a teacher that has learned a little."""
     folder = tmp_path_factory.mktemp("taught")
     data = small_data(folder)
-    teacher = folder / "finetune.pt"
     settings = small_settings("scratch", finetune={"steps": 20})
-    finetune(*data, None, settings, 1, "t", teacher, folder / "f.csv", folder / "f_cost.json")
-    return data, teacher
+    return data, trained("finetune", data, settings, folder / "teacher").weights
 
 
 def label(taught, folder: Path, index: Path | None = None, **block) -> tuple[Path, Path, Path]:
-    (index_csv, *rest), teacher = taught
+    data, teacher = taught
     settings = small_settings("cross_pseudo", pseudolabel={"threshold": THRESHOLD, **block})
-    out = folder / "pseudo_labels", folder / "pseudo_labels.csv", folder / "pseudo.csv"
-    pseudolabel(index or index_csv, *rest, teacher, settings, 1, *out)
-    return out
+    paths = folder / "pseudo_labels", folder / "pseudo_labels.csv", folder / "pseudo.csv"
+    out = PseudolabelOutputs(labels=paths[0], listing=paths[1], quality=paths[2])
+    inputs = replace(data, index=index or data.index)
+    pseudolabel(inputs, settings, teacher=teacher, out=out, threads=1)
+    return paths
 
 
 def test_every_unlabelled_image_gets_its_confident_pixels(taught, tmp_path):
-    (index_csv, dataset_json, subset_csv), teacher = taught
+    data, teacher = taught
     _, listing, quality = label(taught, tmp_path)
-    table, info = pd.read_csv(listing, dtype={"id": str}), read_dataset(dataset_json)[0]
-    labelled = set(pd.read_csv(subset_csv, dtype=str)["id"])
-    train = read_index(index_csv).query("split == 'train'")
+    table, info = pd.read_csv(listing, dtype={"id": str}), read_dataset(data.dataset)[0]
+    labelled = set(pd.read_csv(data.subset, dtype=str)["id"])
+    train = read_index(data.index).query("split == 'train'")
     assert set(table["id"]) == set(train["id"]) - labelled and len(labelled) == 4
     network = load_segmenter(teacher).network
     total, known, pixels = np.zeros((info.num_classes,) * 2, np.int64), 0, 0
@@ -80,9 +79,8 @@ def test_every_unlabelled_image_gets_its_confident_pixels(taught, tmp_path):
 
 
 def test_the_hidden_truth_changes_the_measurement_only(taught, tmp_path):
-    (index_csv, _, subset_csv), _ = taught
-    index = read_index(index_csv)
-    hidden = index["id"].isin([pair.id for pair in unlabelled_pairs(index_csv, subset_csv)])
+    index = read_index(taught[0].index)
+    hidden = index["id"].isin([pair.id for pair in unlabelled_pairs(taught[0])])
     blank = tmp_path / "blank.png"
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(blank)
     index.loc[hidden, ["label", "label_sha256"]] = str(blank), sha256_file(blank)
@@ -98,18 +96,17 @@ def test_the_hidden_truth_changes_the_measurement_only(taught, tmp_path):
 
 
 def test_pseudo_labels_join_the_labelled_images_as_class_ids(taught, tmp_path):
-    (index_csv, dataset_json, subset_csv), _ = taught
-    _, listing, _ = label(taught, tmp_path, images=3)
+    inputs = replace(taught[0], pseudo=label(taught, tmp_path, images=3)[1])
     settings = small_settings("cross_pseudo")
-    pairs, mark = training_pairs(index_csv, subset_csv, None, listing, settings)
-    alone, plain = training_pairs(index_csv, subset_csv, None, None, settings)
+    pairs, mark = training_pairs(inputs, settings)
+    alone, plain = training_pairs(taught[0], settings)
     assert pairs[:4] == alone and [p.pseudo for p in pairs] == [False] * 4 + [True] * 3
     assert mark != plain
-    thrice = experiment.merge(settings, {"pseudolabel": {"repeat_labelled": 3}})
-    repeated, other = training_pairs(index_csv, subset_csv, None, listing, thrice)
+    thrice = changed(settings, pseudolabel={"repeat_labelled": 3})
+    repeated, other = training_pairs(inputs, thrice)
     assert repeated == alone * 3 + pairs[4:] and other != mark
     turned = {0: 5, 1: 0, **{c: c for c in range(2, 256)}}  # what a dataset's values may mean
-    _, labels = load_pair(pairs[4], replace(load_info(dataset_json), label_map=turned), None)
+    _, labels = load_pair(pairs[4], replace(load_info(inputs.dataset), label_map=turned), None)
     assert (labels.numpy() == np.array(Image.open(pairs[4].label))).all()
 
 
@@ -119,30 +116,27 @@ def test_a_run_with_pseudo_labels_is_another_run(taught, tmp_path):
     settings = small_settings("cross_pseudo")
     weights = {}
     for name, pseudo in (("with", listing), ("without", None)):
-        out = tmp_path / f"{name}.pt", tmp_path / f"{name}.csv", tmp_path / f"{name}.json"
-        pretrain(*data, settings, 1, "t", *out, pseudo_csv=pseudo)
-        final = tmp_path / f"{name}_f.pt", *out[1:]
-        finetune(*data, out[0], settings, 1, "t", *final, pseudo_csv=pseudo)
-        loaded = load_segmenter(final[0])
-        weights[name] = loaded.network.state_dict()["classifier.weight"]
+        inputs = replace(data, pseudo=pseudo)
+        start = trained("pretrain", inputs, settings, tmp_path / f"{name}_a").weights
+        final = trained("finetune", inputs, settings, tmp_path / f"{name}_b", start).weights
+        weights[name] = load_segmenter(final).network.state_dict()["classifier.weight"]
+        assert torch.load(final, weights_only=True)["n"] == 4  # labels, not images
     assert not torch.equal(weights["with"], weights["without"])
-    assert torch.load(tmp_path / "with_f.pt", weights_only=True)["n"] == 4  # labels, not images
 
 
 def test_a_label_that_is_missing_or_a_list_that_is_damaged_is_named(taught, tmp_path):
-    (index_csv, _, subset_csv), _ = taught
     folder, listing, _ = label(taught, tmp_path, images=2)
     shutil.rmtree(folder)
-    settings = small_settings("cross_pseudo")
-    pairs, _ = training_pairs(index_csv, subset_csv, None, listing, settings)
+    inputs, settings = replace(taught[0], pseudo=listing), small_settings("cross_pseudo")
+    pairs, _ = training_pairs(inputs, settings)
     with pytest.raises(DataError, match=r"000000\.png"):
         load_pair(pairs[4], PLAIN, None)
     listing.write_text("id\nfoo\n")
     with pytest.raises(DataError, match=r"pseudo_labels.csv is damaged; delete it"):
-        training_pairs(index_csv, subset_csv, None, listing, settings)
+        training_pairs(inputs, settings)
     listing.write_text("id,label,kept,fingerprint\nfoo,a.png,1,x\n")
     with pytest.raises(DataError, match="labels foo, which is no unlabelled image"):
-        training_pairs(index_csv, subset_csv, None, listing, settings)
+        training_pairs(inputs, settings)
 
 
 def test_confident_predictions_are_the_predictions_with_gaps(taught):
@@ -165,7 +159,7 @@ def test_confident_predictions_are_the_predictions_with_gaps(taught):
         ({"within_pseudo": {"init": "random", "scope": "within", "teacher": "me"}}, "'me'"),
         (
             {"within_pseudo": {"init": "random", "scope": "within", "teacher": "cross_pseudo"}},
-            "of its own",
+            "has no teacher itself",
         ),
     ],
 )  # fmt: skip
@@ -175,8 +169,8 @@ def test_wrong_teachers_are_refused(tmp_path, arm, words):
 
 
 def test_other_arms_know_nothing_of_pseudo_labels():
-    assert "pseudolabel" not in small_settings("cross")
-    assert small_settings("cross_pseudo")["pseudolabel"]["threshold"] == 0.9
+    assert small_settings("cross").pseudolabel is None
+    assert small_settings("cross_pseudo").pseudolabel.threshold == 0.9
 
 
 @pytest.mark.slow

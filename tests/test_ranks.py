@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,40 +17,40 @@ from small_runs import ROOT, small_data, small_settings
 from cseg.compute.ranks import Share, check_batch
 from cseg.errors import ConfigError
 from cseg.model import checkpoint
+from cseg.settings import RunSettings
 
 NAMES = ("weights.pt", "curve.csv", "cost.json")
 SCRIPT = """
-import json, sys
+import pickle, sys
+from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from cseg.jobs.adapter import stage
-from cseg.stages.evaluate import EvaluateOutputs, evaluate
-from cseg.stages.finetune import finetune
 from cseg.jobs.launch import launch
-from cseg.stages.pretrain import pretrain
-name, processes, out = sys.argv[1], int(sys.argv[2]), Path(sys.argv[5])
-data, settings = [Path(p) for p in json.loads(sys.argv[3])], json.loads(sys.argv[4])
+from cseg.stages.evaluate import evaluate
+from stage_runs import STAGES, measured, outputs
+name, processes, data, settings, out = pickle.loads(bytes.fromhex(sys.argv[1]))
 log = str(out / "log.txt")
-paths = [out / name for name in ("weights.pt", "curve.csv", "cost.json")]
-names = ("metrics.csv", "per_class.csv", "per_image.csv", "confusion.csv", "predictions.zip")
 with stage(log):
-    if name == "pretrain":
-        launch(log, processes, pretrain, *data, settings, 1, "test", *paths)
-    elif name == "finetune":
-        launch(log, processes, finetune, *data, None, settings, 1, "test", *paths)
+    if name == "evaluate":
+        wanted = measured(out / str(processes))
+        run = partial(evaluate, data, settings, arm="a", weights=out / "weights.pt", costs=[],
+                      out=wanted, threads=1)
     else:
-        launch(log, processes, evaluate, *data, paths[0], [], {"arm": "a", "seed": 0}, settings, 1,
-               EvaluateOutputs(*(out / f"{processes}{name}" for name in names)))
+        run = partial(STAGES[name], data, settings, out=outputs(out), threads=1, title="test")
+    launch(log, processes, run)
 """
 
 
 def command(stage, processes, data, settings, out) -> list[str]:
     out.mkdir(parents=True, exist_ok=True)
-    return [sys.executable, "-c", SCRIPT, stage, str(processes),
-            json.dumps([str(path) for path in data]), json.dumps(settings), str(out)]  # fmt: skip
+    run = pickle.dumps((stage, processes, data, settings, out)).hex()
+    return [sys.executable, "-c", SCRIPT, run]
 
 
 def start(*arguments) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command(*arguments), env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -60,7 +61,7 @@ def run(*arguments) -> str:
     return said
 
 
-def small(arm: str, **blocks) -> dict:
+def small(arm: str, **blocks) -> RunSettings:
     """Settings without dropout, whose masks differ between ranks by design."""
     return small_settings(arm, model={"aspp_dropout": 0.0}, **blocks)
 
@@ -169,9 +170,9 @@ def test_evaluation_in_two_processes_counts_every_image_once(tmp_path):
     for processes in (1, 2):
         run("evaluate", processes, data, settings, out)
     for name in ("per_class.csv", "per_image.csv", "confusion.csv", "predictions.zip"):
-        assert (out / f"1{name}").read_bytes() == (out / f"2{name}").read_bytes(), name
-    images = pd.read_csv(data[0], dtype=str)
-    assert list(pd.read_csv(out / "2per_image.csv", dtype=str)["id"]) == list(
+        assert (out / "1" / name).read_bytes() == (out / "2" / name).read_bytes(), name
+    images = pd.read_csv(data.index, dtype=str)
+    assert list(pd.read_csv(out / "2" / "per_image.csv", dtype=str)["id"]) == list(
         images["id"][images["split"] == "val"]
     )
 

@@ -10,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cseg.errors import ConfigError, DataError
-from cseg.stages.subset import (
-    count_token,
-    nested_order,
-    parse_token,
-    resolve_count,
-    subset,
-    subset_from_list,
-)
+from cseg.settings.label_counts import count_token, parse_token, resolve_count
+from cseg.stages.subset import nested_order, subset, subset_from_list
 from cseg.storage.lists import read_subset
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -145,7 +139,7 @@ def test_files_of_one_seed_are_nested_and_leave_out_validation_images(tmp_path):
     index_csv, dataset_json = write_index(tmp_path, ROWS)
     ids = {}
     for n in (1, 4, "1/2", "all"):
-        subset(index_csv, dataset_json, n, 5, tmp_path / f"{n}.csv".replace("/", "of"))
+        subset(index_csv, dataset_json, n=n, seed=5, out=tmp_path / f"{n}.csv".replace("/", "of"))
         ids[n] = read_subset(tmp_path / f"{n}.csv".replace("/", "of"))[0]
     assert [len(found) for found in ids.values()] == [1, 4, 10, 20]
     assert all(ids["all"][: len(found)] == found for found in ids.values())
@@ -156,7 +150,7 @@ def test_files_of_one_seed_are_nested_and_leave_out_validation_images(tmp_path):
 def test_the_fingerprint_changes_with_n_seed_and_index_and_with_nothing_else(tmp_path):
     def mark(n, seed, index="abc"):
         index_csv, dataset_json = write_index(tmp_path, ROWS, index)
-        subset(index_csv, dataset_json, n, seed, tmp_path / "out.csv")
+        subset(index_csv, dataset_json, n=n, seed=seed, out=tmp_path / "out.csv")
         table = pd.read_csv(tmp_path / "out.csv")
         assert list(table.columns) == ["rank", "id", "fingerprint", "ids_fingerprint"]
         assert table["rank"].tolist() == list(range(len(table)))
@@ -170,7 +164,7 @@ def test_the_fingerprint_changes_with_n_seed_and_index_and_with_nothing_else(tmp
 def test_a_training_set_without_images(tmp_path):
     index_csv, dataset_json = write_index(tmp_path, ROWS[-1:])
     with pytest.raises(DataError, match=r"has no training image"):
-        subset(index_csv, dataset_json, 1, 0, tmp_path / "out.csv")
+        subset(index_csv, dataset_json, n=1, seed=0, out=tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()
 
 

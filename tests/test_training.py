@@ -11,25 +11,21 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from small_runs import SMOKE, small_data, small_settings
-from stage_runs import NAMES, outputs, start
+from small_runs import SMOKE, changed, small_data, small_settings
+from stage_runs import NAMES, start, trained
 
 from cseg import experiment
 from cseg.errors import ConfigError, TrainingError
 from cseg.model import checkpoint
-from cseg.stages.finetune import cross_entropy, finetune
-from cseg.stages.pretrain import pretrain
-from cseg.stages.run import labelled_pairs, read_dataset, run_settings, step_batches
-from cseg.training.loop import LoopSettings, learning_rate, train
+from cseg.settings import LoopSettings, plain
+from cseg.stages.finetune import cross_entropy
+from cseg.stages.run import labelled_pairs, read_dataset, step_batches
+from cseg.training.loop import Training, learning_rate, train
 
 
 def loop(**changes) -> LoopSettings:
-    values = {
-        "steps": 100, "batch": 4, "accumulate": 1, "lr": 0.2, "momentum": 0.9, "weight_decay": 0.0,
-        "warmup_steps": 10, "log_every": 5, "checkpoint_minutes": 1.0, "workers": 0,
-        "cache_mib": 8, "precision": "fp32", "seed": 0,
-    }  # fmt: skip
-    return LoopSettings(**(values | changes))
+    values = {"steps": 100, "batch": 4, "lr": 0.2, "weight_decay": 0.0, "warmup_steps": 10}
+    return LoopSettings(**(values | {"log_every": 5} | changes))
 
 
 def test_rate_rises_linearly_then_follows_half_a_cosine():
@@ -53,27 +49,38 @@ def test_cross_entropy_is_the_mean_over_labelled_pixels():
     assert cross_entropy(logits, torch.full_like(labels, 255)).item() == 0.0
 
 
+class PixelLoss(torch.nn.Module):
+    """A loss whose pieces count alike, of a network without batch norm."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.network = torch.nn.Conv2d(3, classes, 3, padding=1)
+        self.sizes = []
+
+    def forward(self, images, labels, rng):
+        self.sizes.append(len(images))
+        total = F.cross_entropy(self.network(images), labels, ignore_index=255, reduction="sum")
+        return total / labels.numel()  # however much of them is ignored
+
+
 @pytest.mark.parametrize("pieces", [2, 4])
 def test_a_batch_in_pieces_gives_the_gradient_of_the_whole(tmp_path, pieces):
-    index_csv, dataset_json, subset_csv = small_data(tmp_path)
-    run = run_settings(small_settings(), 1)
-    pairs, info = labelled_pairs(index_csv, subset_csv)[0], read_dataset(dataset_json)[0]
+    data = small_data(tmp_path)
+    pairs, info = labelled_pairs(data)[0], read_dataset(data.dataset)[0]
     sizes, weights, curves = [], [], []
-
-    def loss(net, images, labels, rng):
-        sizes.append(len(images))
-        total = F.cross_entropy(net(images), labels, ignore_index=255, reduction="sum")
-        return total / labels.numel()  # pieces count alike, however much of them is ignored
-
     for accumulate in (1, pieces):
         torch.manual_seed(0)
-        network = torch.nn.Conv2d(3, info.num_classes, 3, padding=1)  # no batch norm
-        settings = loop(steps=6, log_every=1, accumulate=accumulate)
-        batches = step_batches(pairs, info, run, settings)
-        curve = train(network, loss, batches, settings, torch.device("cpu"),
-                      tmp_path / "x.state", "key", "test")  # fmt: skip
-        weights.append(network.weight.detach())
+        objective = PixelLoss(info.num_classes)
+        block = plain(loop(steps=6, log_every=1, accumulate=accumulate))
+        training = Training(
+            stage="finetune", settings=small_settings(finetune=block), key="key", title="test",
+            state=tmp_path / "x.state",
+        )  # fmt: skip
+        batches = step_batches(pairs, info, training)
+        curve = train(objective, batches, training=training, device=torch.device("cpu"))
+        weights.append(objective.network.weight.detach())
         curves.append([row[1] for row in curve.rows])
+        sizes += objective.sizes
     assert sizes == [4] * 6 + [4 // pieces] * 6 * pieces
     torch.testing.assert_close(weights[1], weights[0], rtol=1e-5, atol=1e-6)
     assert curves[1] == pytest.approx(curves[0], rel=1e-5)
@@ -91,19 +98,17 @@ def test_pieces_must_divide_the_batch(tmp_path):
 def test_contrastive_loss_falls_in_pretraining(tmp_path, arm):
     data = small_data(tmp_path)
     settings = small_settings(arm, pretrain={"steps": 160, "lr": 0.3, "log_every": 40})
-    paths = outputs(tmp_path / arm)
-    pretrain(*data, settings, 1, "test", *paths)
-    losses = pd.read_csv(paths[1])["loss"]
-    assert losses.iloc[-1] < losses.iloc[0] - 0.05
-    assert list(pd.read_csv(paths[1])["step"]) == [40, 80, 120, 160]
+    curve = pd.read_csv(trained("pretrain", data, settings, tmp_path / arm).curve)
+    assert curve["loss"].iloc[-1] < curve["loss"].iloc[0] - 0.05
+    assert list(curve["step"]) == [40, 80, 120, 160]
 
 
 def test_finetuning_starts_from_the_pretrained_features(tmp_path):
     data = small_data(tmp_path)
     settings = small_settings()
-    pretrain(*data, settings, 1, "test", *outputs(tmp_path / "a"))
+    trained("pretrain", data, settings, tmp_path / "a")
     frozen = small_settings(finetune={"lr": 1e-12, "warmup_steps": 0, "weight_decay": 0.0})
-    finetune(*data, tmp_path / "a" / NAMES[0], frozen, 1, "test", *outputs(tmp_path / "b"))
+    trained("finetune", data, frozen, tmp_path / "b", tmp_path / "a" / NAMES[0])
     before = checkpoint.load(tmp_path / "a" / NAMES[0], "pretrain")["network"]
     after = checkpoint.load(tmp_path / "b" / NAMES[0], "finetune")["network"]
     assert not any(key.startswith("projector") for key in after)
@@ -113,9 +118,9 @@ def test_finetuning_starts_from_the_pretrained_features(tmp_path):
 
 def test_a_linear_probe_changes_the_classifier_and_nothing_else(tmp_path):
     data = small_data(tmp_path)
-    pretrain(*data, small_settings(), 1, "test", *outputs(tmp_path / "a"))
+    trained("pretrain", data, small_settings(), tmp_path / "a")
     probe = small_settings(finetune={"trained": "classifier", "weight_decay": 0.1})
-    finetune(*data, tmp_path / "a" / NAMES[0], probe, 1, "test", *outputs(tmp_path / "b"))
+    trained("finetune", data, probe, tmp_path / "b", tmp_path / "a" / NAMES[0])
     before = checkpoint.load(tmp_path / "a" / NAMES[0], "pretrain")["network"]
     after = checkpoint.load(tmp_path / "b" / NAMES[0], "finetune")["network"]
     changed = {name for name in after if not torch.equal(before[name], after[name])}
@@ -126,7 +131,7 @@ def test_same_settings_same_bytes_whatever_the_workers(tmp_path):
     data = small_data(tmp_path)
     for name, workers in (("a", 0), ("b", 2)):
         settings = small_settings("scratch", finetune={"workers": workers})
-        finetune(*data, None, settings, 1, "test", *outputs(tmp_path / name))
+        trained("finetune", data, settings, tmp_path / name)
     first = checkpoint.load(tmp_path / "a" / NAMES[0], "finetune")["network"]
     second = checkpoint.load(tmp_path / "b" / NAMES[0], "finetune")["network"]
     assert all(torch.equal(first[key], second[key]) for key in first)
@@ -153,7 +158,7 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tried, stage, number, arm, changes):
     data = small_data(tmp_path)
     block = {"steps": 300, "log_every": 7, "checkpoint_minutes": 0.002}
-    settings = experiment.merge(small_settings(arm, **{stage: block}), changes)
+    settings = changed(small_settings(arm, **{stage: block}), **changes)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert start(stage, data, settings, whole).wait(120) == 0
     state = broken / "weights.state"
@@ -193,10 +198,10 @@ def test_a_state_of_other_settings_is_refused(tmp_path, tried):
     with pytest.raises(
         TrainingError, match=r"weights\.state was saved by a run with other settings"
     ):
-        finetune(*data, None, other, 1, "test", *outputs(tmp_path / "run"))
+        trained("finetune", data, other, tmp_path / "run")
     (tmp_path / "run" / "weights.state").write_bytes(b"PK damaged")
     with pytest.raises(TrainingError, match="damaged"):
-        finetune(*data, None, other, 1, "test", *outputs(tmp_path / "run"))
+        trained("finetune", data, other, tmp_path / "run")
     tried("Kills", "a killed run's state: settings changed, or the file damaged", 2,
           "refused by name, with the remedy")  # fmt: skip
 
@@ -206,7 +211,7 @@ def test_a_loss_that_is_not_finite_names_step_rate_and_images(tmp_path, tried):
     data = small_data(tmp_path)
     settings = small_settings("scratch", finetune={"lr": 1e30, "warmup_steps": 0, "steps": 8})
     with pytest.raises(TrainingError, match=r"at step \d+, learning rate .*images train_0"):
-        finetune(*data, None, settings, 1, "test", *outputs(tmp_path / "run"))
+        trained("finetune", data, settings, tmp_path / "run")
     assert not (tmp_path / "run" / NAMES[0]).exists()
     tried("Surroundings", "a loss that is not finite", 1, "step, rate and images named; no weights")
 
@@ -236,6 +241,6 @@ def test_cuda_asked_for_and_not_there_is_a_sentence(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     data = small_data(tmp_path)
-    settings = {**small_settings("scratch"), "device": "cuda"}
+    settings = small_settings("scratch", device="cuda")
     with pytest.raises(ConfigError, match="device is cuda"):
-        finetune(*data, None, settings, 1, "test", *outputs(tmp_path / "run"))
+        trained("finetune", data, settings, tmp_path / "run")

@@ -6,13 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as F
 
-from cseg.images.transforms import (
-    IGNORE,
-    ImageSettings,
-    random_crop,
-    resize_label,
-    resize_short_side,
-)
+from cseg.datasets.samples import IGNORE
+from cseg.images.transforms import random_crop, resize_label, resize_short_side
+from cseg.settings import ImageSettings
 
 
 def chosen(crop, scale=(1.0, 1.0), flip=False):

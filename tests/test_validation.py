@@ -3,28 +3,21 @@
 import pandas as pd
 import pytest
 import torch
-from small_runs import SMOKE, small_data, small_settings
+from small_runs import SMOKE, changed, small_data, small_settings
+from stage_runs import evaluated, trained
 
 from cseg import experiment
 from cseg.errors import ConfigError
 from cseg.model import checkpoint
-from cseg.stages.evaluate import EvaluateOutputs, evaluate
-from cseg.stages.finetune import finetune
-from cseg.stages.pretrain import pretrain
 
 MEASURED = {"steps": 45, "log_every": 5, "validate_every": 10, "lr": 0.3}
 
 
 def run(data, settings, out):
     """Fine-tune and evaluate; returns the curve, the evaluated row and the weights."""
-    out.mkdir()
-    weights, curve, cost = (out / name for name in ("finetune.pt", "finetune.csv", "cost.json"))
-    finetune(*data, None, settings, 1, "test", weights, curve, cost)
-    names = ("metrics.csv", "per_class.csv", "per_image.csv", "confusion.csv", "predictions.zip")
-    outputs = EvaluateOutputs(*(out / name for name in names))
-    evaluate(*data, weights, [], {"arm": "scratch", "seed": 0}, settings, 1, outputs)
-    row = pd.read_csv(outputs.metrics).iloc[0]
-    return pd.read_csv(curve), row, checkpoint.load(weights, "finetune")["network"]
+    done = trained("finetune", data, settings, out)
+    row = pd.read_csv(evaluated(data, settings, done.weights, out).metrics).iloc[0]
+    return pd.read_csv(done.curve), row, checkpoint.load(done.weights, "finetune")["network"]
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +77,11 @@ def test_settings_that_do_not_fit_are_told(tmp_path, text, message):
 def test_tensorboard_shows_the_rows_of_the_curve(tmp_path, capsys):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     data = small_data(tmp_path)
-    settings = small_settings("cross", pretrain={"steps": 20, "log_every": 5})
-    paths = [tmp_path / name for name in ("pretrain.pt", "pretrain.csv", "cost.json")]
-    pretrain(*data, settings | {"tensorboard": True}, 1, "test", *paths)
+    settings = small_settings("cross", pretrain={"steps": 20, "log_every": 5}, tensorboard=True)
+    done = trained("pretrain", data, settings, tmp_path)
     board = events.EventAccumulator(str(tmp_path / "tensorboard" / "pretrain"))
     board.Reload()
-    curve = pd.read_csv(paths[1])
+    curve = pd.read_csv(done.curve)
     for name in ("loss", "lr"):
         shown = board.Scalars(name)
         assert [value.step for value in shown] == list(curve["step"])
@@ -108,10 +100,9 @@ def test_a_compiled_network_learns_the_same(tmp_path):
     settings = small_settings("scratch", finetune={"steps": 6, "log_every": 1, "lr": 0.01})
     curves = []
     for compiled in (False, True):
-        paths = [tmp_path / f"{compiled}{name}" for name in ("w.pt", "c.csv", "j.json")]
-        finetune(*data, None, settings | {"compile": compiled}, 1, "test", *paths)
-        curves.append(pd.read_csv(paths[1])["loss"])
-        assert not any(
-            "_orig_mod" in key for key in checkpoint.load(paths[0], "finetune")["network"]
-        )
+        own = changed(settings, compile=compiled)
+        done = trained("finetune", data, own, tmp_path / str(compiled))
+        curves.append(pd.read_csv(done.curve)["loss"])
+        weights = checkpoint.load(done.weights, "finetune")["network"]
+        assert not any("_orig_mod" in key for key in weights)
     assert list(curves[1]) == pytest.approx(list(curves[0]), rel=1e-2)

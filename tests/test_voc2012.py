@@ -62,8 +62,13 @@ def test_train_aug_is_sbd_and_train_without_val(tmp_path):
 
 def test_train_aug_runs_through_to_the_index(tmp_path):
     make_sbd(tmp_path, make_voc(tmp_path))
-    fetch("voc2012", tmp_path, AUG, tmp_path / "fetch.json")
-    index(tmp_path / "fetch.json", tmp_path / "index.csv", tmp_path / "dataset.json", 2)
+    fetch("voc2012", tmp_path, options=AUG, out=tmp_path / "fetch.json")
+    index(
+        tmp_path / "fetch.json",
+        tmp_path / "index.csv",
+        dataset_json=tmp_path / "dataset.json",
+        workers=2,
+    )
     table = pd.read_csv(tmp_path / "index.csv", index_col="id")
     assert len(table) == 9
     assert table.loc[NAMES[7], "pixels_8"] == 8 * 12
@@ -147,8 +152,8 @@ def test_a_read_only_data_dir_is_left_alone(unprivileged):
     make_sbd(data, make_voc(data))
     warm = unprivileged / "warm"  # loads what is imported late, which another user may not read
     make_sbd(warm, make_voc(warm))
-    fetch("voc2012", warm, AUG, warm / "fetch.json")
-    index(warm / "fetch.json", warm / "index.csv", warm / "dataset.json", 1)
+    fetch("voc2012", warm, options=AUG, out=warm / "fetch.json")
+    index(warm / "fetch.json", warm / "index.csv", dataset_json=warm / "dataset.json", workers=1)
     out.mkdir()
     out.chmod(0o777)
     for path in [data, *data.rglob("*")]:
@@ -158,8 +163,8 @@ def test_a_read_only_data_dir_is_left_alone(unprivileged):
         os.seteuid(65534)
     with pytest.raises(OSError, match="ermission"):
         (data / "probe").touch()
-    fetch("voc2012", data, AUG, out / "fetch.json")
-    index(out / "fetch.json", out / "index.csv", out / "dataset.json", 1)
+    fetch("voc2012", data, options=AUG, out=out / "fetch.json")
+    index(out / "fetch.json", out / "index.csv", dataset_json=out / "dataset.json", workers=1)
     assert sorted(data.rglob("*")) == before
     table = pd.read_csv(out / "index.csv", index_col="id")
     assert table.loc[NAMES[7], "label"] == str(out / "prepared" / "sbd_labels" / f"{NAMES[7]}.png")

@@ -12,13 +12,24 @@ A dataset module offers
 To add a dataset, write such a module and name it in `MODULES`.
 """
 
+from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from cseg.datasets.samples import DatasetInfo, Sample
 from cseg.errors import ConfigError
 
-__all__ = ["MODULES", "DatasetInfo", "Sample", "dataset_module"]
+__all__ = [
+    "MODULES",
+    "DatasetInfo",
+    "Sample",
+    "dataset_info",
+    "dataset_module",
+    "description_files",
+    "own_options",
+]
 
 MODULES = {
     "camvid": "cseg.datasets.camvid",
@@ -38,3 +49,27 @@ def dataset_module(name: str) -> ModuleType:
     if name not in MODULES:
         raise ConfigError(f"dataset: {name} is unknown; choose one of {', '.join(sorted(MODULES))}")
     return import_module(MODULES[name])
+
+
+def own_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a dataset's module reads: all but `exclude`, which any dataset may have."""
+    return {key: value for key, value in options.items() if key != "exclude"}
+
+
+def dataset_info(name: str, options: Mapping[str, Any]) -> DatasetInfo:
+    """Facts of the dataset called `name` with the options of the config.
+
+    Raises:
+        ConfigError: no such dataset or option.
+    """
+    info: DatasetInfo = dataset_module(name).info(own_options(options))
+    return info
+
+
+def description_files(name: str, data_dir: str | Path, options: Mapping[str, Any]) -> list[str]:
+    """Files that a user writes and edits to say what the dataset is; only those that exist."""
+    module = dataset_module(name)
+    if not hasattr(module, "sources"):
+        return []
+    files = module.sources(Path(data_dir).expanduser(), own_options(options))
+    return [str(path) for path in files if path.is_file()]

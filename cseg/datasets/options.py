@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cseg.errors import ConfigError, DataError
+from cseg.settings.build import from_text
 
 
 def check_options(
@@ -23,17 +24,20 @@ def check_options(
     Raises:
         ConfigError: an unknown name or a value of another type; names key and remedy.
     """
+    chosen = dict(defaults)
     for key, value in options.items():
         where = f"dataset_options: {dataset}: {key}"
         if key not in defaults:
             names = ", ".join(sorted(defaults))
             raise ConfigError(f"{where} is not an option of {dataset}; use one of {names}")
-        if type(value) is not type(defaults[key]):
+        kind = type(defaults[key])
+        # Snakemake hands on what stands in the mappings of --config as text
+        chosen[key] = from_text(kind, value) if isinstance(value, str) else value
+        if type(chosen[key]) is not kind:
             raise ConfigError(
-                f"{where} must be of type {type(defaults[key]).__name__}, not {value!r}; "
-                "correct it in the config"
+                f"{where} must be of type {kind.__name__}, not {value!r}; correct it in the config"
             )
-    return {**defaults, **options}
+    return chosen
 
 
 def require_folder(root: Path) -> None:

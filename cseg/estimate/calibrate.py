@@ -5,29 +5,35 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cseg import experiment
 from cseg.datasets.samples import DatasetInfo, info_to_json
+from cseg.experiment import Experiment
+from cseg.settings import ContrastSettings, LoopSettings, RunSettings, plain
 from cseg.stages.evaluate import EvaluateOutputs, evaluate
 from cseg.stages.finetune import finetune
 from cseg.stages.pretrain import pretrain
+from cseg.stages.run import RunInputs
+from cseg.stages.training_outputs import TrainingOutputs
 from cseg.storage.files import fingerprint, read_json, sha256_file, write_json
 
 IMAGES = 16  # painted for training; a run's own images are read once and then kept in memory
 FIRST_STEPS = 4  # they pay for what only the first steps do
 SECONDS = 4.0  # that a stage is measured for, about
-FREE = ("steps", "lr", "momentum", "weight_decay", "warmup_steps", "log_every", "temperature",
-        "checkpoint_minutes", "validate_every", "report")  # fmt: skip
+# keys of a stage that do not change the work of a step
+FREE = (
+    "steps", "lr", "momentum", "weight_decay", "warmup_steps", "log_every", "checkpoint_minutes",
+)  # fmt: skip
+Stage = Literal["pretrain", "finetune"]
 
 
 @dataclass(frozen=True)
@@ -55,22 +61,21 @@ class ArmCost:
 
 
 def calibrate(
-    config: Mapping[str, Any],
+    experiment: Experiment,
     arms: Sequence[str],
-    info: DatasetInfo,
+    *,
     size_HW: tuple[int, int],
     copies: int,
 ) -> dict[str, ArmCost]:
     """Measure every arm; arms whose steps do the same work are measured once.
 
     Args:
-        config: checked.
-        arms: of the config.
-        info: of the dataset; its files are not needed.
+        experiment: what is planned; the files of its dataset are not needed.
+        arms: names of arms.
         size_HW: height and width of an image, pixels.
         copies: how many processes measure at the same time, as neighbours slow each other down.
     """
-    arguments = (dict(config), list(arms), info, size_HW)
+    arguments = (experiment, list(arms), size_HW)
     if copies == 1:
         return _measure_all(*arguments)
     with get_context("spawn").Pool(copies) as pool:
@@ -84,23 +89,32 @@ def _mean(costs: Sequence[ArmCost]) -> ArmCost:
 
 
 def _measure_all(
-    config: Mapping[str, Any], arms: Sequence[str], info: DatasetInfo, size_HW: tuple[int, int]
+    experiment: Experiment, arms: Sequence[str], size_HW: tuple[int, int]
 ) -> dict[str, ArmCost]:
     job = job_seconds()
     known: dict[str, ArmCost] = {}
     found = {}
     for arm in arms:
-        settings = experiment.arm_settings(config, arm, 0)
-        work = fingerprint({**settings, **{
-            stage: {k: v for k, v in settings[stage].items() if k not in FREE}
-            for stage in ("pretrain", "finetune")
-        }})  # fmt: skip
+        settings = experiment.run_settings(arm, 0)
+        work = fingerprint(plain(_same_work(settings)))
         if work not in known:
             print(f"calibrate: {arm}", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
-                known[work] = _measure(settings, info, size_HW, job, Path(folder))
+                known[work] = _measure(settings, experiment.info, size_HW, job, Path(folder))
         found[arm] = known[work]
     return found
+
+
+def _same_work(settings: RunSettings) -> RunSettings:
+    """The settings with all that does not change the work of a step put to its default."""
+    usual = LoopSettings()
+    loop = {name: getattr(usual, name) for name in FREE}
+    temperature = ContrastSettings().temperature
+    return replace(
+        settings,
+        pretrain=replace(settings.pretrain, **loop, temperature=temperature),
+        finetune=replace(settings.finetune, **loop, validate_every=0, report="last"),
+    )
 
 
 def job_seconds() -> float:
@@ -111,55 +125,44 @@ def job_seconds() -> float:
 
 
 def _measure(
-    settings: Mapping[str, Any],
-    info: DatasetInfo,
-    size_HW: tuple[int, int],
-    job: float,
-    folder: Path,
+    settings: RunSettings, info: DatasetInfo, size_HW: tuple[int, int], job: float, folder: Path
 ) -> ArmCost:
-    data = paint(folder, info, size_HW)
-    pretrains = settings["scope"] != "none"
-    costs, steps = [], {"pretrain": 0.0, "finetune": 0.0}
-    if pretrains:
-        steps["pretrain"], cost = step_seconds("pretrain", settings, data, folder)
+    inputs = paint(folder, info, size_HW)
+    steps, costs = {"pretrain": 0.0, "finetune": 0.0}, []
+    stages: list[Stage] = ["pretrain", "finetune"] if settings.pretrains else ["finetune"]
+    for stage in stages:
+        steps[stage], cost = step_seconds(stage, settings, inputs, folder)
         costs.append(cost)
-    steps["finetune"], cost = step_seconds("finetune", settings, data, folder)
-    costs.append(cost)
     names = ("metrics", "per_class", "per_image", "confusion")
     tables = {name: folder / f"{name}.csv" for name in names}
-    outputs = EvaluateOutputs(**tables, predictions=folder / "predictions.zip")
-    identity = {"arm": "calibrated", "seed": 0}
-    plain = experiment.merge(settings, {"evaluate": {"train_images": IMAGES}})
-    evaluate(*data, folder / "finetune.pt", costs, identity, plain, 1, outputs)
-    row = pd.read_csv(outputs.metrics).iloc[0]
+    out = EvaluateOutputs(**tables, predictions=folder / "predictions.zip")
+    measured = replace(settings, evaluate=replace(settings.evaluate, train_images=IMAGES))
+    weights = folder / "finetune.pt"
+    evaluate(inputs, measured, arm="calibrated", weights=weights, costs=costs, out=out, threads=1)
+    row = pd.read_csv(out.metrics).iloc[0]
     facts = [read_json(cost) for cost in costs]
     mib = 2**20
-    stored = [folder / f"{stage}.pt" for stage, seconds in steps.items() if seconds]
     return ArmCost(
         pretrain_step=steps["pretrain"],
         finetune_step=steps["finetune"],
         image=row["evaluate_seconds"] / (2 * IMAGES),
         job=job,
         memory_mib=max(fact["peak_memory_mib"] for fact in facts),
-        weights_mib=sum(path.stat().st_size for path in stored) / mib,
-        prediction_mib=outputs.predictions.stat().st_size / IMAGES / mib,
+        weights_mib=sum((folder / f"{stage}.pt").stat().st_size for stage in stages) / mib,
+        prediction_mib=out.predictions.stat().st_size / IMAGES / mib,
         device=facts[-1]["device"],
     )
 
 
 def step_seconds(
-    stage: str,
-    settings: Mapping[str, Any],
-    data: tuple[Path, Path, Path],
-    folder: Path,
-    threads: int = 1,
+    stage: Stage, settings: RunSettings, inputs: RunInputs, folder: Path, *, threads: int = 1
 ) -> tuple[float, Path]:
     """Seconds of an optimiser step, as the difference of a short and a longer run.
 
     Args:
         stage: pretrain or finetune.
-        settings: the arm's resolved config.
-        data: from `paint`.
+        settings: the run's.
+        inputs: from `paint`.
         folder: where the runs leave their files.
         threads: CPU threads.
 
@@ -167,17 +170,17 @@ def step_seconds(
         The seconds, and the cost file of the last run.
     """
     cost = folder / f"{stage}_cost.json"
+    out = TrainingOutputs(weights=folder / f"{stage}.pt", curve=folder / f"{stage}.csv", cost=cost)
 
     def seconds(steps: int) -> float:
         short: dict[str, Any] = {"steps": steps, "warmup_steps": 0, "log_every": 1}
-        if stage == "finetune":
-            short |= {"validate_every": 0, "report": "last"}
-        chosen = experiment.merge(settings, {stage: short})
-        files = folder / f"{stage}.pt", folder / f"{stage}.csv", cost
-        if stage == "pretrain":
-            pretrain(*data, chosen, threads, "calibration", *files)
-        else:
-            finetune(*data, None, chosen, threads, "calibration", *files)
+        chosen = replace(
+            settings,
+            pretrain=replace(settings.pretrain, **short),
+            finetune=replace(settings.finetune, **short, validate_every=0, report="last"),
+        )
+        run = pretrain if stage == "pretrain" else finetune
+        run(inputs, chosen, out=out, threads=threads, title="calibration")
         return float(read_json(cost)["seconds"])
 
     first = seconds(FIRST_STEPS)
@@ -185,11 +188,11 @@ def step_seconds(
     return max((seconds(FIRST_STEPS + more) - first) / more, 1e-6), cost
 
 
-def paint(folder: Path, info: DatasetInfo, size_HW: tuple[int, int]) -> tuple[Path, Path, Path]:
+def paint(folder: Path, info: DatasetInfo, size_HW: tuple[int, int]) -> RunInputs:
     """Write images of coloured blocks, labels of every class, and what `index` and `subset` would.
 
     Returns:
-        The index, the dataset's facts and the subset.
+        What a run reads.
     """
     generator = np.random.default_rng(0)
     values = [raw for raw, c in info.label_map.items() if c != info.ignore_index]
@@ -212,4 +215,4 @@ def paint(folder: Path, info: DatasetInfo, size_HW: tuple[int, int]) -> tuple[Pa
     write_json(dataset, {**info_to_json(info), **facts})
     ids = [row["id"] for row in rows if row["split"] == "train"]
     pd.DataFrame({"id": ids, "fingerprint": "painted"}).to_csv(subset, index=False)
-    return index, dataset, subset
+    return RunInputs(index=index, dataset=dataset, subset=subset)

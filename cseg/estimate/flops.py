@@ -1,16 +1,15 @@
 """Costs on a device that is not at hand: the network's flops, counted on torch's meta device."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from cseg import experiment
-from cseg.estimate.calibrate import ArmCost, job_seconds
-from cseg.model.network import ModelSettings, Segmenter, build_segmenter
-from cseg.settings import from_mapping
+from cseg.estimate.calibrate import ArmCost, Stage, job_seconds
+from cseg.experiment import Experiment
+from cseg.model.network import Segmenter, build_segmenter
+from cseg.settings import ModelSettings, RunSettings
 
 IMAGES = 2  # counted, and then multiplied
 MIB = 2**20
@@ -19,11 +18,7 @@ LOSS_FLOPS = 6  # per pair of pixels and channel, forward and backward
 
 
 def counted_costs(
-    config: Mapping[str, Any],
-    arms: Sequence[str],
-    classes: int,
-    size_HW: tuple[int, int],
-    teraflops: float,
+    experiment: Experiment, arms: Sequence[str], *, size_HW: tuple[int, int], teraflops: float
 ) -> dict[str, ArmCost]:
     """Costs by arm on a device that reaches `teraflops` on these networks; nothing is computed.
 
@@ -31,33 +26,31 @@ def counted_costs(
     allocator takes more. The time between jobs is this machine's.
 
     Args:
-        config: checked.
-        arms: of the config.
-        classes: of the dataset.
+        experiment: what is planned.
+        arms: names of arms.
         size_HW: height and width of an image, pixels.
         teraflops: flops per second, in 1e12, reached in training (a multiply-add is two).
     """
     job = job_seconds()
     name = f"a device of {teraflops:g} TFLOP/s"
+    classes = experiment.info.num_classes
     return {
-        arm: _counted(
-            experiment.arm_settings(config, arm, 0), classes, size_HW, teraflops, job, name
-        )
+        arm: _counted(experiment.run_settings(arm, 0), classes, size_HW, teraflops, job, name)
         for arm in arms
     }
 
 
 def _counted(
-    settings: Mapping[str, Any],
+    settings: RunSettings,
     classes: int,
     size_HW: tuple[int, int],
     teraflops: float,
     job: float,
     name: str,
 ) -> ArmCost:
-    stages = ["finetune"] if settings["scope"] == "none" else ["pretrain", "finetune"]
+    stages: list[Stage] = ["pretrain", "finetune"] if settings.pretrains else ["finetune"]
     seconds = {"pretrain": 0.0, "finetune": 0.0}
-    network = _network(settings, classes)
+    network = _network(settings.model, classes)
     weights = sum(p.numel() * 4 for p in network.parameters()) / MIB
     memory = 0.0
     for stage in stages:
@@ -79,16 +72,16 @@ def _counted(
     )
 
 
-def step_work(stage: str, settings: Mapping[str, Any], classes: int) -> tuple[float, float]:
+def step_work(stage: Stage, settings: RunSettings, classes: int) -> tuple[float, float]:
     """Flops of the network in an optimiser step, and the bytes its backward pass needs to hold.
 
     Args:
         stage: pretrain (two views of every image) or finetune.
-        settings: the arm's resolved config.
+        settings: the run's.
         classes: of the dataset.
     """
-    network = _network(settings, classes)
-    images = torch.empty(IMAGES, 3, *settings["image"]["crop"], device="meta")
+    network = _network(settings.model, classes)
+    images = torch.empty(IMAGES, 3, *settings.image.crop, device="meta")
     held: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -104,35 +97,33 @@ def step_work(stage: str, settings: Mapping[str, Any], classes: int) -> tuple[fl
         if _contrast_scope(settings, stage) != "none":
             network.projector(features)
     # Times of the forward pass: torch counts the backward of depthwise convolutions too high.
-    probe = stage == "finetune" and settings["finetune"]["trained"] == "classifier"
+    probe = stage == "finetune" and settings.finetune.trained == "classifier"
     flops = (1 if probe else 3) * counter.get_total_flops()
     views = 2 if stage == "pretrain" else 1
-    whole = settings[stage]["batch"] * views / IMAGES
-    piece = whole / settings[stage]["accumulate"]
-    wide = 0.5 if settings["precision"] == "bf16" else 1
+    loop = settings.pretrain if stage == "pretrain" else settings.finetune
+    whole = loop.batch * views / IMAGES
+    piece = whole / loop.accumulate
+    wide = 0.5 if settings.precision == "bf16" else 1
     return flops * whole, sum(held.values()) * piece * wide
 
 
-def loss_flops(settings: Mapping[str, Any], stage: str) -> float:
+def loss_flops(settings: RunSettings, stage: Stage) -> float:
     """Flops of the contrastive loss in a step: every anchor against every candidate."""
     scope = _contrast_scope(settings, stage)
     if scope == "none":
         return 0.0
-    images = settings[stage]["batch"]
-    others = {"within": 1, "cross": 2, "batch": images * (1 + settings["pretrain"]["memory"])}
-    grids = [settings["pretrain"]["grid"], *settings["pretrain"]["coarse_grids"]]
+    pretrain = settings.pretrain
+    images = pretrain.batch if stage == "pretrain" else settings.finetune.batch
+    others = {"within": 1, "cross": 2, "batch": images * (1 + pretrain.memory)}
+    grids = [pretrain.grid, *pretrain.coarse_grids]
     pairs = images * others[scope] * sum((h * w) ** 2 for h, w in grids)
-    return float(LOSS_FLOPS * pairs * settings["model"]["projection_channels"])
+    return float(LOSS_FLOPS * pairs * settings.model.projection_channels)
 
 
-def _contrast_scope(settings: Mapping[str, Any], stage: str) -> str:
-    scope: str = (
-        settings["scope"] if stage == "pretrain" else settings["finetune"]["contrast_scope"]
-    )
-    return scope
+def _contrast_scope(settings: RunSettings, stage: Stage) -> str:
+    return settings.scope if stage == "pretrain" else settings.finetune.contrast_scope
 
 
-def _network(settings: Mapping[str, Any], classes: int) -> Segmenter:
-    model = from_mapping(ModelSettings, settings["model"], "model")
+def _network(model: ModelSettings, classes: int) -> Segmenter:
     with torch.device("meta"):
         return build_segmenter(model, classes, "random")

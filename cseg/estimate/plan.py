@@ -4,39 +4,37 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from cseg import experiment
-from cseg.datasets import dataset_module
+from cseg.datasets.published_splits import read_published
 from cseg.errors import ConfigError
 from cseg.estimate.calibrate import ArmCost, calibrate
 from cseg.estimate.flops import counted_costs
-from cseg.settings import from_mapping
-from cseg.stages.subset import resolve_count
+from cseg.experiment import Experiment, Run
+from cseg.settings import build
+from cseg.settings.label_counts import Count, resolve_count
 from cseg.storage.files import read_json, write_json
 from cseg.storage.lists import read_index
 
 # every config has them once; the target `all` is a job of its own
-ONCE = ("fetch", "index", "features", "summary", "figures", "tables", "all")
+ONCE = ("fetch", "index", "features", "best", "manifest", "summary", "figures", "tables", "all")
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The jobs of one run, which follow each other: of an arm, a label count and a seed.
+    """The jobs of one run, which follow each other.
 
     Attributes:
-        arm, n, seed: which run.
-        after: the teacher's run, where there is one.
-        jobs: names of its rules, in order.
+        run: which, and what its jobs are.
         seconds: on one device, from the first job's start to the last one's end.
     """
 
-    arm: str
-    n: str
-    seed: int
-    after: tuple[str, str, int] | None
-    jobs: tuple[str, ...]
+    run: Run
     seconds: float
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """Arm, n and seed."""
+        return self.run.arm, self.run.n, self.run.seed
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,9 @@ class Sizes:
 
 
 def plan(
-    config: Mapping[str, Any],
+    experiment: Experiment,
     devices: int,
+    *,
     copies: int = 1,
     size_HW: tuple[int, int] | None = None,
     calibration: Path | None = None,
@@ -59,7 +58,7 @@ def plan(
     """The plan as text: a table with a row per arm, totals, and the finish on `devices`.
 
     Args:
-        config: checked.
+        experiment: what is planned.
         devices: how many runs go on at a time.
         copies: processes that calibrate at the same time.
         size_HW: height and width of an image; None takes them from the index, if there is one.
@@ -71,21 +70,20 @@ def plan(
         ConfigError: sizes are not known before the dataset is there, or the calibration lacks an
             arm or is damaged; each names the remedy.
     """
-    module = dataset_module(config["dataset"])
-    info = module.info(config["dataset_options"].get(config["dataset"], {}))
-    sizes = image_counts(config, info.split_sizes)
-    arms = [arm for arm, _ in _arms(config)]
+    sizes = image_counts(experiment)
+    arms = planned_arms(experiment)
     if calibration is not None:
         costs = read_costs(calibration, arms)
     elif teraflops is not None:
-        size = size_HW or image_size(config)
-        costs = counted_costs(config, arms, info.num_classes, size, teraflops)
+        size = size_HW or image_size(experiment)
+        costs = counted_costs(experiment, arms, size_HW=size, teraflops=teraflops)
     else:
-        costs = calibrate(config, arms, info, size_HW or image_size(config), copies)
+        size = size_HW or image_size(experiment)
+        costs = calibrate(experiment, arms, size_HW=size, copies=copies)
     if save is not None:
         write_json(save, {arm: asdict(cost) for arm, cost in costs.items()})
-    found = chains(config, sizes, costs)
-    return render(config, sizes, costs, found, devices)
+    found = chains(experiment, sizes, costs)
+    return render(experiment, sizes, costs, found, devices)
 
 
 def read_costs(path: Path, arms: Sequence[str]) -> dict[str, ArmCost]:
@@ -99,107 +97,82 @@ def read_costs(path: Path, arms: Sequence[str]) -> dict[str, ArmCost]:
     for arm in arms:
         if arm not in saved:
             raise ConfigError(f"calibration {path} lacks arm {arm}; make it from the same config")
-    return {arm: from_mapping(ArmCost, saved[arm], f"{path}: {arm}") for arm in arms}
+    return {arm: build(ArmCost, saved[arm], f"{path}: {arm}") for arm in arms}
 
 
-def image_counts(config: Mapping[str, Any], published: Mapping[str, int]) -> Sizes:
-    """How many images there are: of the index, of the dataset's options, or as published.
+def image_counts(experiment: Experiment) -> Sizes:
+    """How many images there are: of the index, or as published.
 
     Raises:
-        ConfigError: none of the three says so.
+        ConfigError: neither says so.
     """
-    facts = _results(config) / "dataset.json"
+    facts = Path(experiment.results) / "dataset.json"
     if facts.exists():
         found = read_json(facts)
         return Sizes(found["train_size"], found["val_size"])
-    options = config["dataset_options"].get(config["dataset"], {})
-    known = {**published, **{k: options[k] for k in ("train", "val") if k in options}}
-    if not isinstance(known.get("train"), int) or not isinstance(known.get("val"), int):
+    known = experiment.info.split_sizes
+    if "train" not in known or "val" not in known:
         raise ConfigError(
-            f"how many images {config['dataset']} has is not known before its index exists; "
+            f"how many images {experiment.name} has is not known before its index exists; "
             f"run snakemake --cores all {facts} first, with the same configfiles"
         )
     return Sizes(known["train"], known["val"])
 
 
-def image_size(config: Mapping[str, Any]) -> tuple[int, int]:
+def image_size(experiment: Experiment) -> tuple[int, int]:
     """Height and width of the median image of the index, or as the dataset's options have it.
 
     Raises:
         ConfigError: neither is there.
     """
-    index = _results(config) / "index.csv"
+    index = Path(experiment.results) / "index.csv"
     if index.exists():
         table = read_index(index)
         return int(table["height"].median()), int(table["width"].median())
-    side = config["dataset_options"].get(config["dataset"], {}).get("size")
+    side = experiment.options.get("size")
     if not side:
         raise ConfigError(
-            f"the size of the images of {config['dataset']} is not known before {index} exists; "
+            f"the size of the images of {experiment.name} is not known before {index} exists; "
             "give it: --size HEIGHT WIDTH"
         )
-    return side, side
+    return int(side), int(side)
 
 
-def _results(config: Mapping[str, Any]) -> Path:
-    return Path(config["results_dir"]) / config["dataset"]
+def planned_arms(experiment: Experiment) -> tuple[str, ...]:
+    """The arms that run, those first that others wait for."""
+    arms = experiment.helpers + experiment.run_arms
+    waiting = {arm for arm in arms if experiment.arms[arm].teacher}
+    return tuple(sorted(arms, key=lambda arm: (arm in waiting, arms.index(arm))))
 
 
-def _arms(config: Mapping[str, Any]) -> list[tuple[str, bool]]:
-    """The arms to run, teachers before their pupils, and whether each is evaluated."""
-    run = config["run_arms"]
-    teachers = [config["arms"][arm].get("teacher") for arm in run]
-    helpers = sorted({teacher for teacher in teachers if teacher and teacher not in run})
-    plain = [arm for arm in run if "teacher" not in config["arms"][arm]]
-    pupils = [arm for arm in run if arm not in plain]
-    return [(arm, False) for arm in helpers] + [(arm, True) for arm in plain + pupils]
+def chains(experiment: Experiment, sizes: Sizes, costs: Mapping[str, ArmCost]) -> list[Chain]:
+    """Every run of an experiment with its jobs and its time."""
+    labelled = {token: _labelled(experiment, n, sizes) for token, n in experiment.counts.items()}
+    return [
+        Chain(run, _seconds(experiment, run, labelled[run.n], sizes, costs[run.arm]))
+        for run in experiment.runs(planned_arms(experiment))
+    ]
 
 
-def chains(config: Mapping[str, Any], sizes: Sizes, costs: Mapping[str, ArmCost]) -> list[Chain]:
-    """Every run of a config with its jobs and its time."""
-    found = []
-    tokens = zip(experiment.count_tokens(config), config["label_counts"], strict=True)
-    counts = [(token, _labelled(config, count, sizes)) for token, count in tokens]
-    for arm, evaluated in _arms(config):
-        for token, labelled in counts:
-            for seed in config["seeds"]:
-                found.append(
-                    _chain(config, arm, evaluated, token, labelled, seed, sizes, costs[arm])
-                )
-    return found
+def _labelled(experiment: Experiment, n: Count, sizes: Sizes) -> int:
+    if n in experiment.label_lists:
+        return len(read_published(experiment.label_lists[str(n)]))
+    return resolve_count(n, sizes.train)
 
 
-def _labelled(config: Mapping[str, Any], count: Any, sizes: Sizes) -> int:
-    if count in config["label_lists"]:
-        lines = Path(config["label_lists"][count]).read_text(encoding="utf-8").split()
-        return len(lines)
-    return resolve_count(count, sizes.train)
-
-
-def _chain(
-    config: Mapping[str, Any], arm: str, evaluated: bool, token: str, labelled: int, seed: int,
-    sizes: Sizes, cost: ArmCost,
-) -> Chain:  # fmt: skip
-    settings = experiment.arm_settings(config, arm, seed)
-    jobs, seconds, after = [], 0.0, None
-    if "teacher" in config["arms"][arm]:
-        after = config["arms"][arm]["teacher"], token, seed
-        jobs.append("pseudolabel")
-        images = sizes.train - labelled
-        seconds += cost.image * min(images, settings["pseudolabel"]["images"] or images)
-    if settings["scope"] != "none":
-        jobs.append("pretrain")
-        seconds += cost.pretrain_step * settings["pretrain"]["steps"]
-    jobs.append("finetune")
-    every = settings["finetune"]["validate_every"]
-    measured = settings["finetune"]["steps"] // every if every else 0
-    seconds += cost.finetune_step * settings["finetune"]["steps"]
-    seconds += cost.image * measured * sizes.val
-    if evaluated:
-        jobs.append("evaluate")
-        train = min(labelled, settings["evaluate"]["train_images"])
-        seconds += cost.image * (sizes.val + train)
-    return Chain(arm, token, seed, after, tuple(jobs), seconds + cost.job * len(jobs))
+def _seconds(experiment: Experiment, run: Run, labelled: int, sizes: Sizes, cost: ArmCost) -> float:
+    settings = experiment.run_settings(run.arm, run.seed)
+    finetune, images = settings.finetune, sizes.train - labelled
+    taught = settings.pseudolabel.images if settings.pseudolabel else None
+    measured = finetune.steps // finetune.validate_every if finetune.validate_every else 0
+    trained = min(labelled, settings.evaluate.train_images)
+    seconds = {
+        "pseudolabel": cost.image * min(images, taught or images),
+        "pretrain": cost.pretrain_step * settings.pretrain.steps,
+        "finetune": cost.finetune_step * finetune.steps + cost.image * measured * sizes.val,
+        "evaluate": cost.image * (sizes.val + trained),
+    }
+    return sum(seconds[stage] + cost.job for stage in run.stages)
 
 
 def finish(found: Sequence[Chain], devices: int) -> float:
@@ -209,33 +182,36 @@ def finish(found: Sequence[Chain], devices: int) -> float:
     free = [0.0] * devices
     while waiting:
         now = heapq.heappop(free)
-        ready = [c for c in waiting if c.after is None or ends.get(c.after, float("inf")) <= now]
-        if not ready:  # wait for the teacher that ends first
+        ready = [
+            chain for chain in waiting
+            if all(ends.get(need, float("inf")) <= now for need in chain.run.needs)
+        ]  # fmt: skip
+        if not ready:  # wait for the run that ends first
             later = [end for end in ends.values() if end > now]
             heapq.heappush(free, min(later))
             continue
         chosen = ready[0]
         waiting.remove(chosen)
         end = now + chosen.seconds
-        ends[chosen.arm, chosen.n, chosen.seed] = end
+        ends[chosen.key] = end
         heapq.heappush(free, end)
     return max(free)
 
 
-def job_counts(config: Mapping[str, Any], found: Sequence[Chain]) -> dict[str, int]:
+def job_counts(experiment: Experiment, found: Sequence[Chain]) -> dict[str, int]:
     """How many jobs each rule has, as `snakemake -n` counts them on an empty results folder."""
     counts = dict.fromkeys(ONCE, 1)
-    counts["subset"] = len(config["seeds"]) * len(config["label_counts"])
-    if config["prepared_cache"]:
+    counts["subset"] = len(experiment.seeds) * len(experiment.counts)
+    if experiment.prepared_cache:
         counts["prepare"] = 1
     for chain in found:
-        for job in chain.jobs:
+        for job in chain.run.stages:
             counts[job] = counts.get(job, 0) + 1
     return counts
 
 
 def render(
-    config: Mapping[str, Any],
+    experiment: Experiment,
     sizes: Sizes,
     costs: Mapping[str, ArmCost],
     found: Sequence[Chain],
@@ -247,18 +223,19 @@ def render(
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     hours = disk = 0.0
-    for arm, evaluated in _arms(config):
-        runs = [chain for chain in found if chain.arm == arm]
+    for arm in planned_arms(experiment):
+        runs = [chain for chain in found if chain.run.arm == arm]
+        evaluated = arm in experiment.run_arms
         spent = sum(chain.seconds for chain in runs) / 3600
         each = costs[arm].weights_mib + evaluated * costs[arm].prediction_mib * sizes.val
         stored = len(runs) * each * 2**20 / 1e9
         lines.append(
-            f"| {arm} | {len(runs)} | {sum(len(chain.jobs) for chain in runs)} "
+            f"| {arm} | {len(runs)} | {sum(len(chain.run.stages) for chain in runs)} "
             f"| {spent / len(runs):.3g} | {spent:.3g} | {stored:.2g} "
             f"| {costs[arm].memory_mib * 2**20 / 1e9:.2g} |"
         )
         hours, disk = hours + spent, disk + stored
-    counts = job_counts(config, found)
+    counts = job_counts(experiment, found)
     named = ", ".join(sorted({cost.device for cost in costs.values()}))
     return "\n".join(
         [

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cseg.images.transforms import IGNORE
+from cseg.datasets.samples import IGNORE
 
 OPACITY = 0.5
 LARGEST = 2048  # longer side of an overlay, pixels; larger images are shown smaller

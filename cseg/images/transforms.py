@@ -3,34 +3,16 @@
 Shapes: H, W height and width. Images are uint8 (3, H, W), labels uint8 (H, W).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-IGNORE = 255
+from cseg.datasets.samples import IGNORE
+from cseg.settings import ImageSettings
+
 GREY = 128  # around an image smaller than its crop
-
-
-@dataclass(frozen=True)
-class ImageSettings:
-    """How images reach the network, the same in every arm.
-
-    Attributes:
-        short_side: images and labels are resized to this shorter side, in pixels, when they are
-            read; None keeps their size.
-        crop: height and width of a training crop in pixels.
-        scale: range of the random scale factor.
-        flip: whether half of the crops are mirrored left to right.
-    """
-
-    short_side: int | None
-    crop: tuple[int, int]
-    scale: tuple[float, float]
-    flip: bool
 
 
 def resized_shape(height: int, width: int, short_side: int | None) -> tuple[int, int]:

@@ -7,7 +7,6 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +26,8 @@ from cseg.inference.predict import (
     score_bands,
 )
 from cseg.model import checkpoint
-from cseg.model.network import ModelSettings, Segmenter, build_segmenter
-from cseg.settings import from_mapping
+from cseg.model.network import Segmenter, build_segmenter
+from cseg.settings import RunSettings, build
 from cseg.storage.checksums import check_unchanged
 
 LARGE = 2**24  # pixels of an image, after its resizing, from which on it is predicted by windows
@@ -44,13 +43,13 @@ class LoadedSegmenter:
     Attributes:
         network: in evaluation mode; images RGB in 0..1, already resized, to class logits.
         info: classes and palette.
-        settings: the arm's resolved config.
+        settings: the run's.
         title: dataset, arm, n and seed.
     """
 
     network: Segmenter
     info: DatasetInfo
-    settings: dict[str, Any]
+    settings: RunSettings
     title: str
 
     @property
@@ -106,12 +105,12 @@ def load_segmenter(path: str | Path) -> LoadedSegmenter:
     """
     content = checkpoint.load(path, "finetune")
     info = info_from_json(content["dataset"])
-    model = from_mapping(ModelSettings, content["settings"]["model"], "model")
-    network = build_segmenter(model, info.num_classes, "random")
+    settings = build(RunSettings, content["settings"], f"{path}: settings")
+    network = build_segmenter(settings.model, info.num_classes, "random")
     network.drop_projector()
     network.load_state_dict(content["network"])
     network.to(memory_format=torch.channels_last).eval()
-    return LoadedSegmenter(network, info, content["settings"], content["title"])
+    return LoadedSegmenter(network, info, settings, content["title"])
 
 
 def image_pixels(image: ImageLike, info: DatasetInfo = PLAIN) -> Tensor:

@@ -3,17 +3,18 @@
 Shapes: B batch, K classes, H and W height and width of the answer, h and w of the network's map.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cseg.datasets.samples import IGNORE
 from cseg.errors import ConfigError, TrainingError
-from cseg.images.transforms import IGNORE, resize_short_side, to_unit
+from cseg.images.transforms import resize_short_side, to_unit
 from cseg.model.network import Segmenter
+from cseg.settings import RunSettings
 
 MOST = 2**26  # numbers in one map of scores that is resized in one piece
 
@@ -39,10 +40,9 @@ class ProtocolSettings:
         return f"window {self.window[0]}x{self.window[1]}, {scale}, background counted"
 
 
-def protocol_settings(values: Mapping[str, Any]) -> ProtocolSettings:
-    """The protocol of an arm's resolved config (`cseg.experiment.arm_settings`)."""
-    window = values["evaluate"]["window"]
-    return ProtocolSettings(values["image"]["short_side"], tuple(window) if window else None)
+def protocol_settings(settings: RunSettings) -> ProtocolSettings:
+    """The protocol of a run."""
+    return ProtocolSettings(settings.image.short_side, settings.evaluate.window)
 
 
 def predict(

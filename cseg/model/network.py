@@ -6,7 +6,6 @@ for the projection head. Shapes: B batch, C channels, K classes, D projected cha
 
 import os
 import shutil
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,43 +15,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 from cseg.errors import ConfigError
 from cseg.model.encoders import Encoder, build_encoder
 from cseg.model.weights import imagenet_encoder
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """The network, the same for every arm of an experiment.
-
-    Attributes:
-        encoder: resnet18, resnet50, resnet101 or efficientnet_lite0.
-        blocks: how many blocks of efficientnet_lite0 to keep; None keeps all, and is the only
-            choice for ResNets.
-        output_stride: input pixels per pixel of the encoder's last map: 8, 16 or 32.
-        low_stride: input pixels per pixel of the decoder's map: 2 or 4.
-        aspp_channels: channels of the atrous spatial pyramid.
-        aspp_rates: its dilation rates.
-        aspp_dropout: share of its outputs dropped in training; DeepLab's is 0.5.
-        low_channels: channels the early map is reduced to before it joins the decoder.
-        decoder_channels: channels of the decoder, and so of the features both heads read.
-        head: projection head: "paper" (three 1x1 convolutions, ReLU after the first two) or
-            "released" (two, batch norm and ReLU after the first).
-        projection_channels: channels of the projection head.
-        weights_file: a local file of ImageNet weights, or None for the published ones.
-        weights_sha256: its checksum.
-    """
-
-    encoder: str
-    blocks: int | None
-    output_stride: int
-    low_stride: int
-    aspp_channels: int
-    aspp_rates: tuple[int, ...]
-    aspp_dropout: float
-    low_channels: int
-    decoder_channels: int
-    head: str
-    projection_channels: int
-    weights_file: str | None = None
-    weights_sha256: str | None = None
+from cseg.settings import ModelSettings
 
 
 class Segmenter(nn.Module):

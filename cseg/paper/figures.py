@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from cseg.errors import CsegError, DataError
-from cseg.paper import figure_classes, figure_curves, figure_dag, figure_features, panels
+from cseg.paper import figure_classes, figure_curves, figure_features, panels
 from cseg.paper.results import Results, read_results
 from cseg.paper.style import figure_style, save
 
@@ -25,12 +25,11 @@ def figures(
     out_dir: Path,
     *,
     only: Collection[str] = (),
-    dag_csv: Path | None = None,
 ) -> list[Path]:
     """Write every figure that one experiment's results allow, as PNG and PDF.
 
     From the CSVs: label_efficiency, per_class, confusion, confusion_difference, training_curves;
-    if their CSVs exist feature_space, dag. From predictions.zip
+    if their CSVs exist feature_space. From predictions.zip
     and the images of index.csv: qualitative, largest_changes. A figure that cannot be drawn is
     left out and named in the log with the reason; an older one is kept.
 
@@ -38,7 +37,6 @@ def figures(
         results_dir: `results/{name}`.
         out_dir: receives `{figure}.png` and `.pdf`.
         only: names of figures to write; all if empty.
-        dag_csv: the workflow's rules (`figure_dag.read_graph`); None draws none.
 
     Returns:
         The files written.
@@ -58,8 +56,6 @@ def figures(
         "qualitative": lambda: _qualitative(results, n),
         "largest_changes": lambda: _largest_changes(results, n),
     }
-    if dag_csv is not None:
-        drawings["dag"] = lambda: figure_dag.dag(figure_dag.read_graph(dag_csv))
     written = []
     with figure_style():
         for name, draw in drawings.items():

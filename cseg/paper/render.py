@@ -14,7 +14,6 @@ def paper(
     results_root: Path,
     *,
     published: Path | None = None,
-    dag_csv: Path | None = None,
     collect_runs: bool = False,
 ) -> list[Path]:
     """Write tables, figures and the summary page of every dataset below `results_root`.
@@ -25,7 +24,6 @@ def paper(
     Args:
         results_root: every folder in it that holds a `summary.csv` is rendered, itself included.
         published: `published.csv`; None compares with nothing.
-        dag_csv: the workflow's rules, for their picture; None draws none.
         collect_runs: first write `summary.csv` and its companions from the run folders, as far as
             runs have finished; for experiments of which a run failed.
 
@@ -49,7 +47,7 @@ def paper(
     written = []
     for folder in folders:
         written += tables(folder, folder / "tables", published=published)
-        written += figures(folder, folder / "figures", dag_csv=dag_csv)
+        written += figures(folder, folder / "figures")
         page = folder / "summary.html"
         written.append(summary_page(folder, page, figures_dir=folder / "figures"))
     return written

@@ -69,22 +69,23 @@ class Row:
 
 def audit(
     lists: Sequence[str | Path],
+    index_csv: str | Path | None = None,
+    *,
     out_csv: str | Path,
     out_figures: Sequence[str | Path],
     out_findings: str | Path,
-    index_csv: str | Path | None = None,
 ) -> list[str]:
     """Audit label lists.
 
     Args:
         lists: files, and folders, which are searched for .txt lists with "labeled" in their name
             and for the CSV files of the subset stage.
+        index_csv: of the dataset that the lists belong to; without it, only what the lists
+            themselves tell is reported.
         out_csv: one `Row` per list.
         out_figures: PNG or PDF, by suffix: how much of each list every other one holds and, with an
             index, class distance and classes against size.
         out_findings: what is wrong or surprising, one sentence per line.
-        index_csv: of the dataset that the lists belong to; without it, only what the lists
-            themselves tell is reported.
 
     Returns:
         The findings.

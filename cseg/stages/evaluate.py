@@ -7,7 +7,7 @@ import io
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from cseg.compute.device import DeviceSettings, device_name, open_device
+from cseg.compute.device import device_name
 from cseg.compute.ranks import current_share
 from cseg.datasets.samples import DatasetInfo
 from cseg.inference.confusion import matrices_by_image
@@ -29,31 +29,23 @@ from cseg.inference.metrics import (
     pixel_accuracy,
 )
 from cseg.inference.predict import ProtocolSettings, protocol_settings
-from cseg.settings import from_mapping
-from cseg.stages.run import labelled_pairs, read_dataset, validation_pairs
+from cseg.settings import RunSettings, plain
+from cseg.stages.run import (
+    RunInputs,
+    labelled_pairs,
+    open_run_device,
+    read_dataset,
+    validation_pairs,
+)
 from cseg.storage.checksums import write_checksums
 from cseg.storage.files import atomic, fingerprint, read_json
 from cseg.storage.provenance import provenance
 from cseg.storage.tables import write_table
 
-IDENTITY = ("dataset", "arm", "n", "seed")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # equal predictions give equal archives
 
 
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """What is measured.
-
-    Attributes:
-        window: see `ProtocolSettings`.
-        train_images: how many labelled images the training mIoU is measured on, at most.
-    """
-
-    window: tuple[int, int] | None
-    train_images: int
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluateOutputs:
     """Files written by the stage, in the run's folder; checksums.json of the CSVs joins them."""
 
@@ -65,52 +57,46 @@ class EvaluateOutputs:
 
 
 def evaluate(
-    index_csv: Path,
-    dataset_json: Path,
-    subset_csv: Path,
+    inputs: RunInputs,
+    settings: RunSettings,
+    *,
+    arm: str,
     weights: Path,
     costs: Sequence[Path],
-    identity: Mapping[str, Any],
-    settings: Mapping[str, Any],
+    out: EvaluateOutputs,
     threads: int,
-    outputs: EvaluateOutputs,
 ) -> None:
     """Measure a fine-tuned network on the validation set and write its rows and predictions.
 
     Args:
-        index_csv: images and labels, from `index`.
-        dataset_json: classes and sizes, from `index`.
-        subset_csv: the labelled ids, from `subset`; training mIoU is measured on them.
+        inputs: what the run reads; training mIoU is measured on the images of its subset.
+        settings: the run's.
+        arm: its name.
         weights: from `finetune`.
         costs: cost files of the stages this run went through.
-        identity: arm and seed; dataset and n come from the data.
-        settings: the arm's resolved config (`cseg.experiment.arm_settings`).
+        out: written.
         threads: CPU threads.
-        outputs: written.
 
     Raises:
         CsegError: see the parts; each message is one sentence.
     """
     started = time.monotonic()
-    chosen = from_mapping(EvaluateSettings, settings["evaluate"], "evaluate")
     protocol = protocol_settings(settings)
-    compute = DeviceSettings(settings["device"], threads)
-    device = open_device(compute)
-    info, facts = read_dataset(dataset_json)
+    device = open_run_device(replace(settings, deterministic=False), threads)
+    info, facts = read_dataset(inputs.dataset)
     loaded = load_segmenter(weights)
     loaded.network.to(device).to(memory_format=torch.channels_last)
-    pairs, subset = labelled_pairs(index_csv, subset_csv)
-    measured = pairs[: chosen.train_images]
+    pairs, subset = labelled_pairs(inputs)
+    measured = pairs[: settings.evaluate.train_images]
     train, _ = matrices_by_image(loaded.network, measured, info, protocol, device)
     val, pictures = matrices_by_image(
-        loaded.network, validation_pairs(index_csv), info, protocol, device, partial(_png, info)
+        loaded.network, validation_pairs(inputs.index), info, protocol, device, partial(_png, info)
     )
     if not current_share().leads:
         return
-    _write_archive(outputs.predictions, pictures)
+    _write_archive(out.predictions, pictures)
     confusion = sum(val.values(), np.zeros((info.num_classes,) * 2, np.int64))
-    key = {"dataset": info.name, **identity, "n": len(pairs)}
-    key = {name: key[name] for name in IDENTITY}
+    key = {"dataset": info.name, "arm": arm, "n": len(pairs), "seed": settings.seed}
     row = {
         **key,
         "miou": mean_iou(confusion),
@@ -123,13 +109,13 @@ def evaluate(
         "evaluate_seconds": round(time.monotonic() - started, 2),
         "subset_fingerprint": subset,
         "index_fingerprint": facts["index_fingerprint"],
-        "settings_fingerprint": fingerprint(dict(settings)),
+        "settings_fingerprint": fingerprint(plain(settings)),
         **provenance(),
         "device": device_name(device),
         "threads": threads,
-        "precision": settings["precision"],
+        "precision": settings.precision,
     }
-    _write_rows(outputs, key, row, info, confusion, val)
+    _write_rows(out, key, row, info, confusion, val)
 
 
 def _png(info: DatasetInfo, label_HW: np.ndarray) -> bytes:
@@ -147,22 +133,21 @@ def _write_archive(path: Path, pictures: Mapping[str, bytes]) -> None:
 
 
 def _plan_columns(
-    settings: Mapping[str, Any], loaded: LoadedSegmenter, protocol: ProtocolSettings
+    settings: RunSettings, loaded: LoadedSegmenter, protocol: ProtocolSettings
 ) -> dict[str, Any]:
-    pretrained = settings["scope"] != "none"
-    pretrain_steps = settings["pretrain"]["steps"] if pretrained else 0
-    finetune_steps = settings["finetune"]["steps"]
+    pretrain_steps = settings.pretrain.steps if settings.pretrains else 0
+    finetune_steps = settings.finetune.steps
     return {
-        "budget": settings["budget"],
+        "budget": settings.budget,
         "pretrain_steps": pretrain_steps,
         "finetune_steps": finetune_steps,
         "total_steps": pretrain_steps + finetune_steps,
-        "init": settings["init"],
-        "scope": settings["scope"],
-        "encoder": settings["model"]["encoder"],
+        "init": settings.init,
+        "scope": settings.scope,
+        "encoder": settings.model.encoder,
         "parameters": sum(p.numel() for p in loaded.network.parameters()),
         "protocol": protocol.name,
-        "model_choice": settings["finetune"]["report"],
+        "model_choice": settings.finetune.report,
     }
 
 
@@ -175,7 +160,7 @@ def _seconds(costs: Sequence[Path]) -> dict[str, float]:
 
 
 def _write_rows(
-    outputs: EvaluateOutputs,
+    out: EvaluateOutputs,
     key: Mapping[str, Any],
     row: Mapping[str, Any],
     info: DatasetInfo,
@@ -201,12 +186,12 @@ def _write_rows(
         {"truth": truth.ravel(), "predicted": predicted.ravel(), "pixels": confusion_KK.ravel()}
     )
     for path, table in (
-        (outputs.per_class, per_class),
-        (outputs.per_image, per_image),
-        (outputs.confusion, flat),
+        (out.per_class, per_class),
+        (out.per_image, per_image),
+        (out.confusion, flat),
     ):
         for place, (name, value) in enumerate(key.items()):
             table.insert(place, name, value)
         write_table(path, table)
-    write_table(outputs.metrics, pd.DataFrame([row]))
-    write_checksums([outputs.metrics, outputs.per_class, outputs.per_image, outputs.confusion])
+    write_table(out.metrics, pd.DataFrame([row]))
+    write_checksums([out.metrics, out.per_class, out.per_image, out.confusion])

@@ -26,16 +26,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cseg.compute.device import open_device
-from cseg.datasets.samples import DatasetInfo
+from cseg.datasets.samples import IGNORE, DatasetInfo
 from cseg.errors import DataError
-from cseg.images.transforms import IGNORE, ImageSettings, random_crop, resize_label, to_unit
+from cseg.images.transforms import random_crop, resize_label, to_unit
 from cseg.model.network import Segmenter
+from cseg.settings import ImageSettings, RunSettings
 from cseg.stages.run import (
-    RunSettings,
+    RunInputs,
     labelled_pairs,
+    open_run_device,
     read_dataset,
-    run_settings,
     start_network,
     validation_pairs,
 )
@@ -48,21 +48,33 @@ BATCH = 8
 PERPLEXITY = 30.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Start:
     """Where the fine-tuning of one run starts.
 
     Attributes:
         arm: its name.
-        subset: the labelled ids, from `subset`; says n.
-        pretrained: weights from `pretrain`, or None for a fresh network.
-        settings: the keys of the arm's resolved config that `cseg.stages.run.run_settings` reads.
+        inputs: what the run reads; its subset says n, and `pretrained` may be the start.
+        settings: the run's.
     """
 
     arm: str
-    subset: str
-    pretrained: str | None
-    settings: Mapping[str, Any]
+    inputs: RunInputs
+    settings: RunSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesOutputs:
+    """Files that the stage writes.
+
+    Attributes:
+        features: dataset, arm, n, seed, image_id, class_id, x, y, method (pca, tsne).
+        separability: dataset, arm, n, seed, intra_class, inter_class, ratio; the last three are
+            empty if the images show fewer classes than they need.
+    """
+
+    features: Path
+    separability: Path
 
 
 @dataclass(frozen=True)
@@ -82,47 +94,35 @@ class Pixels:
     ids_P: list[str]
 
 
-def features(
-    index_csv: Path,
-    dataset_json: Path,
-    starts: Sequence[Start],
-    threads: int,
-    features_csv: Path,
-    separability_csv: Path,
-) -> None:
+def features(starts: Sequence[Start], out: FeaturesOutputs, *, threads: int) -> None:
     """Measure every start; project the features of those at the smallest n and its first seed.
 
     Args:
-        index_csv: images and labels, from `index`.
-        dataset_json: classes, from `index`.
-        starts: one for each run.
+        starts: one for each run; all of one index.
+        out: written.
         threads: CPU threads.
-        features_csv: written; dataset, arm, n, seed, image_id, class_id, x, y, method (pca, tsne).
-        separability_csv: written; dataset, arm, n, seed, intra_class, inter_class, ratio, the last
-            three empty where the images show fewer classes than they need.
 
     Raises:
         DataError: no validation image, or none that shows a class.
         CsegError: see the parts.
     """
-    info, _ = read_dataset(dataset_json)
-    runs = [run_settings(start.settings, threads) for start in starts]
-    counts = [len(labelled_pairs(index_csv, start.subset)[0]) for start in starts]
+    data = starts[0].inputs
+    info, _ = read_dataset(data.dataset)
+    counts = [len(labelled_pairs(start.inputs)[0]) for start in starts]
     smallest = min(counts)
-    first = min(run.seed for run, n in zip(runs, counts) if n == smallest)
-    device = open_device(runs[0].compute)
+    first = min(start.settings.seed for start, n in zip(starts, counts) if n == smallest)
+    device = open_run_device(starts[0].settings, threads)
     pixels: Pixels | None = None
     measured: dict[tuple, np.ndarray] = {}  # arms that start alike are measured once
     projected: dict[tuple, dict[str, np.ndarray]] = {}
     rows, tables = [], []
-    for start, run, n in zip(starts, runs, counts):
+    for start, n in zip(starts, counts):
+        run, pretrained = start.settings, start.inputs.pretrained
         key = {"dataset": info.name, "arm": start.arm, "n": n, "seed": run.seed}
-        same = (start.pretrained, None if start.pretrained else run.init, run.seed)
+        same = (pretrained, None if pretrained else run.init, run.seed)
         if same not in measured:
-            network = start_network(
-                run, info.num_classes, Path(start.pretrained) if start.pretrained else None
-            ).to(device)
-            pixels = pixels or draw_pixels(index_csv, info, run, network, device)
+            network = start_network(run, info.num_classes, pretrained=pretrained).to(device)
+            pixels = pixels or draw_pixels(data.index, info, run.image, network, device)
             measured[same] = unit_features(network, pixels, device)
         assert pixels is not None  # drawn with the first network, whose grid all share
         rows.append({**key, **separability(measured[same], pixels.classes_P)})
@@ -131,14 +131,14 @@ def features(
                 projected[same] = project(measured[same])
             for method, xy_P2 in projected[same].items():
                 tables.append(_points(key, pixels, xy_P2, method))
-    write_table(separability_csv, pd.DataFrame(rows))
-    write_table(features_csv, pd.concat(tables, ignore_index=True))
+    write_table(out.separability, pd.DataFrame(rows))
+    write_table(out.features, pd.concat(tables, ignore_index=True))
 
 
 def draw_pixels(
     index_csv: Path,
     info: DatasetInfo,
-    run: RunSettings,
+    image: ImageSettings,
     network: Segmenter,
     device: torch.device,
 ) -> Pixels:
@@ -152,12 +152,12 @@ def draw_pixels(
     chosen = np.unique(np.linspace(0, len(pairs) - 1, IMAGES).round().astype(int))
     pairs = [pairs[i] for i in chosen]
     pairs = pairs * 2 if len(pairs) == 1 else pairs  # batch norm needs two
-    plain: ImageSettings = replace(run.image, scale=(1.0, 1.0), flip=False)
+    plain = replace(image, scale=(1.0, 1.0), flip=False)
     crops = [
-        random_crop(*load_pair(pair, info, run.image.short_side), plain, np.random.default_rng(i))
+        random_crop(*load_pair(pair, info, image.short_side), plain, np.random.default_rng(i))
         for i, pair in enumerate(pairs)
     ]
-    images = torch.stack([image for image, _ in crops])
+    images = torch.stack([picture for picture, _ in crops])
     with torch.no_grad():
         height, width = network.eval().features(to_unit(images[:1].to(device))).shape[-2:]
     labels_BHW = torch.stack([resize_label(label, (height, width)) for _, label in crops]).numpy()

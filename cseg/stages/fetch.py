@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cseg.datasets import Sample, dataset_module
+from cseg.datasets import Sample, dataset_module, own_options
 from cseg.datasets.samples import SPLITS, info_to_json
 from cseg.errors import ConfigError, DataError
 from cseg.storage.files import write_json
@@ -13,6 +13,7 @@ from cseg.storage.files import write_json
 def fetch(
     dataset: str,
     data_dir: str | Path,
+    *,
     options: Mapping[str, Any],
     out: str | Path,
     work_dir: str | Path | None = None,
@@ -21,7 +22,7 @@ def fetch(
 
     Args:
         dataset: name in the registry.
-        data_dir: where the dataset's files are, or shall be put; may be read-only.
+        data_dir: where the dataset's files are, or where to put them; may be read-only.
         options: the dataset's own options; `exclude` (a list of ids to leave out, in any dataset)
             is applied here.
         out: JSON file with keys dataset, root, work_dir, options, info (the `DatasetInfo`) and
@@ -37,7 +38,7 @@ def fetch(
     root = Path(data_dir).expanduser()
     work = Path(work_dir) if work_dir is not None else out.parent / "prepared"
     module = dataset_module(dataset)
-    own = {key: value for key, value in options.items() if key != "exclude"}
+    own = own_options(options)
     info = module.info(own)
     module.fetch(root, work, own)
     samples = module.samples(root, work, own)
@@ -62,20 +63,6 @@ def fetch(
             ],
         },
     )
-
-
-def sources(dataset: str, data_dir: str | Path, options: Mapping[str, Any]) -> list[str]:
-    """Files that a user writes and edits to say what the dataset is; only those that exist.
-
-    A dataset module that has such files offers `sources(root, options) -> list[Path]`.
-    """
-    module = dataset_module(dataset)
-    if not hasattr(module, "sources"):
-        return []
-    own = {key: value for key, value in options.items() if key != "exclude"}
-    return [
-        str(path) for path in module.sources(Path(data_dir).expanduser(), own) if path.is_file()
-    ]
 
 
 def _check_ids(dataset: str, samples: list[Sample]) -> None:

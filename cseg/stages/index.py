@@ -27,7 +27,7 @@ COLUMNS = (
 
 
 def index(
-    fetch_json: str | Path, index_csv: str | Path, dataset_json: str | Path, workers: int
+    fetch_json: str | Path, index_csv: str | Path, *, dataset_json: str | Path, workers: int
 ) -> None:
     """Decode every pair that fetch found, check it, count its pixels per class.
 

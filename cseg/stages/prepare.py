@@ -24,10 +24,11 @@ from cseg.training.sampling import Pair, load_pair
 def prepare(
     index_csv: str | Path,
     dataset_json: str | Path,
+    *,
     short_side: int | None,
     workers: int,
     pixels: Path,
-    places_csv: Path,
+    places: Path,
 ) -> None:
     """Write the training pairs as batches need them; says how much room they take beforehand.
 
@@ -37,18 +38,18 @@ def prepare(
         short_side: see `ImageSettings`; pairs are stored after this resizing.
         workers: threads.
         pixels: written; see `cseg.training.prepared_cache`.
-        places_csv: written; where each id lies in it.
+        places: written; where each id lies in it.
 
     Raises:
         DataError: not enough space, or a file has changed since the index was made.
     """
     table = read_index(index_csv)
     table = table[table["split"] == "train"]
-    places = plan(table, short_side, pixels)
-    size = sum(place.bytes for place in places)
+    planned = plan(table, short_side, pixels)
+    size = sum(place.bytes for place in planned)
     pixels.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(pixels.parent).free
-    told = f"prepared cache of {len(places)} training pairs, {pixels}: {size / 2**20:.1f} MiB"
+    told = f"prepared cache of {len(planned)} training pairs, {pixels}: {size / 2**20:.1f} MiB"
     print(f"{told}, {free / 2**20:.0f} MiB free", file=sys.stderr, flush=True)
     if size > free:
         raise DataError(
@@ -65,12 +66,12 @@ def prepare(
             parts = image.permute(1, 2, 0).numpy().ravel(), label.numpy().ravel()
             _write_at(store.fileno(), np.concatenate(parts), place.offset)
 
-        bar = tqdm(total=len(places), desc="prepare", disable=not sys.stderr.isatty())
+        bar = tqdm(total=len(planned), desc="prepare", disable=not sys.stderr.isatty())
         with bar, ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-            for _ in pool.map(copy, pairs_of(table), places):
+            for _ in pool.map(copy, pairs_of(table), planned):
                 bar.update()
-    with atomic(places_csv) as temporary:
-        write_places(temporary, list(table["id"]), places)
+    with atomic(places) as temporary:
+        write_places(temporary, list(table["id"]), planned)
 
 
 def _write_at(store: int, values: np.ndarray, offset: int) -> None:

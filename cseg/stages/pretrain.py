@@ -3,93 +3,87 @@
 Source: Zhao et al. 2021 (arXiv 2012.06985), first stage. Shapes: B batch, D channels, H, W.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from cseg.compute.device import open_device
 from cseg.compute.ranks import current_share
+from cseg.errors import ConfigError
 from cseg.images.distortion import distort
 from cseg.model.network import Segmenter, build_segmenter, compile_features
+from cseg.settings import RunSettings
 from cseg.stages.run import (
-    Cache,
+    RunInputs,
+    open_run_device,
     read_dataset,
-    run_key,
-    run_settings,
-    split_settings,
     step_batches,
+    training_of,
     training_pairs,
 )
-from cseg.stages.training_outputs import write_training
-from cseg.training.contrast import ContrastSettings, attach_contrast
+from cseg.stages.training_outputs import TrainingOutputs, write_training
+from cseg.training.contrast import Contrast
 from cseg.training.loop import train
 
 
+class PretrainObjective(nn.Module):
+    """The contrastive loss between a batch and its colour-distorted views.
+
+    Args:
+        network: what learns; its classifier does not.
+        contrast: the loss and its memory.
+        distortion: strength of the colour distortion.
+    """
+
+    def __init__(self, network: Segmenter, contrast: Contrast, distortion: float) -> None:
+        super().__init__()
+        self.network, self.contrast, self.distortion = network, contrast, distortion
+
+    def forward(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+        """The loss of images (B, 3, H, W) in 0..1 and labels (B, H, W), a scalar."""
+        other = distort(images, self.distortion, rng, current_share())
+        feats = self.network.project(torch.cat([images, other])).float()
+        plain_BDHW, other_BDHW = feats.chunk(2)
+        loss: Tensor = self.contrast(plain_BDHW, labels, other_BDHW, rng)
+        return loss
+
+
 def pretrain(
-    index_csv: Path,
-    dataset_json: Path,
-    subset_csv: Path,
-    settings: Mapping[str, Any],
-    threads: int,
-    title: str,
-    weights: Path,
-    curve_csv: Path,
-    cost_json: Path,
-    cache: Cache | None = None,
-    pseudo_csv: Path | None = None,
+    inputs: RunInputs, settings: RunSettings, *, out: TrainingOutputs, threads: int, title: str
 ) -> None:
     """Pretrain one arm and write its weights, curve and cost.
 
     Args:
-        index_csv: images and labels, from `index`.
-        dataset_json: classes, from `index`.
-        subset_csv: the labelled ids, from `subset`.
-        settings: the arm's resolved config (`cseg.experiment.arm_settings`).
+        inputs: what the run reads.
+        settings: the run's; keys that only fine-tuning and evaluation read do not matter.
+        out: written; the weights are those of the whole network, projection head included.
         threads: CPU threads.
         title: names the run in progress lines and messages.
-        weights: written; the whole network, projection head included.
-        curve_csv: written; step, loss, lr.
-        cost_json: written; seconds, images_per_second, peak_memory_mib, device.
-        cache: from `prepare`, where images are read from it.
-        pseudo_csv: from `pseudolabel`, where the arm also trains on pseudo labels.
 
     Raises:
         CsegError: see the parts; each message is one sentence.
     """
-    run = run_settings(settings, threads)
-    contrast, loop = split_settings("pretrain", ContrastSettings, settings)
-    device = open_device(run.compute)
-    info, _ = read_dataset(dataset_json)
-    pairs, subset = training_pairs(index_csv, subset_csv, cache, pseudo_csv, settings)
-    torch.manual_seed(run.seed)
-    network = build_segmenter(run.model, info.num_classes, run.init)
+    if settings.scope == "none":
+        raise ConfigError(f"{title} has scope none, so it has no pretraining; set a scope")
+    device = open_run_device(settings, threads)
+    info, _ = read_dataset(inputs.dataset)
+    pairs, data = training_pairs(inputs, settings)
+    torch.manual_seed(settings.seed)
+    network = build_segmenter(settings.model, info.num_classes, settings.init)
     network.to(device).to(memory_format=torch.channels_last)
-    if settings["compile"]:
+    if settings.compile:
         compile_features(network)
     network.classifier.requires_grad_(False)
-    share = current_share()
-    channels = run.model.projection_channels
-    criterion = attach_contrast(network, contrast, loop, channels, device)
-
-    def step_loss(
-        net: Segmenter, images: Tensor, labels: Tensor, rng: np.random.Generator
-    ) -> Tensor:
-        other = distort(images, contrast.distortion, rng, share)
-        feats = net.project(torch.cat([images, other])).float()
-        plain_BDHW, other_BDHW = feats.chunk(2)
-        return criterion(plain_BDHW, labels, other_BDHW, rng)
-
-    key = run_key("pretrain", run, loop, contrast, subset, settings["compile"])
-    state = weights.with_suffix(".state")
-    batches = step_batches(pairs, info, run, loop)
-    board = weights.parent / "tensorboard" / "pretrain" if settings["tensorboard"] else None
-    curve = train(network, step_loss, batches, loop, device, state, key, title, None, board)
-    del network.contrast
-    if not share.leads:
-        return
-    write_training("pretrain", network, curve, loop, device, weights, curve_csv, cost_json)
-    state.unlink(missing_ok=True)
+    contrast = Contrast(
+        settings.pretrain,
+        scope=settings.scope,
+        loop=settings.pretrain,
+        channels=settings.model.projection_channels,
+    )
+    objective = PretrainObjective(network, contrast.to(device), settings.pretrain.distortion)
+    training = training_of(
+        "pretrain", settings, weights=out.weights, threads=threads, title=title, data=data
+    )
+    batches = step_batches(pairs, info, training)
+    curve = train(objective, batches, training=training, device=device)
+    if current_share().leads:
+        write_training(network, curve, training=training, device=device, out=out)

@@ -5,90 +5,84 @@ Source: Zhao et al. 2021 (arXiv 2012.06985), the semi-supervised setting. Shapes
 
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from cseg.compute.device import DeviceSettings, open_device
 from cseg.datasets.reading import read_image, read_label, write_label
-from cseg.datasets.samples import DatasetInfo
-from cseg.images.transforms import IGNORE
+from cseg.datasets.samples import IGNORE, DatasetInfo
 from cseg.inference.load import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou, pixel_accuracy
 from cseg.inference.predict import predict_confident, protocol_settings
-from cseg.settings import from_mapping
-from cseg.stages.run import labelled_pairs, read_dataset, unlabelled_pairs
+from cseg.settings import PseudolabelSettings, RunSettings
+from cseg.stages.run import (
+    RunInputs,
+    labelled_pairs,
+    open_run_device,
+    read_dataset,
+    unlabelled_pairs,
+)
 from cseg.storage.files import fingerprint, sha256_file
 from cseg.storage.tables import write_table
 from cseg.training.sampling import Pair
 
 
-@dataclass(frozen=True)
-class PseudolabelSettings:
-    """Which predictions become labels, and how the labelled images are mixed with them.
+@dataclass(frozen=True, kw_only=True)
+class PseudolabelOutputs:
+    """Files that the stage writes.
 
     Attributes:
-        threshold: a pixel is kept where its class has at least this probability, else ignored.
-        images: label this many unlabelled images, the first of the index; None labels all.
-        repeat_labelled: how often a pass over the images holds the labelled ones, in training.
+        labels: folder of `{number}.png`: class ids in the dataset's palette, 255 ignored.
+        listing: id, label (path), kept (share of pixels), fingerprint of all.
+        quality: images, miou, pixel_accuracy, kept, seconds: of the kept pixels that have a class.
     """
 
-    threshold: float
-    images: int | None
-    repeat_labelled: int
+    labels: Path
+    listing: Path
+    quality: Path
 
 
 def pseudolabel(
-    index_csv: Path,
-    dataset_json: Path,
-    subset_csv: Path,
+    inputs: RunInputs,
+    settings: RunSettings,
+    *,
     teacher: Path,
-    settings: Mapping[str, Any],
+    out: PseudolabelOutputs,
     threads: int,
-    labels: Path,
-    listing_csv: Path,
-    quality_csv: Path,
 ) -> None:
     """Label the unlabelled training images and measure the labels against the hidden truth.
 
     The truth is read for the measurement alone; images and labels written do not depend on it.
 
     Args:
-        index_csv: images and labels, from `index`.
-        dataset_json: classes, from `index`.
-        subset_csv: the labelled ids, from `subset`; they get no pseudo label.
+        inputs: what the run reads; the images of its subset get no pseudo label.
+        settings: those of the run that will train on the labels.
         teacher: finetune.pt of the arm that labels.
-        settings: the resolved config of the arm that will train on the labels.
+        out: written.
         threads: CPU threads.
-        labels: folder, written; `{number}.png`, class ids in the dataset's palette, 255 ignored.
-        listing_csv: written; id, label (path), kept (share of pixels), fingerprint of all.
-        quality_csv: written; images, miou, pixel_accuracy, kept, seconds: of the kept pixels that
-            have a class.
 
     Raises:
         CsegError: see the parts; each message is one sentence.
     """
     started = time.monotonic()
-    chosen = from_mapping(PseudolabelSettings, settings["pseudolabel"], "pseudolabel")
+    chosen = settings.pseudolabel or PseudolabelSettings()
     protocol = protocol_settings(settings)
-    device = open_device(DeviceSettings(settings["device"], threads))
-    info, _ = read_dataset(dataset_json)
+    device = open_run_device(replace(settings, deterministic=False), threads)
+    info, _ = read_dataset(inputs.dataset)
     loaded = load_segmenter(teacher)
     loaded.network.to(device).to(memory_format=torch.channels_last)
-    _, subset = labelled_pairs(index_csv, subset_csv)
-    pairs = unlabelled_pairs(index_csv, subset_csv)[: chosen.images]
-    shutil.rmtree(labels, ignore_errors=True)  # of a run that was killed here
-    labels.mkdir(parents=True, exist_ok=True)  # or of one that lives on without its Snakemake
+    _, subset = labelled_pairs(inputs)
+    pairs = unlabelled_pairs(inputs)[: chosen.images]
+    shutil.rmtree(out.labels, ignore_errors=True)  # of a run that was killed here
+    out.labels.mkdir(parents=True, exist_ok=True)  # or of one that lives on without its Snakemake
     rows: list[tuple[str, str, float]] = []
     confusion = np.zeros((info.num_classes,) * 2, np.int64)
     pixels = known = 0
     for number, pair in enumerate(pairs):
-        path = labels / f"{number:06d}.png"  # ids may hold slashes
+        path = out.labels / f"{number:06d}.png"  # ids may hold slashes
         image = torch.from_numpy(read_image(pair.image, info, pair.image_sha256)).permute(2, 0, 1)
         guess = predict_confident(loaded.network, image, protocol, device, chosen.threshold).numpy()
         write_label(path, guess, info.palette)
@@ -105,8 +99,8 @@ def pseudolabel(
         "kept": known / pixels if pixels else np.nan,
         "seconds": round(time.monotonic() - started, 2),
     }
-    write_table(quality_csv, pd.DataFrame([quality]))
-    write_table(listing_csv, table)
+    write_table(out.quality, pd.DataFrame([quality]))
+    write_table(out.listing, table)
 
 
 def _against_truth(pair: Pair, guess_HW: np.ndarray, info: DatasetInfo) -> tuple[np.ndarray, int]:

@@ -1,6 +1,6 @@
 """Stage `summary`: collect the files of many run folders into one set of tidy CSVs per dataset.
 
-A run folder is `results/{dataset}/{arm}/n{n}/seed{seed}/`. Its `metrics.csv` (one row) says which
+A run folder is `results/{name}/{arm}/n{n}/seed{seed}/`. Its `metrics.csv` (one row) says which
 run it is; every other row collected from the folder carries the same four columns.
 """
 
@@ -145,9 +145,10 @@ def _cost(
         for stage in STAGES:
             path = folder / f"{stage}_cost.json"
             cost = read_json(path) if path.is_file() else {}
-            if not cost and stage == "evaluate" and row.get("evaluate_seconds", pd.Series()).any():
+            seconds = row[f"{stage}_seconds"].iloc[0] if f"{stage}_seconds" in row else ""
+            if not cost and seconds and float(seconds):
                 device = row["device"].iloc[0] if "device" in row else ""
-                cost = {"seconds": row["evaluate_seconds"].iloc[0], "device": device}
+                cost = {"seconds": seconds, "device": device}
             if cost:
                 rows.append({**key, "stage": stage, **{c: cost.get(c, "") for c in COST_COLUMNS}})
     return pd.DataFrame(rows, columns=[*KEY, "stage", *COST_COLUMNS])

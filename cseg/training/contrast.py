@@ -1,45 +1,18 @@
-"""The contrastive loss of a training step: its settings, its grids and its memory.
+"""The contrastive loss of a training step: its grids and its memory.
 
 Shapes: B images, D projected channels, H, W a feature map, h, w the grid, M images remembered.
 """
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cseg.compute.ranks import current_share
+from cseg.datasets.samples import IGNORE
 from cseg.errors import ConfigError
-from cseg.images.transforms import IGNORE
 from cseg.losses import PixelContrastLoss
-from cseg.training.loop import LoopSettings
-
-
-@dataclass(frozen=True)
-class ContrastSettings:
-    """The contrastive loss and what feeds it.
-
-    Attributes:
-        scope: where candidates come from: within, cross or batch.
-        denominator: all (the paper's) or negatives (the authors' release's).
-        temperature: tau.
-        grid: height and width that features and labels are resized to before the loss.
-        coarse_grids: further grids; the losses on all grids are averaged.
-        memory: batches whose features stay candidates, under the scope batch.
-        distortion: strength of the other view's colour distortion; 1 is SimCLR's.
-        backend: engine of the loss: auto, dense, tiled or triton.
-    """
-
-    scope: str
-    denominator: str
-    temperature: float
-    grid: tuple[int, int]
-    coarse_grids: Sequence[Sequence[int]]
-    memory: int
-    distortion: float
-    backend: str
+from cseg.settings import ContrastSettings, LoopSettings
+from cseg.settings.training import Scope
 
 
 class Contrast(nn.Module):
@@ -51,8 +24,9 @@ class Contrast(nn.Module):
 
     Args:
         settings: see `ContrastSettings`.
-        batch: images per batch, which the memory has room for.
-        channels: of the projected features.
+        scope: where candidates come from.
+        loop: of the stage; the memory has room for batches of its size.
+        channels: channels of the projected features.
 
     Raises:
         ConfigError: a memory under several ranks.
@@ -61,20 +35,22 @@ class Contrast(nn.Module):
     remembered: Tensor
     remembered_labels: Tensor
 
-    def __init__(self, settings: ContrastSettings, batch: int, channels: int) -> None:
+    def __init__(
+        self, settings: ContrastSettings, *, scope: Scope, loop: LoopSettings, channels: int
+    ) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.scope = settings, scope
         self.pairing = torch.Generator()
         self.losses = [
             PixelContrastLoss(
-                scope=settings.scope,
+                scope=scope,
                 denominator=settings.denominator,
                 temperature=settings.temperature,
                 ignore_index=IGNORE,
-                grid=(grid[0], grid[1]),
+                grid=grid,
                 backend=settings.backend,
                 generator=self.pairing,
-                gather_distributed=settings.scope == "batch",
+                gather_distributed=scope == "batch",
             )
             for grid in [settings.grid, *settings.coarse_grids]
         ]
@@ -84,9 +60,10 @@ class Contrast(nn.Module):
                     f"config key pretrain.memory is {settings.memory}, which needs one process; "
                     "set it 0, or run on one device"
                 )
-            shape = (settings.memory * batch, channels, *settings.grid)
+            images = settings.memory * loop.batch // loop.accumulate
+            shape = (images, channels, *settings.grid)
             self.register_buffer("remembered", torch.zeros(shape))
-            nothing = torch.full((shape[0], *settings.grid), IGNORE)
+            nothing = torch.full((images, *settings.grid), IGNORE)
             self.register_buffer("remembered_labels", nothing)
 
     def forward(
@@ -116,7 +93,7 @@ class Contrast(nn.Module):
             self.pairing.manual_seed(drawn)  # the same pairs of images on each grid
             loss = loss + criterion(feats_BDHW, anchor_labels, other_BDHW, other_labels)
         loss = loss / len(self.losses)
-        if self.settings.scope == "batch":
+        if self.scope == "batch":
             loss = loss + (current_share().ranks - 1) * (loss - loss.detach())
         return loss
 
@@ -134,19 +111,3 @@ class Contrast(nn.Module):
         self.remembered = candidates[:room].detach().clone()
         self.remembered_labels = candidate_labels[:room].clone()
         return loss
-
-
-def attach_contrast(
-    network: nn.Module,
-    settings: ContrastSettings,
-    loop: LoopSettings,
-    channels: int,
-    device: torch.device,
-) -> Contrast:
-    """The contrast of a training, on `device`; part of `network`, whose state holds its memory.
-
-    `del network.contrast` takes it off again.
-    """
-    contrast = Contrast(settings, loop.batch // loop.accumulate, channels).to(device)
-    network.add_module("contrast", contrast)
-    return contrast

@@ -1,4 +1,4 @@
-"""The training loop: one network, one loss, one schedule; saved, resumed and logged.
+"""The training loop: one objective, one schedule; saved, resumed and logged.
 
 Shapes: B batch, H and W height and width of the crop.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from cseg.compute.ranks import (
 )
 from cseg.errors import TrainingError
 from cseg.images.transforms import to_unit
+from cseg.settings import LoopSettings, RunSettings
 from cseg.training.loader import iterate
 from cseg.training.progress import Progress
 from cseg.training.resume import Best, Curve, resume, save_state
@@ -35,46 +36,6 @@ from cseg.training.sampling import StepBatches
 from cseg.training.tensorboard import Board
 
 STEP, DISTORT = 3, 4  # first words of the random keys used here; sampling uses 1 and 2
-
-Network = TypeVar("Network", bound=nn.Module)
-# (network, images float (B, 3, H, W) in 0..1, labels int64 (B, H, W), rng) -> scalar loss
-StepLoss = Callable[[Network, Tensor, Tensor, np.random.Generator], Tensor]
-
-
-@dataclass(frozen=True)
-class LoopSettings:
-    """How to optimise; the same fields serve pretraining and fine-tuning.
-
-    Attributes:
-        steps: optimiser steps.
-        batch: images per step, over all ranks.
-        accumulate: pieces that a batch is processed in, one after the other, to save memory; their
-            gradients are averaged. Batch norm and the contrastive loss see a piece at a time.
-        lr: initial learning rate; it falls to 0 along half a cosine.
-        momentum: of SGD.
-        weight_decay: of SGD, on all parameters.
-        warmup_steps: steps over which the rate rises linearly to lr first.
-        log_every: steps between rows of the curve.
-        checkpoint_minutes: minutes between saved states.
-        workers: loader processes; 0 loads in the training process.
-        cache_mib: decoded images kept in memory, per loader process.
-        precision: "fp32", or "bf16" for autocast.
-        seed: of order, geometry, distortion and dropout.
-    """
-
-    steps: int
-    batch: int
-    accumulate: int
-    lr: float
-    momentum: float
-    weight_decay: float
-    warmup_steps: int
-    log_every: int
-    checkpoint_minutes: float
-    workers: int
-    cache_mib: int
-    precision: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -100,67 +61,97 @@ def learning_rate(step: int, settings: LoopSettings) -> float:
     return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - settings.warmup_steps) / whole))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """One training of one run.
+
+    Attributes:
+        stage: pretrain or finetune.
+        settings: the run's.
+        key: fingerprint of everything that shapes the result; a saved state of another key is
+            refused.
+        state: where the training state is kept while training goes on; the caller removes it once
+            its own outputs are written. A state found there is resumed.
+        title: names the run in progress lines and messages.
+    """
+
+    stage: Literal["pretrain", "finetune"]
+    settings: RunSettings
+    key: str
+    state: Path
+    title: str
+
+    @property
+    def loop(self) -> LoopSettings:
+        """How to optimise in this stage."""
+        return self.settings.pretrain if self.stage == "pretrain" else self.settings.finetune
+
+    @property
+    def seed(self) -> int:
+        """Seed of order, geometry, distortion and dropout, different for each stage of a run."""
+        return 2 * self.settings.seed + ("pretrain", "finetune").index(self.stage)
+
+    @property
+    def board(self) -> Path | None:
+        """Folder of TensorBoard's curves, if the run writes them."""
+        folder = self.state.parent / "tensorboard" / self.stage
+        return folder if self.settings.tensorboard else None
+
+
 def train(
-    network: Network,
-    step_loss: StepLoss[Network],
+    objective: nn.Module,
     batches: Callable[[int], StepBatches],
-    settings: LoopSettings,
+    *,
+    training: Training,
     device: torch.device,
-    state_path: Path,
-    run_key: str,
-    title: str,
     validation: Validation | None = None,
-    board_dir: Path | None = None,
 ) -> Curve:
-    """Optimise `network` in place and return its curve.
+    """Optimise `objective` in place and return its curve.
 
     Under several ranks each process computes its share of every batch, and all end alike.
 
     Args:
-        network: on `device`.
-        step_loss: see `StepLoss`.
+        objective: on `device`; images float (B, 3, H, W) in 0..1, labels int64 (B, H, W) and a
+            generator of random numbers give the loss, a scalar. It holds all that is optimised or
+            remembered from step to step: its state is what is saved.
         batches: the batches from a given step on.
-        settings: see `LoopSettings`.
+        training: see `Training`.
         device: where to compute.
-        state_path: where the training state is kept while training goes on; removed by the
-            caller once its own outputs are written. A state found there is resumed.
-        run_key: fingerprint of everything that shapes the run; another one is refused.
-        title: what the progress line says.
         validation: see `Validation`; None measures nothing.
-        board_dir: where TensorBoard shall find the curve; None writes none.
 
     Raises:
         TrainingError: a loss that is not finite, a foreign or damaged state, no memory.
         SystemExit: after SIGTERM, SIGUSR1 or Ctrl-C, with the state saved.
     """
+    settings, title = training.loop, training.title
     share = current_share()
-    check_batch(settings.batch, settings.accumulate, share, title)
-    share_batch_norm(network, device)
+    check_batch(settings.batch, settings.accumulate, share, training.stage)
+    share_batch_norm(objective, device)
     optimizer = torch.optim.SGD(
-        [p for p in network.parameters() if p.requires_grad],
+        [p for p in objective.parameters() if p.requires_grad],
         lr=settings.lr,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
         fused=True,
     )
     losses = torch.zeros(settings.log_every, device=device)  # since the last row of the curve
-    first, curve = resume(state_path, run_key, network, optimizer, losses)
-    objective: nn.Module = _Objective(network, step_loss)
+    first, curve = resume(training.state, training.key, objective, optimizer, losses)
+    stepped = objective
     if share.ranks > 1:
-        objective = DistributedDataParallel(objective, broadcast_buffers=False)
+        stepped = DistributedDataParallel(objective, broadcast_buffers=False)
     source = batches(first)
-    network.train()
+    objective.train()
     saved_at = started = time.monotonic()
     before = curve.seconds
     pin = device.type == "cuda"
-    board = Board(board_dir if share.leads else None, first)
+    board = Board(training.board if share.leads else None, first)
     shown = Progress(title, settings.steps, first, settings.batch, share.leads)
     with shown as progress, _stop_flag() as stop:
         for step, (images, labels) in enumerate(iterate(source, settings.workers, pin), first):
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss = _step(objective, optimizer, images, labels, settings, step, device, share)
+            loss = _step(stepped, optimizer, images, labels, training, step, device, share)
             losses[step % settings.log_every] = loss
             done = step + 1
             row_due = done % settings.log_every == 0 or done == settings.steps
@@ -175,10 +166,10 @@ def train(
                 curve.rows.append((done, mean, rate))
                 progress.show(done, mean, rate)
                 told = {"loss": mean, "lr": rate}
-                board.show(done, told | _validate(network, curve, done, settings, validation))
+                board.show(done, told | _validate(objective, curve, done, settings, validation))
             if save_due and done < settings.steps:
                 curve.seconds = before + time.monotonic() - started
-                save_state(state_path, run_key, network, optimizer, losses, done, curve)
+                save_state(training.state, training.key, objective, optimizer, losses, done, curve)
                 saved_at = now
                 if stopped:
                     any_rank([True])  # nobody leaves before the state is on disk
@@ -186,23 +177,12 @@ def train(
     curve.seconds = before + time.monotonic() - started
     board.close()
     if curve.best is not None:
-        network.load_state_dict(curve.best.network)
+        objective.load_state_dict(curve.best.state)
     return curve
 
 
-class _Objective(nn.Module):
-    """The loss of a step as a module, which is what DistributedDataParallel takes."""
-
-    def __init__(self, network: nn.Module, step_loss: StepLoss[Any]) -> None:
-        super().__init__()
-        self.network, self.step_loss = network, step_loss
-
-    def forward(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
-        return self.step_loss(self.network, images, labels, rng)
-
-
 def _validate(
-    network: nn.Module,
+    objective: nn.Module,
     curve: Curve,
     done: int,
     settings: LoopSettings,
@@ -210,12 +190,12 @@ def _validate(
 ) -> dict[str, float]:
     if validation is None or (done % validation.every and done != settings.steps):
         return {}
-    network.eval()
+    objective.eval()
     miou = validation.measure()
-    network.train()
+    objective.train()
     curve.validation[done] = miou
     if validation.keep_best and (curve.best is None or miou > curve.best.miou):
-        state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        state = {name: value.detach().clone() for name, value in objective.state_dict().items()}
         curve.best = Best(miou, done, state)
     return {"val_miou": miou}
 
@@ -225,17 +205,18 @@ def _step(
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     labels: Tensor,
-    settings: LoopSettings,
+    training: Training,
     step: int,
     device: torch.device,
     share: Share,
 ) -> Tensor:
     # Dropout draws from torch's global generator: key it by the step, as everything else is.
-    key = [STEP, settings.seed, step] + ([] if share.leads else [share.rank])
+    key = [STEP, training.seed, step] + ([] if share.leads else [share.rank])
     torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
-    rng = np.random.default_rng([DISTORT, settings.seed, step])
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
-    pieces = settings.accumulate
+    rng = np.random.default_rng([DISTORT, training.seed, step])
+    half = training.settings.precision == "bf16"
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=half)
+    pieces = training.loop.accumulate
     total = torch.zeros((), device=device)
     optimizer.zero_grad(set_to_none=True)
     try:
@@ -252,7 +233,7 @@ def _step(
         optimizer.step()
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            f"out of memory at batch {settings.batch} and crop {tuple(images.shape[-2:])} on "
+            f"out of memory at batch {training.loop.batch} and crop {tuple(images.shape[-2:])} on "
             f"{device}; raise accumulate, lower batch or image.crop, or set precision to bf16"
         ) from error
     return total

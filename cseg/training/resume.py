@@ -14,11 +14,11 @@ from cseg.model import checkpoint
 
 @dataclass
 class Best:
-    """The network of the highest validation mIoU so far."""
+    """The objective's state at the highest validation mIoU so far."""
 
     miou: float
     step: int
-    network: dict[str, Tensor]
+    state: dict[str, Tensor]
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Curve:
     Attributes:
         rows: step, mean loss since the row before, learning rate.
         validation: validation mIoU by step, where it is measured.
-        best: kept where the best network is reported.
+        best: kept if the best network is reported.
         seconds: of training, over all restarts.
     """
 
@@ -41,7 +41,7 @@ class Curve:
 def save_state(
     path: Path,
     run_key: str,
-    network: nn.Module,
+    objective: nn.Module,
     optimizer: torch.optim.Optimizer,
     losses: Tensor,
     step: int,
@@ -60,10 +60,10 @@ def save_state(
         "step": step,
         "rows": [list(row) for row in curve.rows],
         "validation": dict(curve.validation),
-        "best": None if best is None else [best.miou, best.step, best.network],
+        "best": None if best is None else [best.miou, best.step, best.state],
         "losses": torch.stack(everyones),
         "seconds": curve.seconds,
-        "network": network.state_dict(),
+        "objective": objective.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
     checkpoint.save(path, "training_state", content)
@@ -72,7 +72,7 @@ def save_state(
 def resume(
     path: Path,
     run_key: str,
-    network: nn.Module,
+    objective: nn.Module,
     optimizer: torch.optim.Optimizer,
     losses: Tensor,
 ) -> tuple[int, Curve]:
@@ -86,9 +86,9 @@ def resume(
     state = checkpoint.load(path, "training_state")
     if state["run_key"] != run_key:
         raise TrainingError(
-            f"{path} was saved by a run with other settings, data or code; delete it to start anew"
+            f"{path} was saved by a run with other settings, data or code; delete it to begin again"
         )
-    network.load_state_dict(state["network"])
+    objective.load_state_dict(state["objective"])
     optimizer.load_state_dict(state["optimizer"])
     share, everyones = current_share(), state["losses"]
     losses.copy_(everyones[share.rank] if len(everyones) == share.ranks else everyones.mean(0))

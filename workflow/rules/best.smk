@@ -12,7 +12,7 @@ rule best:
         expand(
             "{results}/best/n{n}.{kind}",
             results=RESULTS,
-            n=experiment.count_tokens(config),
+            n=list(EXPERIMENT.counts),
             kind=["pt", "json"],
         ),
     log:

@@ -16,31 +16,25 @@ if os.path.isdir(os.path.join(HOME, "cseg")):
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-from cseg import experiment
+from cseg.datasets import description_files
 from cseg.errors import CsegError
-from cseg.stages.fetch import sources
-from cseg.stages.subset import parse_token
+from cseg import experiment
+from cseg.settings import plain, pretraining
+from cseg.settings.label_counts import parse_token
 
 # A conda environment holds what its jobs need; ~/.local may hold other versions.
 if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
     PREFIX += "export PYTHONNOUSERSITE=1; "
 shell.prefix(PREFIX)
 try:
-    experiment.check(config)
+    EXPERIMENT = experiment.parse(config)
+    RESULTS = EXPERIMENT.results
 except CsegError as error:
     raise WorkflowError(str(error))
 
 
-DATASET = config["dataset"]
-DATASET_OPTIONS = config["dataset_options"].get(DATASET, {})
-RESULTS = f"{config['results_dir']}/{DATASET}"
 RUN = f"{RESULTS}/{{arm}}/n{{n}}/seed{{seed}}"
-RUNS = expand(
-    RUN,
-    arm=config["run_arms"],
-    n=experiment.count_tokens(config),
-    seed=config["seeds"],
-)
+RUNS = [RUN.format(**vars(run)) for run in EXPERIMENT.runs()]
 
 
 wildcard_constraints:
@@ -51,68 +45,81 @@ wildcard_constraints:
 
 def label_count(wildcards):
     """The label count of a run, as the config writes it: a count, or the name of a list."""
-    return (
-        wildcards.n
-        if wildcards.n in config["label_lists"]
-        else parse_token(wildcards.n)
-    )
+    planned = EXPERIMENT.counts
+    return planned[wildcards.n] if wildcards.n in planned else parse_token(wildcards.n)
 
 
 def label_list(wildcards):
-    """The published list of a run, where its label count is a name."""
-    return config["label_lists"].get(wildcards.n, [])
+    """The published list of a run, if its label count is a name."""
+    return EXPERIMENT.label_lists.get(wildcards.n, [])
 
 
 def dataset_sources(wildcards):
     """Files in which the user describes the dataset."""
-    return sources(DATASET, config["data_dir"], DATASET_OPTIONS)
+    return description_files(
+        EXPERIMENT.dataset, EXPERIMENT.data_dir, EXPERIMENT.options
+    )
 
 
-def arm_settings(wildcards):
-    """The resolved settings of a run."""
-    return experiment.arm_settings(config, wildcards.arm, int(wildcards.seed))
+def settings_of(wildcards):
+    """The settings of a run, as plain values."""
+    return plain(EXPERIMENT.run_settings(wildcards.arm, int(wildcards.seed)))
+
+
+def pretraining_of(wildcards):
+    """The settings that shape a run's pretraining, as plain values."""
+    return pretraining(EXPERIMENT.run_settings(wildcards.arm, int(wildcards.seed)))
 
 
 def title(wildcards):
     """What a run is called in progress lines and job names."""
-    return f"{DATASET}/{wildcards.arm}/n{wildcards.n}/seed{wildcards.seed}"
+    return f"{EXPERIMENT.name}/{wildcards.arm}/n{wildcards.n}/seed{wildcards.seed}"
 
 
-def has_pretraining(wildcards):
-    """Whether the arm pretrains."""
-    return config["arms"][wildcards.arm]["scope"] != "none"
+def file_of(run, name, arm=None):
+    """A file of a run, or of the same run of another arm."""
+    return f"{RESULTS}/{arm or run.arm}/n{run.n}/seed{run.seed}/{name}"
+
+
+def donor(wildcards):
+    """The arm whose pretraining a run starts from, if it pretrains: its own or another."""
+    arm = EXPERIMENT.arms[wildcards.arm]
+    return (arm.pretrained_by or wildcards.arm) if arm.scope != "none" else None
 
 
 def pretrained(wildcards):
-    """Weights that fine-tuning starts from, where the arm pretrains."""
-    return (
-        f"{RUN}/pretrain.pt".format(**wildcards) if has_pretraining(wildcards) else []
-    )
+    """Weights that fine-tuning starts from, if the arm pretrains."""
+    arm = donor(wildcards)
+    return file_of(wildcards, "pretrain.pt", arm) if arm else []
 
 
 def teacher(wildcards):
     """The fine-tuned network that labels for an arm with a teacher, of the same subset."""
-    run = {**wildcards, "arm": config["arms"][wildcards.arm]["teacher"]}
-    return f"{RUN}/finetune.pt".format(**run)
+    return file_of(wildcards, "finetune.pt", EXPERIMENT.arms[wildcards.arm].teacher)
 
 
-def pseudo_labels(wildcards):
-    """The list of pseudo labels and their folder, where the arm has a teacher."""
-    if "teacher" not in config["arms"][wildcards.arm]:
-        return []
-    run = RUN.format(**wildcards)
-    return [f"{run}/pseudo_labels.csv", f"{run}/pseudo_labels"]
+def pseudo_list(wildcards):
+    """The list of pseudo labels, if the arm has a teacher."""
+    taught = EXPERIMENT.arms[wildcards.arm].teacher
+    return file_of(wildcards, "pseudo_labels.csv") if taught else []
+
+
+def pseudo_folder(wildcards):
+    """The folder of pseudo labels, if the arm has a teacher."""
+    taught = EXPERIMENT.arms[wildcards.arm].teacher
+    return file_of(wildcards, "pseudo_labels") if taught else []
 
 
 def costs(wildcards):
     """Cost files of the stages of a run."""
-    stages = ["pretrain", "finetune"] if has_pretraining(wildcards) else ["finetune"]
-    return [f"{RUN}/{stage}_cost.json".format(**wildcards) for stage in stages]
+    arm = donor(wildcards)
+    pretraining = [file_of(wildcards, "pretrain_cost.json", arm)] if arm else []
+    return [*pretraining, file_of(wildcards, "finetune_cost.json")]
 
 
 def ablation_tables(wildcards):
-    """The tables, where the config plans ablations."""
-    if not config["ablations"]:
+    """The tables, if the config plans ablations."""
+    if not EXPERIMENT.ablations:
         raise WorkflowError(
             "the config plans no ablations; add --configfile workflow/configs/ablations.yaml"
         )
@@ -120,38 +127,26 @@ def ablation_tables(wildcards):
 
 
 def starts(wildcards):
-    """Where the fine-tuning of every run starts: arm, subset, weights, settings of the network."""
-    found = []
-    for arm in config["run_arms"]:
-        for n in experiment.count_tokens(config):
-            for seed in config["seeds"]:
-                run = {"arm": arm, "n": n, "seed": seed}
-                settings = experiment.arm_settings(config, arm, seed)
-                pretrains = settings["scope"] != "none"
-                found.append(
-                    {
-                        "arm": arm,
-                        "subset": f"{RESULTS}/subsets/n{n}_seed{seed}.csv",
-                        "pretrained": (
-                            f"{RUN}/pretrain.pt".format(**run) if pretrains else None
-                        ),
-                        "settings": {
-                            key: settings[key]
-                            for key in (
-                                "init",
-                                "seed",
-                                "image",
-                                "model",
-                                "device",
-                                "deterministic",
-                            )
-                        },
-                    }
-                )
-    return found
+    """Where the fine-tuning of every run starts: arm, files, settings."""
+    data = {"index": f"{RESULTS}/index.csv", "dataset": f"{RESULTS}/dataset.json"}
+    return [
+        {
+            "arm": run.arm,
+            "files": data
+            | {
+                "subset": f"{RESULTS}/subsets/n{run.n}_seed{run.seed}.csv",
+                "pretrained": pretrained(run),
+            },
+            "settings": pretraining_of(run),
+        }
+        for run in EXPERIMENT.runs()
+    ]
 
 
 def start_files(wildcards):
     """The subsets and weights that `starts` names."""
-    named = [(start["subset"], start["pretrained"]) for start in starts(wildcards)]
+    named = [
+        (start["files"]["subset"], start["files"]["pretrained"])
+        for start in starts(wildcards)
+    ]
     return sorted({path for pair in named for path in pair if path})

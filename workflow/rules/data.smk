@@ -10,7 +10,7 @@ rule fetch:
     conda:
         (
             "../../envs/cityscapes.yaml"
-            if DATASET == "cityscapes"
+            if EXPERIMENT.dataset == "cityscapes"
             else "../../envs/data.yaml"
         )
     threads: 1
@@ -19,9 +19,9 @@ rule fetch:
         runtime=240,
         gpu=0,
     params:
-        dataset=DATASET,
-        data_dir=config["data_dir"],
-        options=DATASET_OPTIONS,
+        dataset=EXPERIMENT.dataset,
+        data_dir=EXPERIMENT.data_dir,
+        options=EXPERIMENT.options,
     script:
         "../scripts/fetch.py"
 
@@ -67,9 +67,10 @@ rule prepare:
         runtime=60,
         gpu=0,
     params:
-        short_side=config["image"]["short_side"],
+        short_side=EXPERIMENT.image.short_side,
     script:
         "../scripts/prepare.py"
 
 
-CACHE = rules.prepare.output if config["prepared_cache"] else []
+PIXELS = rules.prepare.output.pixels if EXPERIMENT.prepared_cache else []
+PLACES = rules.prepare.output.places if EXPERIMENT.prepared_cache else []

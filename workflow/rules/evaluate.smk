@@ -23,7 +23,7 @@ rule evaluate:
         runtime=120,
         gpu=0,
     params:
-        settings=arm_settings,
+        settings=settings_of,
         title=title,
     script:
         "../scripts/evaluate.py"

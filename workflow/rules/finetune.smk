@@ -3,8 +3,10 @@ rule finetune:
         index=rules.index.output.index,
         dataset=rules.index.output.dataset,
         subset=rules.subset.output.subset,
-        cache=CACHE,
-        pseudo=pseudo_labels,
+        pixels=PIXELS,
+        places=PLACES,
+        pseudo=pseudo_list,
+        pseudo_folder=pseudo_folder,
         pretrained=pretrained,
     output:
         weights=f"{RUN}/finetune.pt",
@@ -22,7 +24,7 @@ rule finetune:
         runtime=1440,
         gpu=0,
     params:
-        settings=arm_settings,
+        settings=settings_of,
         title=title,
     script:
         "../scripts/finetune.py"

@@ -1,9 +1,12 @@
-TABLES = ["recommendation", "main", "per_class", "cost", "separability", "published"]
-# what needs two arms
-COMPARED_TABLES = ["label_saving"] if len(config["run_arms"]) > 1 else []
-COMPARED_FIGURES = (
-    ["confusion_difference", "largest_changes"] if len(config["run_arms"]) > 1 else []
-)
+# name of the table: its caption in workflow/report/
+TABLES = {
+    "recommendation": "recommendation",
+    "main": "main",
+    "per_class": "per_class_table",
+    "cost": "cost",
+    "separability": "separability",
+    "published": "published",
+}
 FIGURES = [
     "label_efficiency",
     "qualitative",
@@ -11,17 +14,51 @@ FIGURES = [
     "confusion",
     "training_curves",
     "feature_space",
-    "dag",
 ]
-ABLATIONS = ["ablations"] if config["ablations"] else []
-TEACHERS = [arm for arm in config["run_arms"] if "teacher" in config["arms"][arm]]
-SEMI_SUPERVISED = ["semi_supervised"] if TEACHERS else []
+ABLATIONS = ["ablations"] if EXPERIMENT.ablations else []
+TAUGHT = [arm for arm in EXPERIMENT.run_arms if EXPERIMENT.arms[arm].teacher]
+SEMI_SUPERVISED = ["semi_supervised"] if TAUGHT else []
+TABLES |= {name: name for name in ABLATIONS + SEMI_SUPERVISED}
+if len(EXPERIMENT.run_arms) > 1:  # what needs two arms
+    TABLES |= {"label_saving": "label_saving"}
+    FIGURES += ["confusion_difference", "largest_changes"]
+
+
+def reported(folder, name, kind, caption):
+    """A table or figure as an entry of Snakemake's report."""
+    category = {"tables": "2 Tables", "figures": "3 Figures"}[folder]
+    return report(
+        f"{RESULTS}/{folder}/{name}.{kind}",
+        caption=f"../report/{caption}.rst",
+        category=category,
+        labels={folder.removesuffix("s"): name.replace("_", " ")},
+    )
 
 
 localrules:
+    manifest,
     summary,
     tables,
     figures,
+
+
+# What is planned, for tables, page and `cseg status`.
+rule manifest:
+    output:
+        plan=f"{RESULTS}/experiment.json",
+    log:
+        f"{RESULTS}/logs/manifest.log",
+    conda:
+        "../../envs/paper.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        plan=EXPERIMENT.manifest(),
+    script:
+        "../scripts/manifest.py"
 
 
 rule summary:
@@ -35,7 +72,7 @@ rule summary:
         curves=f"{RESULTS}/curves.csv",
         cost=f"{RESULTS}/cost.csv",
         plan=[f"{RESULTS}/{name}.csv" for name in ABLATIONS],
-        pseudo=[f"{RESULTS}/pseudo.csv"] if TEACHERS else [],
+        pseudo=[f"{RESULTS}/pseudo.csv"] if TAUGHT else [],
     log:
         f"{RESULTS}/logs/summary.log",
     conda:
@@ -46,76 +83,24 @@ rule summary:
         runtime=10,
         gpu=0,
     params:
-        ablations=config["ablations"],
+        ablations=plain(EXPERIMENT.ablations),
     script:
         "../scripts/summary.py"
 
 
 rule tables:
     input:
+        plan=rules.manifest.output.plan,
         summary=rules.summary.output,
         dataset=rules.index.output.dataset,
         separability=rules.features.output.separability,
         published=workflow.source_path("../resources/published.csv"),
     output:
-        report(
-            f"{RESULTS}/tables/recommendation.html",
-            caption="../report/recommendation.rst",
-            category="2 Tables",
-            labels={"table": "recommendation"},
-        ),
-        report(
-            f"{RESULTS}/tables/main.html",
-            caption="../report/main.rst",
-            category="2 Tables",
-            labels={"table": "main"},
-        ),
-        report(
-            [f"{RESULTS}/tables/{name}.html" for name in COMPARED_TABLES],
-            caption="../report/label_saving.rst",
-            category="2 Tables",
-            labels={"table": "label saving"},
-        ),
-        report(
-            f"{RESULTS}/tables/per_class.html",
-            caption="../report/per_class_table.rst",
-            category="2 Tables",
-            labels={"table": "per class"},
-        ),
-        report(
-            f"{RESULTS}/tables/cost.html",
-            caption="../report/cost.rst",
-            category="2 Tables",
-            labels={"table": "cost"},
-        ),
-        report(
-            f"{RESULTS}/tables/separability.html",
-            caption="../report/separability.rst",
-            category="2 Tables",
-            labels={"table": "separability"},
-        ),
-        report(
-            [f"{RESULTS}/tables/{name}.html" for name in ABLATIONS],
-            caption="../report/ablations.rst",
-            category="2 Tables",
-            labels={"table": "ablations"},
-        ),
-        report(
-            [f"{RESULTS}/tables/{name}.html" for name in SEMI_SUPERVISED],
-            caption="../report/semi_supervised.rst",
-            category="2 Tables",
-            labels={"table": "semi-supervised"},
-        ),
-        report(
-            f"{RESULTS}/tables/published.html",
-            caption="../report/published.rst",
-            category="2 Tables",
-            labels={"table": "published values"},
-        ),
+        *[reported("tables", name, "html", TABLES[name]) for name in TABLES],
         expand(
             "{results}/tables/{table}.{kind}",
             results=RESULTS,
-            table=TABLES + COMPARED_TABLES + ABLATIONS + SEMI_SUPERVISED,
+            table=TABLES,
             kind=["csv", "md", "tex"],
         ),
     log:
@@ -133,13 +118,13 @@ rule tables:
 
 rule figures:
     input:
+        plan=rules.manifest.output.plan,
         summary=rules.summary.output,
         dataset=rules.index.output.dataset,
         index=rules.index.output.index,
         best=rules.best.output,
         features=rules.features.output,
         predictions=expand("{run}/predictions.zip", run=RUNS),
-        dag=workflow.source_path("../resources/dag.csv"),
     output:
         report(
             f"{RESULTS}/summary.html",
@@ -147,62 +132,8 @@ rule figures:
             category="1 Summary",
             labels={"page": "summary"},
         ),
-        report(
-            f"{RESULTS}/figures/label_efficiency.png",
-            caption="../report/label_efficiency.rst",
-            category="3 Figures",
-            labels={"figure": "label efficiency"},
-        ),
-        report(
-            f"{RESULTS}/figures/qualitative.png",
-            caption="../report/qualitative.rst",
-            category="3 Figures",
-            labels={"figure": "qualitative panel"},
-        ),
-        report(
-            f"{RESULTS}/figures/per_class.png",
-            caption="../report/per_class.rst",
-            category="3 Figures",
-            labels={"figure": "IoU per class"},
-        ),
-        report(
-            f"{RESULTS}/figures/confusion.png",
-            caption="../report/confusion.rst",
-            category="3 Figures",
-            labels={"figure": "confusion matrices"},
-        ),
-        report(
-            f"{RESULTS}/figures/training_curves.png",
-            caption="../report/training_curves.rst",
-            category="3 Figures",
-            labels={"figure": "training curves"},
-        ),
-        *[
-            report(
-                f"{RESULTS}/figures/{name}.png",
-                caption=f"../report/{name}.rst",
-                category="3 Figures",
-                labels={"figure": name.replace("_", " ")},
-            )
-            for name in COMPARED_FIGURES
-        ],
-        report(
-            f"{RESULTS}/figures/feature_space.png",
-            caption="../report/feature_space.rst",
-            category="3 Figures",
-            labels={"figure": "feature space"},
-        ),
-        report(
-            f"{RESULTS}/figures/dag.png",
-            caption="../report/dag.rst",
-            category="3 Figures",
-            labels={"figure": "rules"},
-        ),
-        expand(
-            "{results}/figures/{figure}.pdf",
-            results=RESULTS,
-            figure=FIGURES + COMPARED_FIGURES,
-        ),
+        *[reported("figures", name, "png", name) for name in FIGURES],
+        expand("{results}/figures/{figure}.pdf", results=RESULTS, figure=FIGURES),
     log:
         f"{RESULTS}/logs/figures.log",
     conda:

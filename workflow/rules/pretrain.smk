@@ -3,8 +3,10 @@ rule pretrain:
         index=rules.index.output.index,
         dataset=rules.index.output.dataset,
         subset=rules.subset.output.subset,
-        cache=CACHE,
-        pseudo=pseudo_labels,
+        pixels=PIXELS,
+        places=PLACES,
+        pseudo=pseudo_list,
+        pseudo_folder=pseudo_folder,
     output:
         weights=f"{RUN}/pretrain.pt",
         curve=f"{RUN}/pretrain.csv",
@@ -21,7 +23,7 @@ rule pretrain:
         runtime=1440,
         gpu=0,
     params:
-        settings=arm_settings,
+        settings=pretraining_of,
         title=title,
     script:
         "../scripts/pretrain.py"

@@ -21,7 +21,7 @@ rule pseudolabel:
         runtime=240,
         gpu=0,
     params:
-        settings=arm_settings,
+        settings=settings_of,
         title=title,
     script:
         "../scripts/pseudolabel.py"

@@ -31,10 +31,10 @@ rule audit:
         index=rules.index.output.index,
         subsets=expand(
             rules.subset.output.subset,
-            n=experiment.count_tokens(config),
-            seed=config["seeds"],
+            n=list(EXPERIMENT.counts),
+            seed=EXPERIMENT.seeds,
         ),
-        lists=config["audit_lists"],
+        lists=EXPERIMENT.audit_lists,
     output:
         table=f"{RESULTS}/audit.csv",
         findings=report(

@@ -1,23 +1,23 @@
+from functools import partial
 from pathlib import Path
 
 from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     from cseg.jobs.launch import launch
+    from cseg.settings import RunSettings, build
     from cseg.stages.evaluate import EvaluateOutputs, evaluate
+    from cseg.stages.run import RunInputs, files_of
 
-    launch(
-        snakemake.log[0],
-        snakemake.resources.gpu,
+    run = partial(
         evaluate,
-        Path(snakemake.input.index),
-        Path(snakemake.input.dataset),
-        Path(snakemake.input.subset),
-        Path(snakemake.input.weights),
-        [Path(cost) for cost in snakemake.input.costs],
-        {"arm": snakemake.wildcards.arm, "seed": int(snakemake.wildcards.seed)},
-        snakemake.params.settings,
-        snakemake.threads,
-        EvaluateOutputs(**{name: Path(path) for name, path in snakemake.output.items()}),
-        nodes=snakemake.resources.get("nodes", 1),
+        files_of(RunInputs, snakemake.input),
+        build(RunSettings, snakemake.params.settings, "settings"),
+        arm=snakemake.wildcards.arm,
+        weights=Path(snakemake.input.weights),
+        costs=[Path(cost) for cost in snakemake.input.costs],
+        out=files_of(EvaluateOutputs, snakemake.output),
+        threads=snakemake.threads,
     )
+    nodes = snakemake.resources.get("nodes", 1)
+    launch(snakemake.log[0], snakemake.resources.gpu, run, nodes=nodes)

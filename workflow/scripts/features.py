@@ -1,15 +1,16 @@
-from pathlib import Path
-
 from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
-    from cseg.stages.features import Start, features
+    from cseg.settings import RunSettings, build
+    from cseg.stages.features import FeaturesOutputs, Start, features
+    from cseg.stages.run import RunInputs, files_of
 
-    features(
-        Path(snakemake.input.index),
-        Path(snakemake.input.dataset),
-        [Start(**start) for start in snakemake.params.starts],
-        snakemake.threads,
-        Path(snakemake.output.features),
-        Path(snakemake.output.separability),
-    )
+    starts = [
+        Start(
+            arm=start["arm"],
+            inputs=files_of(RunInputs, start["files"]),
+            settings=build(RunSettings, start["settings"], "settings"),
+        )
+        for start in snakemake.params.starts
+    ]
+    features(starts, files_of(FeaturesOutputs, snakemake.output), threads=snakemake.threads)

@@ -5,6 +5,6 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     fetch(
         snakemake.params.dataset,
         snakemake.params.data_dir,
-        snakemake.params.options,
-        snakemake.output.fetched,
+        options=snakemake.params.options,
+        out=snakemake.output.fetched,
     )

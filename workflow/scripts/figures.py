@@ -7,5 +7,5 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     from cseg.paper.page import summary_page
 
     results = Path(snakemake.input.dataset).parent
-    figures(results, results / "figures", dag_csv=Path(snakemake.input.dag))
+    figures(results, results / "figures")
     summary_page(results, results / "summary.html", figures_dir=results / "figures")

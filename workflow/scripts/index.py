@@ -5,6 +5,6 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     index(
         snakemake.input.fetched,
         snakemake.output.index,
-        snakemake.output.dataset,
+        dataset_json=snakemake.output.dataset,
         workers=snakemake.threads,
     )

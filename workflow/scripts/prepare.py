@@ -8,8 +8,8 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     prepare(
         Path(snakemake.input.index),
         Path(snakemake.input.dataset),
-        snakemake.params.short_side,
-        snakemake.threads,
-        Path(snakemake.output.pixels),
-        Path(snakemake.output.places),
+        short_side=snakemake.params.short_side,
+        workers=snakemake.threads,
+        pixels=Path(snakemake.output.pixels),
+        places=Path(snakemake.output.places),
     )

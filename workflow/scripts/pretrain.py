@@ -1,26 +1,21 @@
-from pathlib import Path
+from functools import partial
 
 from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     from cseg.jobs.launch import launch
+    from cseg.settings import RunSettings, build
     from cseg.stages.pretrain import pretrain
-    from cseg.stages.run import Cache
+    from cseg.stages.run import RunInputs, files_of
+    from cseg.stages.training_outputs import TrainingOutputs
 
-    launch(
-        snakemake.log[0],
-        snakemake.resources.gpu,
+    run = partial(
         pretrain,
-        Path(snakemake.input.index),
-        Path(snakemake.input.dataset),
-        Path(snakemake.input.subset),
-        snakemake.params.settings,
-        snakemake.threads,
-        snakemake.params.title,
-        Path(snakemake.output.weights),
-        Path(snakemake.output.curve),
-        Path(snakemake.output.cost),
-        Cache(*map(Path, snakemake.input.cache)) if snakemake.input.cache else None,
-        Path(snakemake.input.pseudo[0]) if snakemake.input.pseudo else None,
-        nodes=snakemake.resources.get("nodes", 1),
+        files_of(RunInputs, snakemake.input),
+        build(RunSettings, snakemake.params.settings, "settings"),
+        out=files_of(TrainingOutputs, snakemake.output),
+        threads=snakemake.threads,
+        title=snakemake.params.title,
     )
+    nodes = snakemake.resources.get("nodes", 1)
+    launch(snakemake.log[0], snakemake.resources.gpu, run, nodes=nodes)

@@ -3,16 +3,14 @@ from pathlib import Path
 from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
-    from cseg.stages.pseudolabel import pseudolabel
+    from cseg.settings import RunSettings, build
+    from cseg.stages.pseudolabel import PseudolabelOutputs, pseudolabel
+    from cseg.stages.run import RunInputs, files_of
 
     pseudolabel(
-        Path(snakemake.input.index),
-        Path(snakemake.input.dataset),
-        Path(snakemake.input.subset),
-        Path(snakemake.input.teacher),
-        snakemake.params.settings,
-        snakemake.threads,
-        Path(snakemake.output.labels),
-        Path(snakemake.output.listing),
-        Path(snakemake.output.quality),
+        files_of(RunInputs, snakemake.input),
+        build(RunSettings, snakemake.params.settings, "settings"),
+        teacher=Path(snakemake.input.teacher),
+        out=files_of(PseudolabelOutputs, snakemake.output),
+        threads=snakemake.threads,
     )

@@ -5,8 +5,8 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     subset(
         snakemake.input.index,
         snakemake.input.dataset,
-        snakemake.params.n,
-        int(snakemake.wildcards.seed),
-        snakemake.output.subset,
-        snakemake.input.published or None,
+        n=snakemake.params.n,
+        seed=int(snakemake.wildcards.seed),
+        out=snakemake.output.subset,
+        list_path=snakemake.input.published or None,
     )

@@ -1,0 +1,184 @@
+"""What the keys of a config must have in common; each value by itself is checked before."""
+
+from pathlib import Path
+from typing import Any
+
+from cseg.datasets import MODULES
+from cseg.errors import ConfigError, CsegError
+from cseg.experiment.definition import TEACHER_SUFFIX, Experiment
+from cseg.settings import SharedSettings, pretraining
+from cseg.settings.label_counts import resolve_count
+from cseg.storage.files import read_json
+
+
+def check(experiment: Experiment) -> None:
+    """Check that the parts of an experiment fit together.
+
+    Raises:
+        ConfigError: the first thing wrong, by key.
+    """
+    if experiment.dataset not in MODULES:
+        raise ConfigError(
+            f"config key dataset is {experiment.dataset!r}, which is unknown; "
+            f"choose one of {', '.join(MODULES)}"
+        )
+    encoder, blocks = experiment.model.encoder, experiment.model.blocks
+    if blocks is not None and encoder != "efficientnet_lite0":
+        raise ConfigError(
+            f"config key model.blocks is {blocks}, but only efficientnet_lite0 can be cut, not "
+            f"{encoder}; set it null"
+        )
+    for arm in experiment.run_arms:
+        if arm not in experiment.arms:
+            raise ConfigError(
+                f"config key run_arms names {arm!r}, which arms does not define; "
+                f"choose from {', '.join(experiment.arms)}, or define it"
+            )
+    _check_run_arm(experiment, "reference_arm", experiment.reference_arm)
+    for group, settings in experiment.ablations.items():
+        for setting, arm in settings.items():
+            _check_run_arm(experiment, f"ablations.{group}.{setting}", arm)
+    for arm in experiment.arms:
+        _check_teacher(experiment, arm)
+        shared = experiment.shared(arm)
+        _check_pieces(shared, arm)
+        _check_validation(shared, arm)
+        _check_donor(experiment, arm)
+    for arm in experiment.run_arms:
+        _check_contrast(experiment, arm)
+    _check_counts(experiment)
+    _check_folder(experiment)
+
+
+def _check_run_arm(experiment: Experiment, key: str, arm: str | None) -> None:
+    if arm is not None and arm not in experiment.run_arms:
+        raise ConfigError(
+            f"config key {key} names {arm!r}, which run_arms lacks; add it there, or name one of "
+            f"{', '.join(experiment.run_arms)}"
+        )
+
+
+def _check_teacher(experiment: Experiment, arm: str) -> None:
+    teacher = experiment.arms[arm].teacher
+    if (teacher is not None) != arm.endswith(TEACHER_SUFFIX):
+        raise ConfigError(
+            f"config key arms.{arm}: arms with a teacher, and no others, have names that end in "
+            f"{TEACHER_SUFFIX}; rename it, or add or remove teacher"
+        )
+    if teacher is not None and (
+        teacher not in experiment.arms or experiment.arms[teacher].teacher is not None
+    ):
+        raise ConfigError(
+            f"config key arms.{arm}.teacher is {teacher!r}; name an arm that has no teacher itself"
+        )
+
+
+def _check_donor(experiment: Experiment, arm: str) -> None:
+    """An arm that starts from another arm's pretraining would have pretrained just so itself."""
+    donor = experiment.arms[arm].pretrained_by
+    if donor is None:
+        return
+    key = f"config key arms.{arm}.pretrained_by is {donor!r}"
+    known = experiment.arms.get(donor)
+    if known is None or known.scope == "none" or known.pretrained_by or known.teacher:
+        raise ConfigError(
+            f"{key}; name an arm that pretrains itself and has neither teacher nor pretrained_by"
+        )
+    if experiment.arms[arm].teacher is not None:
+        raise ConfigError(f"{key}, but an arm with a teacher pretrains on more images; remove it")
+    own, other = (pretraining(experiment.run_settings(name, 0)) for name in (arm, donor))
+    different = _first_difference(own, other)
+    if different is not None:
+        raise ConfigError(
+            f"{key}, but {different} differs between the two; make it equal, or remove "
+            "pretrained_by"
+        )
+
+
+def _first_difference(one: Any, other: Any, where: str = "") -> str | None:
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return None if one == other else where
+    parts = (
+        _first_difference(one[name], other[name], f"{where}.{name}" if where else name)
+        for name in one
+    )
+    return next((part for part in parts if part is not None), None)
+
+
+def _check_pieces(shared: SharedSettings, arm: str) -> None:
+    for stage, loop in (("pretrain", shared.pretrain), ("finetune", shared.finetune)):
+        if loop.batch % loop.accumulate or loop.batch // loop.accumulate < 2:
+            raise ConfigError(
+                f"config key {stage}.accumulate is {loop.accumulate} and {stage}.batch is "
+                f"{loop.batch} (arm {arm}); choose an accumulate that divides the batch into "
+                "pieces of at least 2"
+            )
+
+
+def _check_validation(shared: SharedSettings, arm: str) -> None:
+    every, rows = shared.finetune.validate_every, shared.finetune.log_every
+    if every % rows:
+        raise ConfigError(
+            f"config key finetune.validate_every is {every} (arm {arm}); choose a multiple of "
+            f"finetune.log_every, {rows}, or 0"
+        )
+    if shared.finetune.report == "best" and not every:
+        raise ConfigError(
+            f"config key finetune.report is best (arm {arm}) but nothing is measured; "
+            "set finetune.validate_every"
+        )
+
+
+def _check_contrast(experiment: Experiment, arm: str) -> None:
+    shared = experiment.shared(arm)
+    pretrain, finetune = shared.pretrain, shared.finetune
+    scopes = {experiment.arms[arm].scope, finetune.contrast_scope} - {"none"}
+    if pretrain.memory and (scopes - {"batch"} or pretrain.coarse_grids):
+        raise ConfigError(
+            f"config key pretrain.memory is {pretrain.memory} (arm {arm}), which needs the "
+            "scope batch and no coarse_grids; set it 0"
+        )
+    if finetune.contrast_scope != "none" and finetune.trained == "classifier":
+        raise ConfigError(
+            f"config key finetune.contrast_scope is {finetune.contrast_scope} (arm {arm}), but "
+            "only the classifier learns; set it none, or finetune.trained all"
+        )
+    if finetune.contrast_anchors == "hard" and pretrain.denominator == "negatives":
+        raise ConfigError(
+            f"config key finetune.contrast_anchors is hard (arm {arm}), but with "
+            "pretrain.denominator negatives anchors and candidates are one set; set it all, or the "
+            "denominator all"
+        )
+
+
+def _check_counts(experiment: Experiment) -> None:
+    if len(experiment.counts) < len(experiment.label_counts):
+        raise ConfigError("config key label_counts names a count twice; keep each once")
+    size = experiment.info.split_sizes.get("train")
+    partial = experiment.options.get("relax_counts", False) or "exclude" in experiment.options
+    if size and not partial:
+        for n in experiment.label_counts:
+            if n not in experiment.label_lists:
+                resolve_count(n, size)
+
+
+def _check_folder(experiment: Experiment) -> None:
+    """Two descriptions of the same name must not share a folder of results unnoticed."""
+    name, described = experiment.name, experiment.options.get("description")
+    if not name.strip() or name.startswith(".") or any(c in "/\\{}" or c < " " for c in name):
+        raise ConfigError(
+            f"the dataset's name is {name!r}, but it names a folder of the results; give a name "
+            "without slashes, braces and a leading dot"
+        )
+    fetched = Path(experiment.results) / "fetch.json"
+    if not isinstance(described, str) or not fetched.is_file():
+        return
+    try:
+        before = read_json(fetched)["options"]["description"]
+    except (CsegError, KeyError, TypeError):  # the rule fetch says what is wrong with it
+        return
+    if not isinstance(before, str) or Path(before).resolve() != Path(described).resolve():
+        raise ConfigError(
+            f"{experiment.results} holds results of the description {before}, whose name is "
+            f"{name} as well; give {described} another name, or set another results_dir"
+        )

@@ -1,0 +1,35 @@
+"""The keys of the config: frozen dataclasses whose fields carry type, range, unit and description.
+
+Needs nothing but Python, so that the workflow, the stages and a bare GPU machine all read them.
+"""
+
+from cseg.settings.build import build, plain
+from cseg.settings.keys import Fact, facts, key
+from cseg.settings.network import ImageSettings, ModelSettings
+from cseg.settings.run import EvaluateSettings, RunSettings, SharedSettings, pretraining
+from cseg.settings.training import (
+    ContrastSettings,
+    FinetuneSettings,
+    LoopSettings,
+    PretrainSettings,
+    PseudolabelSettings,
+)
+
+__all__ = [
+    "ContrastSettings",
+    "EvaluateSettings",
+    "Fact",
+    "FinetuneSettings",
+    "ImageSettings",
+    "LoopSettings",
+    "ModelSettings",
+    "PretrainSettings",
+    "PseudolabelSettings",
+    "RunSettings",
+    "SharedSettings",
+    "build",
+    "facts",
+    "key",
+    "plain",
+    "pretraining",
+]

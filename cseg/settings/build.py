@@ -1,0 +1,161 @@
+"""Plain values, as YAML and JSON hold them, to settings and back.
+
+The one place where values are checked. Text is read as the declared type: that is how Snakemake
+hands on what stands in the lists and mappings of `--config`, and how YAML 1.1 reads 1e-4.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin
+
+from cseg.errors import ConfigError
+from cseg.settings.keys import Metadata, choices, default_of, optional, types, wanted
+
+T = TypeVar("T")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+def build(kind: type[T], values: Any, where: str = "") -> T:
+    """Make the settings class `kind` from a mapping of its keys.
+
+    Args:
+        kind: a dataclass whose fields are made by `key`, or a plain one.
+        values: its keys; those with a default may be absent.
+        where: the key that they stand under, in dots, for messages.
+
+    Raises:
+        ConfigError: the first key that is unknown, missing or has a wrong value.
+    """
+    hints = types(kind)  # type: ignore[arg-type]
+    if not isinstance(values, Mapping):
+        raise _wrong(kind, {}, values, where or "(top level)")
+    for name in values:
+        if name not in hints:
+            raise ConfigError(
+                f"config key {_below(where, name)} is unknown; use one of {', '.join(hints)}"
+            )
+    made = {}
+    for entry in fields(kind):  # type: ignore[arg-type]
+        path = _below(where, entry.name)
+        if entry.name in values:
+            made[entry.name] = _value(hints[entry.name], entry.metadata, values[entry.name], path)
+        elif default_of(entry) is MISSING:
+            raise ConfigError(f"config key {path} is missing; add it, see config.yaml")
+    return kind(**made)
+
+
+def plain(settings: Any) -> Any:
+    """Settings as plain values of YAML and JSON; `build` makes them again."""
+    if is_dataclass(settings):
+        return {entry.name: plain(getattr(settings, entry.name)) for entry in fields(settings)}
+    if isinstance(settings, Mapping):
+        return {name: plain(value) for name, value in settings.items()}
+    return [plain(value) for value in settings] if isinstance(settings, tuple) else settings
+
+
+def _value(hint: Any, told: Metadata, value: Any, path: str) -> Any:
+    kinds, null = optional(hint)
+    if null and (value is None or value in ("null", "~")):
+        return None
+    if len(kinds) > 1:
+        return _any_of(kinds, told, value, path)
+    (kind,) = kinds
+    if kind is Any:
+        return value
+    if is_dataclass(kind):
+        return build(kind, value, path)  # type: ignore[type-var, arg-type]
+    if get_origin(kind) is tuple:
+        return _items(hint, told, value, path)
+    if get_origin(kind) is Mapping:
+        return _entries(hint, told, value, path)
+    return _scalar(hint, told, value, path)
+
+
+def _any_of(kinds: tuple[Any, ...], told: Metadata, value: Any, path: str) -> Any:
+    for kind in kinds:
+        if type(value) is kind and (kind is not float or math.isfinite(value)):
+            return value
+    raise _wrong(kinds[0], told, value, path)
+
+
+def _items(hint: Any, told: Metadata, value: Any, path: str) -> tuple[Any, ...]:
+    kind = get_args(optional(hint)[0][0])
+    if not isinstance(value, list | tuple):
+        raise _wrong(hint, told, value, path)
+    kinds = kind[:1] * len(value) if kind[1:] == (...,) else kind
+    if len(kinds) != len(value) or len(value) < told.get("least", 0):
+        raise _wrong(hint, told, value, path)
+    inner = {name: fact for name, fact in told.items() if name not in ("wants", "least", "unique")}
+    made = tuple(
+        _value(kind, inner, item, f"{path}.{place}")
+        for place, (kind, item) in enumerate(zip(kinds, value, strict=True))
+    )
+    if told.get("unique") and any(item in made[:place] for place, item in enumerate(made)):
+        raise _wrong(hint, told, value, path)
+    return made
+
+
+def _entries(hint: Any, told: Metadata, value: Any, path: str) -> dict[str, Any]:
+    inner = get_args(optional(hint)[0][0])[1]
+    if not isinstance(value, Mapping) or len(value) < told.get("least", 0):
+        raise _wrong(hint, told, value, path)
+    names = told.get("names", "(?s:.*)")
+    for name in value:
+        if not isinstance(name, str) or not re.fullmatch(names, name):
+            said = told.get("named", "a text: put numbers in quotes")
+            raise ConfigError(f"config key {path} has the key {name!r}; give {said}")
+    below = told.get("values", {})
+    return {name: _value(inner, below, item, _below(path, name)) for name, item in value.items()}
+
+
+def _scalar(hint: Any, told: Metadata, value: Any, path: str) -> Any:
+    kind = optional(hint)[0][0]
+    allowed = choices(kind)
+    target = type(allowed[0]) if allowed else kind
+    found = from_text(target, value) if isinstance(value, str) else value
+    found = float(found) if target is float and type(found) is int else found
+    if allowed and not any(found == one and type(found) is type(one) for one in allowed):
+        listed = ", ".join(map(str, allowed))
+        raise ConfigError(f"config key {path} is {_shown(value)}; choose one of {listed}")
+    if type(found) is not target or not _within(found, told):
+        raise _wrong(hint, told, value, path)
+    return found
+
+
+def from_text(kind: type, text: str) -> Any:
+    """Text as the value of a type that YAML would have read from it; the text, if it is none."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if kind in (int, float) and NUMBER.fullmatch(text):
+        number = float(text)
+        return int(text) if re.fullmatch(r"[-+]?\d+", text) else number
+    return text
+
+
+def _within(value: Any, told: Metadata) -> bool:
+    if isinstance(value, str):
+        return re.fullmatch(told.get("pattern", "(?s:.*)"), value) is not None
+    if isinstance(value, bool):
+        return True
+    return (
+        math.isfinite(value)
+        and value >= told.get("ge", -math.inf)
+        and value > told.get("gt", -math.inf)
+        and value <= told.get("le", math.inf)
+        and value < told.get("lt", math.inf)
+    )
+
+
+def _wrong(hint: Any, told: Metadata, value: Any, path: str) -> ConfigError:
+    return ConfigError(f"config key {path} is {_shown(value)}; give {wanted(hint, told)}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:76]} ..."
+
+
+def _below(where: str, name: Any) -> str:
+    return f"{where}.{name}" if where else str(name)

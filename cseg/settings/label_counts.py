@@ -1,0 +1,85 @@
+"""How many images are labelled: a number, a fraction of the training set, or all; as in paths."""
+
+import math
+import re
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+
+from cseg.errors import ConfigError, DataError
+
+Count = int | float | str
+
+
+def resolve_count(n: Count, train_size: int) -> int:
+    """Return the number of images that `n` means for a training set of `train_size`.
+
+    Fractions are rounded up, as in the published lists (2,975/30 -> 100, 10,582/16 -> 662).
+
+    Raises:
+        ConfigError: `n` is malformed, or more than there are.
+        DataError: `train_size` is 0.
+    """
+    if train_size < 1:
+        raise DataError("the training set is empty; correct the dataset's train list")
+    value = _parse(n)
+    if value is None:
+        return train_size
+    if isinstance(value, int):
+        if value > train_size:
+            raise ConfigError(
+                f"label_counts: {n} is more than the {train_size} training images there are; "
+                "lower it or write all"
+            )
+        return value
+    return math.ceil(value * train_size)
+
+
+def count_token(n: Count) -> str:
+    """`n` as it stands in paths: 16 -> "16", "1/30" -> "1of30", 0.05 -> "0.05", "all".
+
+    Raises:
+        ConfigError: `n` is malformed.
+    """
+    value = _parse(n)
+    if value is None:
+        return "all"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(n, str) and "/" in n:
+        return n.replace(" ", "").replace("/", "of")
+    return format(Decimal(str(n)).normalize(), "f")
+
+
+def parse_token(token: str) -> Count:
+    """Invert `count_token`: "16" -> 16, "1of30" -> "1/30", "0.05" -> 0.05, "all".
+
+    Raises:
+        ConfigError: `token` is malformed.
+    """
+    n = token.replace("of", "/")
+    value = _parse(n)
+    if value is None or "/" in n:
+        return n
+    return value if isinstance(value, int) else float(n)
+
+
+def _parse(n: Count) -> int | Fraction | None:
+    """Return a number of images, a fraction in (0, 1), or None for all of them."""
+    text = str(n).strip()
+    if text == "all":
+        return None
+    try:
+        if re.fullmatch(r"\d+", text) and not isinstance(n, bool) and int(text) > 0:
+            return int(text)
+        if re.fullmatch(r"\d+\s*/\s*\d+", text):
+            value = Fraction(text.replace(" ", ""))
+        else:
+            value = Fraction(Decimal(text))
+        if 0 < value < 1:
+            return value
+    except (InvalidOperation, ValueError, ZeroDivisionError, OverflowError):
+        pass
+    raise ConfigError(
+        f"label_counts: {n!r} is no count; write a whole number from 1, a fraction such as 1/30 "
+        "or 0.05, all, or a name that label_lists defines"
+    )
