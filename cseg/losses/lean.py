@@ -27,8 +27,8 @@ def loss_and_grads(
     ignore_index: int,
     backend: str,
     prepared: bool,
-    needs: forms.Needs,
-) -> tuple[Tensor, list[Tensor | None]]:
+    needs: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute the loss of two views and its gradients by feats, other_feats and the temperature.
 
     Args:
@@ -46,8 +46,7 @@ def loss_and_grads(
         needs: which of the three gradients are wanted.
 
     Returns:
-        The loss (`loss_dtype`) and a gradient or None for each of the three (`grad_dtype`, the
-        temperature's `loss_dtype`).
+        The loss and three gradients, of `dtypes`; (0,) in place of one that is not wanted.
 
     Raises:
         LossInputError: a temperature or partner out of range, a backend that cannot serve.
@@ -63,24 +62,22 @@ def loss_and_grads(
         engine = _engine(backend, [v[0] for v in (first, second) if v is not None], tau, prepared)
         form = _paper if denominator == "all" else _released
         loss, grads = form(engine, first, second, tau, partner, scope, ignore_index, needs)
-        dtypes = [grad_dtype(feats_BPD)] * 2 + [loss_dtype(feats_BPD)]
-        wanted = (grad if need else None for grad, need in zip(grads, needs))
-        kept = [None if grad is None else grad.to(dtype) for grad, dtype in zip(wanted, dtypes)]
-        return loss.to(loss_dtype(feats_BPD)), kept
+    loss_dtype, grad_dtype = dtypes(feats_BPD)
+    by_feats, by_other, by_tau = (
+        feats_BPD.new_empty(0, dtype=dtype) if grad is None or not need else grad.to(dtype)
+        for grad, dtype, need in zip(grads, (grad_dtype, grad_dtype, loss_dtype), needs)
+    )
+    return loss.to(loss_dtype), by_feats, by_other, by_tau
 
 
-def loss_dtype(feats: Tensor) -> torch.dtype:
-    """Dtype of the loss: float64 for float64 features, float32 for all others."""
-    return torch.float64 if feats.dtype == torch.float64 else torch.float32
+def dtypes(feats: Tensor) -> tuple[torch.dtype, torch.dtype]:
+    """Dtypes of the loss, and of gradients that wait for the backward.
 
-
-def grad_dtype(feats: Tensor) -> torch.dtype:
-    """Dtype in which gradients wait for the backward.
-
-    That of the features, but float32 for float16, in which they could underflow before a loss scale
-    multiplies them.
+    The loss is float64 for float64 features and float32 for all others. A gradient has the dtype of
+    the features, but float32 for float16, in which it could underflow before a loss scale comes.
     """
-    return torch.float32 if feats.dtype == torch.float16 else feats.dtype
+    loss = torch.float64 if feats.dtype == torch.float64 else torch.float32
+    return loss, torch.float32 if feats.dtype == torch.float16 else feats.dtype
 
 
 def _paper(

@@ -11,57 +11,23 @@ from torch import Tensor
 
 from cseg.losses import dense, lean, scopes
 
-
-@torch.library.custom_op("cseg::pixel_contrast", mutates_args=())
-def pixel_contrast(
-    feats: Tensor,
-    labels: Tensor,
-    other_feats: Tensor | None,
-    other_labels: Tensor | None,
-    temperature: Tensor,
-    partner: Tensor | None,
-    scope: str,
-    denominator: str,
-    ignore_index: int,
-    backend: str,
-    prepared: bool,
-    needs: list[bool],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The loss, and its gradients as in `lean.loss_and_grads`; () of size 0 for one not wanted."""
-    loss, grads = lean.loss_and_grads(
-        feats, labels, other_feats, other_labels, temperature, partner, scope, denominator,
-        ignore_index, backend, prepared, needs,
-    )  # fmt: skip
-    by_feats, by_other = (
-        feats.new_empty(0, dtype=lean.grad_dtype(feats)) if grad is None else grad
-        for grad in grads[:2]
-    )
-    by_temperature = loss.new_empty(0) if grads[2] is None else grads[2]
-    return loss, by_feats, by_other, by_temperature
+pixel_contrast = torch.library.custom_op(
+    "cseg::pixel_contrast", lean.loss_and_grads, mutates_args=()
+)
 
 
 @pixel_contrast.register_fake
 def _fake(
-    feats: Tensor,
-    labels: Tensor,
-    other_feats: Tensor | None,
-    other_labels: Tensor | None,
-    temperature: Tensor,
-    partner: Tensor | None,
-    scope: str,
-    denominator: str,
-    ignore_index: int,
-    backend: str,
-    prepared: bool,
-    needs: list[bool],
+    feats: Tensor, labels: Tensor, other_feats: Tensor | None, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    dtype, grad_dtype = lean.loss_dtype(feats), lean.grad_dtype(feats)
+    loss_dtype, grad_dtype = lean.dtypes(feats)
+    needs = options[-1]
     sizes = (feats.shape, 0 if other_feats is None else other_feats.shape)
     by_feats, by_other = (
         feats.new_empty(size if need else 0, dtype=grad_dtype) for size, need in zip(sizes, needs)
     )
-    by_temperature = feats.new_empty(() if needs[2] else 0, dtype=dtype)
-    return feats.new_empty((), dtype=dtype), by_feats, by_other, by_temperature
+    by_temperature = feats.new_empty(() if needs[2] else 0, dtype=loss_dtype)
+    return feats.new_empty((), dtype=loss_dtype), by_feats, by_other, by_temperature
 
 
 def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:

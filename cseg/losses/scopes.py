@@ -76,7 +76,7 @@ def anchor_weights(
 ) -> Tensor:
     """Weight of each anchor (G,N): 1 / valid anchors of its image / images; 0 where not valid."""
     per_image = valid_GN.view(valid_GN.shape[0], images_per_bag, -1)
-    count = per_image.sum(-1, keepdim=True).clamp_(min=1)
+    count = per_image.sum(-1, keepdim=True).clamp(min=1)
     return (per_image.to(dtype) / (count * total_images)).view_as(valid_GN)
 
 
