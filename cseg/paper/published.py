@@ -77,36 +77,29 @@ def _arms(results: Results, start: str, pretrained: bool) -> list[str]:
     return [arm for arm in results.arms if arm in found and not arm.endswith(PSEUDO)]
 
 
-def largest_gain(results: Results) -> Ours:
+def _gain_above(results: Results, value: float) -> Ours:
     """Largest gain of contrastive pretraining over the first arm from random weights without it."""
     base = _arms(results, "random", False)[:1]
-    gains = [
-        (results.difference((arm, n), (plain, n)).mean, arm, n)
+    gains = {
+        (arm, n): results.difference((arm, n), (plain, n)).mean
         for plain in base
         for arm in _arms(results, "random", True)
         for n in results.label_counts
-    ]
-    gains = [each for each in gains if np.isfinite(each[0])]
+    }
+    gains = {cell: gain for cell, gain in gains.items() if np.isfinite(gain)}
     if not gains:
         return Ours("not run")
-    gain, arm, n = max(gains, key=lambda each: each[0])
-    return Ours("", arm, n, gain, f"{signed(gain)} over {base[0]}")
-
-
-def _gain_above(results: Results, value: float) -> Ours:
-    found = largest_gain(results)
-    verdict = found.verdict or ("reached" if found.value > value else "not reached")
-    return Ours(verdict, found.arm, found.n, found.value, found.text)
+    arm, n = max(gains, key=lambda cell: gains[cell])
+    gain = gains[arm, n]
+    verdict = "reached" if gain > value else "not reached"
+    return Ours(verdict, arm, n, gain, f"{signed(gain)} over {base[0]}")
 
 
 def _count(results: Results, first: list[str], second: list[str], score: Mapping) -> Ours:
     """At how many label counts the best of `first` scores as high as the best of `second`."""
-    both = [
-        (max(score[a, n] for a in first if (a, n) in score),
-         max(score[a, n] for a in second if (a, n) in score))
-        for n in results.label_counts
-        if any((a, n) in score for a in first) and any((a, n) in score for a in second)
-    ]  # fmt: skip
+    best = [{n: max((score[a, n] for a in arms if (a, n) in score), default=np.nan)
+             for n in results.label_counts} for arms in (first, second)]  # fmt: skip
+    both = [pair for pair in zip(*(each.values() for each in best)) if np.isfinite(pair).all()]
     if not both:
         return Ours("not run")
     reached = sum(ours >= theirs for ours, theirs in both)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cseg.errors import DataError, reason
 from cseg.paper import statistics
-from cseg.paper.statistics import Difference, mean_std
+from cseg.paper.statistics import MIN_SEEDS, Difference, mean_std
 from cseg.storage.checksums import check_unchanged
 from cseg.storage.files import read_json
 
@@ -114,8 +114,10 @@ class Results:
         groups = self.by_subset(second[1], seeds)
         groups = groups if len(groups) > 1 else [[seed] for seed in seeds]
         values = [np.mean([ours[s] - theirs[s] for s in group]) for group in groups]
-        boots, others = self.bootstraps.get(first, {}), self.bootstraps.get(second, {})
-        resampled = [boots[s] - others[s] for s in seeds if s in boots and s in others]
+        resampled = []
+        if len(values) < MIN_SEEDS:  # else they are tested over seeds
+            boots, others = self.bootstraps.get(first, {}), self.bootstraps.get(second, {})
+            resampled = [boots[s] - others[s] for s in seeds if s in boots and s in others]
         return Difference(
             # rounded far below what an mIoU can tell, so that equal values differ by zero
             np.round(np.array(values, float), 12),
