@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -61,6 +61,7 @@ def test_paired_t_of_three_seeds_by_hand():
     assert (got.low, got.high) == (pytest.approx(2 - half), pytest.approx(2 + half))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(*[st.floats(0, 1)] * 2), min_size=3, max_size=6))
 def test_paired_t_agrees_with_scipy(pairs):
     a, b = np.array(pairs).T
@@ -126,6 +127,7 @@ def closed_testing(p):
     return [max(min(1.0, len(s) * min(p[j] for j in s)) for s in sets if i in s) for i in indices]
 
 
+@settings(deadline=None)  # no matter how busy the machine is
 @given(
     st.lists(
         st.lists(st.integers(-50, 150), min_size=3, max_size=3, unique=True), min_size=1, max_size=5
@@ -239,6 +241,7 @@ def test_labels_needed_at_one_label_count_and_none():
     assert np.isnan(needed([4, 16], [0.1, 0.5], np.nan))
 
 
+@settings(deadline=None)  # no matter how busy the machine is
 @given(
     st.lists(st.floats(0, 1), min_size=2, max_size=5),
     st.floats(0, 1),

@@ -77,7 +77,8 @@ def _answer(found: Sequence[Recommendation], warnings: int) -> str:
         f"{arm} with {listing([str(each.n) for each in group])} labels"
         for arm, group in groupby(found, key=lambda each: each.arm)
     ]
-    sure = [f"With {each.n}: {_lower(certainty(each))}{_lead(each)}." for each in found]
+    states = [_lower(certainty(each).split(" between ")[0]) for each in found]  # arms: below
+    sure = [f"With {each.n}: {state}{_lead(each)}." for each, state in zip(found, states)]
     steps = [f"Mind the {plural(warnings, 'warning')} below first."] if warnings else []
     steps += [f"With {each.n}: {_lower(advice(each))}" for each in found if advice(each)][:1]
     steps += [more_labels(each) for each in found if each.gain][-1:]
