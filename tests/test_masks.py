@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from cseg.compute.device import DeviceSettings
 from cseg.errors import CsegError, DataError
 from cseg.images.overlay import Legend, blend, overlay
 from cseg.inference import load_segmenter
-from cseg.inference.masks import MaskSettings, write_masks
+from cseg.inference.masks import MaskSettings, Outcome, write_masks
 from cseg.storage.own_files import RECORD, read_record
 
 
@@ -198,6 +199,17 @@ def test_a_picture_is_predicted_as_it_is_shown_not_as_it_is_stored(checkpoint, t
     assert Image.open(tmp_path / "out" / "turned_overlay.png").height > 40
 
 
+def test_linked_folders_are_entered_and_junk_is_no_image(checkpoint, tmp_path):
+    picture(tmp_path / "elsewhere" / "a.png", 20, 20)
+    picture(tmp_path / "in" / "b.png", 20, 20)
+    (tmp_path / "in" / "more").symlink_to(tmp_path / "elsewhere")
+    for junk in ("._b.png", ".ipynb_checkpoints/b.png", "__MACOSX/b.png", "notes.txt"):
+        (tmp_path / "in" / junk).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / junk).write_bytes(b"junk")
+    assert masks(checkpoint, tmp_path / "in", out=tmp_path / "out") == Outcome(2, 2, 0, False)
+    assert (tmp_path / "out" / "more" / "a_mask.png").is_file()
+
+
 def test_images_of_one_name_do_not_overwrite_each_other(checkpoint, tmp_path):
     for folder in ("a", "b"):
         picture(tmp_path / folder / "same.png", 20, 20)
@@ -249,9 +261,12 @@ def test_a_mask_that_was_corrected_by_hand_is_its_owners(checkpoint, tmp_path):
 
 def test_the_record_is_a_list_of_checksums(checkpoint, tmp_path):
     odd = "a\\b\nc\rd é {x}"
-    picture(tmp_path / "in" / f"{odd}.png", 20, 20)
-    shutil.copy(tmp_path / "in" / f"{odd}.png", os.fsencode(tmp_path / "in") + b"/\xff.png")
-    outcome = masks(checkpoint, tmp_path / "in", out=tmp_path / "out")
+    first = picture(tmp_path / "in" / f"{odd}.png", 20, 20)
+    second = Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/\xff.png"))
+    shutil.copy(first, second)
+    with pytest.raises(DataError, match=r"holds control characters or is not UTF-8; rename it"):
+        masks(checkpoint, tmp_path / "in", out=tmp_path / "out")
+    outcome = masks(checkpoint, first, second, out=tmp_path / "out")
     assert (outcome.done, outcome.problems) == (2, 0)
     assert set(read_record(tmp_path / "out")) == {
         f"{odd}_mask.png", f"{odd}_overlay.png", "\udcff_mask.png", "\udcff_overlay.png",

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from cseg.compute.device import DeviceSettings, open_device
 from cseg.compute.stop import stop_flag
-from cseg.datasets.list_files import SUFFIXES
+from cseg.datasets.image_files import find_files
 from cseg.datasets.reading import write_label
 from cseg.errors import CsegError, DataError
 from cseg.images.overlay import Legend, overlay
@@ -162,20 +162,19 @@ def predict_maps(
 def list_images(sources: Sequence[Path]) -> dict[Path, Path]:
     """Image files, and the folder of `sources` in which each was found (its own, if named itself).
 
-    Hidden files, and those that `write_masks` has written, are left out.
+    What `write_masks` has written is left out, and in folders what is hidden.
 
     Raises:
-        DataError: nothing is left.
+        DataError: nothing is left, or as `find_files`.
     """
     records: dict[Path, dict[str, str]] = {}
     found: dict[Path, Path] = {}
     for source in sources:
-        files = sorted(source.rglob("*")) if source.is_dir() else [source]
-        for path in files:
-            hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
-            listed = source.is_dir() and (hidden or path.suffix.lower() not in SUFFIXES)
-            if not (listed or path.is_dir() or is_written(path, records)):
-                found.setdefault(path, source if source.is_dir() else path.parent)
+        folder = source if source.is_dir() else source.parent
+        inside = find_files(source) if source.is_dir() else [Path(source.name)]
+        for path in (folder / name for name in inside):
+            if not is_written(path, records):
+                found.setdefault(path, folder)
     if not found:
         raise DataError(
             f"no image to predict in {', '.join(map(str, sources))}; name image files or folders"
