@@ -46,6 +46,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def positive_number(text: str) -> float:
+    """A finite number above 0, of the command line."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
 def _sentence(error: Exception) -> str:
     """What the user can mend, in one sentence."""
     if isinstance(error, CsegError):
@@ -62,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cseg", description=cseg.__doc__)
     parser.add_argument("--version", action="version", version=cseg.__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
+
+    init = commands.add_parser("init", help="a config and a contact sheet from your own images")
+    init.add_argument("images", type=Path, help="folder of images, or of images/ and labels/")
+    init.add_argument("--labels", type=Path, help="folder of the labels, or a COCO file")
+    init.add_argument("--out", type=Path, default=Path("mine.yaml"), help="the config to write")
+    init.set_defaults(run=_init)
 
     # without a prefix character every word, options too, goes to Snakemake as it is
     run = commands.add_parser(
@@ -86,17 +103,19 @@ def _parser() -> argparse.ArgumentParser:
 
     plan = commands.add_parser("plan", help="jobs, device-hours, disk and memory of a config")
     plan.add_argument("--configfile", type=Path, nargs="+", default=[], help="as for snakemake")
-    plan.add_argument("--devices", type=int, default=1, help="how many runs go on at a time")
+    plan.add_argument("--devices", type=positive, default=1, help="how many runs go on at a time")
     plan.add_argument(
         "--size",
-        type=int,
+        type=positive,
         nargs=2,
         metavar=("H", "W"),
         help="size of an image, where no index is",
     )
     plan.add_argument("--calibration", type=Path, help="costs saved before; measures nothing")
     plan.add_argument(
-        "--teraflops", type=float, help="count for a device that reaches so much; measures nothing"
+        "--teraflops",
+        type=positive_number,
+        help="count for a device that reaches so much; measures nothing",
     )
     plan.add_argument("--save", type=Path, help="file for the costs measured here")
     plan.set_defaults(run=_plan)
@@ -143,6 +162,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _init(chosen: argparse.Namespace) -> int:
+    from cseg.init.write import init
+
+    print(init(chosen.images, chosen.labels, chosen.out))
+    return 0
+
+
 def _run(chosen: argparse.Namespace) -> int:
     if importlib.util.find_spec("snakemake") is None:
         raise ConfigError(
@@ -175,10 +201,6 @@ def _plan(chosen: argparse.Namespace) -> int:
     from cseg import experiment
     from cseg.estimate.plan import plan
 
-    if chosen.devices < 1:
-        raise ConfigError(f"--devices is {chosen.devices}; give at least 1")
-    if chosen.teraflops is not None and chosen.teraflops <= 0:
-        raise ConfigError(f"--teraflops is {chosen.teraflops:g}; give more than 0")
     planned = experiment.load(chosen.configfile)
     alone = planned.device != "cpu" and torch.cuda.is_available()
     told = plan(

@@ -13,6 +13,7 @@ PACKAGE = ROOT / "cseg"
 FLOORS = [
     {"__main__"},
     {"cli"},
+    {"init"},
     {"estimate"},
     {"experiment"},
     {"paper"},

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from small_runs import ROOT
+from small_runs import ROOT, SMOKE
 
 from cseg.cli import main
 
@@ -21,20 +21,33 @@ def test_info_says_what_a_checkpoint_is(checkpoint, capsys):
         assert fact in said
 
 
+PREDICT = ("predict", "a.png", "--checkpoint", "c", "--out", "o")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["predict", "a.png", "--checkpoint", "c", "--out", "o", "--window", "0", "0"],
-        ["predict", "a.png", "--checkpoint", "c", "--out", "o", "--threads", "0"],
-        ["predict", "a.png", "--checkpoint", "c", "--out", "o", "--threads", "-1"],
-        ["predict", "a.png", "--checkpoint", "c", "--out", "o", "--window", "16", "1.5"],
+        (*PREDICT, "--window", "0", "0"), (*PREDICT, "--threads", "0"),
+        (*PREDICT, "--threads", "-1"), (*PREDICT, "--window", "16", "1.5"),
+        ("plan", "--size", "0", "0"), ("plan", "--devices", "0"),
+        ("plan", "--teraflops", "nan"), ("plan", "--teraflops", "0"),
+        ("plan", "--teraflops", "inf"), ("plan", "--teraflops", "fast"),
     ],
-)
+)  # fmt: skip
 def test_numbers_out_of_range_are_a_wrong_command_line(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
-    assert capsys.readouterr().err.endswith("is not a whole number of at least 1\n")
+    said = capsys.readouterr().err
+    assert said.endswith(("is not a whole number of at least 1\n", "is not a number above 0\n"))
+
+
+def test_plan_saves_over_its_own_costs_only(tmp_path, capsys):
+    mine = tmp_path / "mine.json"
+    mine.write_text('{"a": 1}')
+    assert main(["plan", "--configfile", str(SMOKE), "--save", str(mine)]) == 1
+    assert "holds something else than costs; give another file" in capsys.readouterr().err
+    assert mine.read_text() == '{"a": 1}'
 
 
 def test_failures_are_one_sentence(tmp_path, capsys):

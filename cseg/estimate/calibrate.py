@@ -195,7 +195,9 @@ def paint(folder: Path, info: DatasetInfo, size_HW: tuple[int, int]) -> RunInput
         What a run reads.
     """
     generator = np.random.default_rng(0)
-    values = [raw for raw, c in info.label_map.items() if c != info.ignore_index]
+    # class ids are written, whatever the dataset's own labels hold
+    own = {c: c for c in range(info.num_classes)}
+    info = replace(info, label_map=own, colour_map={}, labels_by="stored")
     rows = []
     for split in ("train", "val"):
         for i in range(IMAGES):
@@ -203,7 +205,7 @@ def paint(folder: Path, info: DatasetInfo, size_HW: tuple[int, int]) -> RunInput
             blocks = generator.integers(0, 256, (8, 8, 3)).astype(np.uint8)
             picture = Image.fromarray(blocks).resize(size_HW[::-1], Image.Resampling.BILINEAR)
             picture.save(folder / f"{name}.jpg", quality=92)
-            classes = generator.choice(values, (8, 8)).astype(np.uint8)
+            classes = generator.integers(0, info.num_classes, (8, 8)).astype(np.uint8)
             label = Image.fromarray(classes).resize(size_HW[::-1], Image.Resampling.NEAREST)
             label.save(folder / f"{name}.png")
             files = {"image": folder / f"{name}.jpg", "label": folder / f"{name}.png"}

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cseg.datasets.published_splits import read_published
-from cseg.errors import ConfigError
+from cseg.errors import ConfigError, CsegError
 from cseg.estimate.calibrate import ArmCost, calibrate
 from cseg.estimate.flops import counted_costs
 from cseg.experiment import Experiment, Run
@@ -70,6 +70,8 @@ def plan(
         ConfigError: sizes are not known before the dataset is there, or the calibration lacks an
             arm or is damaged; each names the remedy.
     """
+    if save is not None and save.exists():
+        _check_costs(save)
     sizes = image_counts(experiment)
     arms = planned_arms(experiment)
     if calibration is not None:
@@ -84,6 +86,21 @@ def plan(
         write_json(save, {arm: asdict(cost) for arm, cost in costs.items()})
     found = chains(experiment, sizes, costs)
     return render(experiment, sizes, costs, found, devices)
+
+
+def _check_costs(path: Path) -> None:
+    """Ask that a file that `plan` is to replace is one that it wrote.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    try:
+        for name, cost in dict(read_json(path)).items():
+            build(ArmCost, cost, name)
+    except (CsegError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"--save names {path}, which holds something else than costs; give another file"
+        ) from error
 
 
 def read_costs(path: Path, arms: Sequence[str]) -> dict[str, ArmCost]:

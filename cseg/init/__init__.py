@@ -1,0 +1,1 @@
+"""From a folder of images to a config that runs, and a picture to check it by."""

@@ -1,0 +1,231 @@
+"""Which classes there are, from what label files hold.
+
+Outlines have names. An image means its colours where it is a colour image, else its values (palette
+indices, grey values), of which 255 is ignored unless it is one of two.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cseg.datasets.decode import open_image
+from cseg.datasets.label_values import TRANSPARENT, raw_label
+from cseg.datasets.polygons import Drawing
+from cseg.datasets.samples import IGNORE, MAX_CLASSES
+from cseg.errors import CsegError, DataError
+
+MOST_LEVELS = 64  # more grey values than that are shades, not classes
+VOID = 0xE0E0C0  # the colour in which VOC, and cseg, draw ignored pixels
+VOID_NAMES = ("void", "unlabelled", "unlabeled", "ignore", "ignored")
+GROUND = ("background", "_background_")
+NAME_FILES = ("classes.txt", "class_names.txt", "label_colors.txt", "class_dict.csv", "labels.txt")
+COLOUR = re.compile(r"(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelKinds:
+    """What label files hold.
+
+    Attributes:
+        meant_by: what tells classes apart: name, colour or value.
+        pixels: how many pixels have each value, or colour 0xRRGGBB; of names, how many outlines.
+        colours: the colour of a value, where palettes say so.
+        kinds: how many files there are of each kind, in words.
+    """
+
+    meant_by: str
+    pixels: Mapping[Any, int]
+    colours: Mapping[int, int]
+    kinds: Mapping[str, int]
+
+
+def look_at_outlines(drawings: Iterable[Drawing]) -> LabelKinds:
+    """Count the names of outlines."""
+    names: Counter[str] = Counter()
+    number = 0
+    for drawing in drawings:
+        number += 1
+        names.update(name for name, _ in drawing.outlines)
+    return LabelKinds(meant_by="name", pixels=names, colours={}, kinds={"outlines": number})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """What one label image holds.
+
+    Attributes:
+        kind: grey, palette or colour.
+        bits: of a value.
+        used: pixels by value, or by colour 0xRRGGBB.
+        shown: the colour of each value that is used, of a palette.
+    """
+
+    kind: str
+    bits: int
+    used: Mapping[int, int]
+    shown: Mapping[int, int]
+
+
+def read_held(path: Path) -> Held | str:
+    """What a label image holds, or the sentence that says why it cannot be read."""
+    try:
+        raw = raw_label(path, open_image(path, "label"))
+    except CsegError as error:
+        return str(error)
+    if raw.values_HW.dtype == np.uint8:
+        counts = np.bincount(raw.values_HW.ravel())
+        used = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    else:
+        found, numbers = np.unique(raw.values_HW, return_counts=True)
+        used = dict(zip(found.tolist(), numbers.tolist(), strict=True))
+    shown = {v: raw.colours.get(v, -1) for v in used} if raw.kind == "palette" else {}
+    return Held(kind=raw.kind, bits=raw.file.bits, used=used, shown=shown)
+
+
+def look_at_images(labels: Iterable[Held | str]) -> LabelKinds:
+    """Count the values, or colours, of label images.
+
+    Raises:
+        DataError: no file could be read; the first reason.
+    """
+    values: Counter[int] = Counter()
+    colours: Counter[int] = Counter()
+    palettes: dict[int, set[int]] = {}
+    kinds: Counter[str] = Counter()
+    problem = ""
+    for held in labels:
+        if isinstance(held, str):
+            problem = problem or held
+            continue
+        kinds[f"{held.kind} of {held.bits} bits"] += 1
+        if held.kind == "colour":
+            colours.update(held.used)
+            continue
+        values.update(held.used)
+        for value, colour in held.shown.items():
+            colours[colour] += held.used[value]
+            palettes.setdefault(value, set()).add(colour)
+    if not kinds:
+        raise DataError(problem)
+    differ = any(len(shown) > 1 for shown in palettes.values())
+    by_colour = differ or any(kind.startswith("colour") for kind in kinds)
+    return LabelKinds(
+        meant_by="colour" if by_colour else "value",
+        pixels=colours if by_colour else values,
+        colours={value: next(iter(shown)) for value, shown in palettes.items()},
+        kinds=kinds,
+    )
+
+
+def guess_classes(found: LabelKinds, names: Mapping[int, str]) -> dict[str, Any]:
+    """Keys of a description: classes, and what is ignored or background.
+
+    Args:
+        found: what the labels hold.
+        names: of values or colours, as a file near the labels has them.
+
+    Raises:
+        DataError: there are too many values or colours for classes, or only one.
+    """
+    used = sorted(value for value, count in found.pixels.items() if count)
+    _check_number(found, used)
+    if found.meant_by == "name":
+        return _named_classes(used)
+    ignored = [value for value in used if _is_void(found, value, names)]
+    if len(used) - len(ignored) < 2:
+        ignored = []
+    kept = [value for value in used if value not in ignored]
+    colours = [found.colours.get(value, -1) for value in kept]
+    drawn = len(set(colours)) == len(kept) and all(0 <= c < TRANSPARENT for c in colours)
+    classes = []
+    for place, value in enumerate(kept):
+        entry: dict[str, Any] = {"name": names.get(value) or _name(found, kept, value)}
+        if found.meant_by == "colour" and value != TRANSPARENT:
+            entry["colour"] = _written(found, value)
+        else:
+            entry["values"] = _written(found, value)
+        if found.meant_by == "value" and drawn:
+            entry["colour"] = _channels(colours[place])
+        classes.append(entry)
+    return {"classes": classes, "ignore": [_written(found, value) for value in ignored]}
+
+
+def _named_classes(names: Sequence[str]) -> dict[str, Any]:
+    """A class for each name of an outline, and one for what no outline covers."""
+    ground = next((name for name in names if name.lower() in GROUND), "background")
+    classes = [{"name": ground}, *({"name": name} for name in names if name != ground)]
+    return {"classes": classes, "background": ground}
+
+
+def _is_void(found: LabelKinds, value: int, names: Mapping[int, str]) -> bool:
+    if names.get(value, "").lower() in VOID_NAMES:
+        return True
+    if found.meant_by == "colour":
+        return value in (VOID, TRANSPARENT)
+    return value == IGNORE or not 0 <= value < 2**16
+
+
+def _check_number(found: LabelKinds, used: Sequence[Any]) -> None:
+    if found.meant_by == "name":
+        if not used:
+            raise DataError("the labels have no outline; draw some, or give other labels")
+        return
+    if len(used) < 2:
+        raise DataError(
+            f"all pixels of the labels have one {found.meant_by} ({_written(found, used[0])}), and "
+            "a network needs two classes; give labels that show where things are"
+        )
+    grey = found.meant_by == "value" and not found.colours
+    if len(used) > (MOST_LEVELS if grey else MAX_CLASSES):
+        raise DataError(
+            f"the labels hold {len(used)} {found.meant_by}s, too many for classes; save masks as "
+            "PNG without smoothed edges, one value or colour for each class"
+        )
+
+
+def _name(found: LabelKinds, kept: Sequence[int], value: int) -> str:
+    if found.meant_by == "value" and len(kept) == 2:
+        return ("background", "object")[kept.index(value)]
+    if found.meant_by == "value":
+        return f"class {value}"
+    return "transparent" if value == TRANSPARENT else f"colour {value:06x}"
+
+
+def _written(found: LabelKinds, value: int) -> Any:
+    """A value or colour as a description has it."""
+    if found.meant_by == "value":
+        return value
+    return "transparent" if value == TRANSPARENT else _channels(value)
+
+
+def _channels(colour: int) -> list[int]:
+    return [colour >> 16 & 255, colour >> 8 & 255, colour & 255]
+
+
+def read_names(folders: Sequence[Path]) -> dict[int, str]:
+    """Names of classes by colour 0xRRGGBB or by value, from a file that often lies near labels.
+
+    A line with three numbers and a word names a colour; otherwise line n (from 0) names value n.
+    """
+    paths = [folder / name for folder in folders for name in NAME_FILES]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        return {}
+    names: dict[int, str] = {}
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip() and line[0] != "#"]
+    for number, line in enumerate(lines):
+        colour = COLOUR.search(line)
+        word = (line[: colour.start()] + line[colour.end() :] if colour else line).strip(" \t,;:")
+        if colour:
+            red, green, blue = map(int, colour.groups())
+            names[red << 16 | green << 8 | blue] = word
+        elif not any(COLOUR.search(other) for other in lines):
+            names[number] = word
+    twice = {name for name, count in Counter(names.values()).items() if count > 1 or not name}
+    return {value: name for value, name in names.items() if name not in twice}

@@ -1,0 +1,224 @@
+"""What a folder of images and labels holds, as far as an experiment needs to know."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cseg.datasets import dataset_module
+from cseg.datasets.list_files import bare
+from cseg.datasets.pairs import Pair, Problem, inspect_pair
+from cseg.datasets.polygons import read_coco, read_labelme
+from cseg.datasets.samples import SPLITS, DatasetInfo
+from cseg.errors import DataError
+from cseg.init.classes import (
+    LabelKinds,
+    guess_classes,
+    look_at_images,
+    look_at_outlines,
+    read_held,
+    read_names,
+)
+from cseg.init.depth import image_range, read_extent
+from cseg.init.files import OUTLINES, Files, find_folders, pair_files
+from cseg.storage.files import write_text
+
+A = TypeVar("A")
+B = TypeVar("B")
+ANSWERS = (  # to what a pair's problem asks for; the contact sheet shows whether they are right
+    ("set orientation: stored", "orientation", "stored"),
+    ("set orientation: upright", "orientation", "upright"),
+    ("set labels_by: stored", "labels_by", "stored"),
+)
+MOST = 1000  # pairs that are opened; the index stage opens all of them
+LEAST = 3  # pairs that make an experiment: two to learn from and one to measure on
+VAL_SHARE = 0.2
+SPLITS_TRIED = 50  # until every class is on both sides
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What was found in a folder.
+
+    Attributes:
+        files: images, labels and what is left over.
+        description: keys of the dataset `folder` that say what the files are, without the split.
+        info: what they mean.
+        pairs: those that were opened and are sound; no picture twice.
+        problems: what is wrong with others.
+        twice: images whose picture another pair has.
+        kinds: what the labels are.
+    """
+
+    files: Files
+    description: Mapping[str, Any]
+    info: DatasetInfo
+    pairs: tuple[Pair, ...]
+    problems: tuple[Problem, ...]
+    twice: tuple[Path, ...]
+    kinds: LabelKinds
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the images' folder: data_dir of the config."""
+        return self.files.images.absolute().parent
+
+    @property
+    def usable(self) -> list[Path]:
+        """All labelled images but those that were opened and are not sound."""
+        sound = {pair.image for pair in self.pairs}
+        opened = set(opened_images(self.files))
+        return [
+            path for path in self.files.labelled
+            if path not in opened or self.files.images.absolute() / path in sound
+        ]  # fmt: skip
+
+
+def look(images: Path, labels: Path | None, *, name: str, work: Path) -> Seen:
+    """Find out what a folder holds.
+
+    Args:
+        images: folder of images, or one that holds folders such as images and labels.
+        labels: folder of labels or a COCO file, if it is not to be found in or next to `images`.
+        name: of the data set.
+        work: folder for labels drawn from outlines, which the pairs name.
+
+    Raises:
+        DataError: the folder cannot be used; says what to do.
+    """
+    files = pair_files(*find_folders(images, labels))
+    kinds = _label_kinds(files)
+    around = (files.labels, files.labels.absolute().parent, files.images)
+    classes = guess_classes(kinds, read_names([path for path in around if path.is_dir()]))
+    description = {"name": name, **_places(files), **classes}
+    limits = image_range(in_threads(read_extent, [files.images / i for i in opened_images(files)]))
+    if limits:
+        description["image_range"] = limits
+    found, problems, info = _inspect(files, description, work)
+    for said, key, value in ANSWERS:
+        if any(said in problem.text for problem in problems):
+            description[key] = value
+            found, problems, info = _inspect(files, description, work)
+    first: dict[int, Path] = {}
+    for pair in found:
+        first.setdefault(pair.traits.crc, pair.image)
+    sound = tuple(pair for pair in found if first[pair.traits.crc] == pair.image)
+    if len(sound) < LEAST:
+        raise DataError(
+            problems[0].text if problems and not found else
+            f"{len(sound)} images of {files.images} have a label that can be used, and an "
+            f"experiment needs {LEAST}; add labels to more of them, ten are a good start"
+        )  # fmt: skip
+    return Seen(
+        files=files, description=description, info=info, kinds=kinds, pairs=sound,
+        problems=tuple(problems),
+        twice=tuple(pair.image for pair in found if first[pair.traits.crc] != pair.image),
+    )  # fmt: skip
+
+
+def _inspect(
+    files: Files, description: Mapping[str, Any], work: Path
+) -> tuple[list[Pair], list[Problem], DatasetInfo]:
+    """Sound pairs and problems, under a description."""
+    lists = {split: str(work.absolute() / f"{split}.txt") for split in SPLITS}
+    write_list(Path(lists["train"]), opened_images(files))
+    write_list(Path(lists["val"]), ())
+    module, root = dataset_module("folder"), files.images.absolute().parent
+    options = {"description": {**description, **lists}}
+    module.fetch(root, work, options)
+    info, samples = module.info(options), module.samples(root, work, options)
+    found: list[Pair] = []
+    problems: list[Problem] = []
+    labelled = [sample for sample in samples if sample.label]
+    for result in in_threads(lambda sample: inspect_pair(sample, info), labelled):
+        if isinstance(result, Pair):
+            found.append(result)
+        else:
+            problems += result
+    return found, problems, info
+
+
+def opened_images(files: Files) -> tuple[Path, ...]:
+    """At most `MOST` of the labelled images, evenly spread."""
+    return files.labelled[:: max(1, -(-len(files.labelled) // MOST))]
+
+
+def write_list(path: Path, images: Sequence[Path]) -> None:
+    """Write a list of images, a line each, as the dataset `folder` reads it."""
+    write_text(path, "".join(f"{image.as_posix()}\n" for image in images))
+
+
+def in_threads(work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
+    """`work` of each item, in order, on all cores: decoders run outside Python's lock."""
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(work, items)
+
+
+def _label_kinds(files: Files) -> LabelKinds:
+    if files.labels.is_file():
+        return look_at_outlines(read_coco(files.labels).values())
+    paths = [files.labels / f"{bare(i.as_posix())}{files.suffix}" for i in opened_images(files)]
+    if files.suffix.endswith(OUTLINES):
+        return look_at_outlines(in_threads(read_labelme, paths))
+    return look_at_images(in_threads(read_held, paths))
+
+
+def _places(files: Files) -> dict[str, str]:
+    """Keys of the description that say where the files are, below the images' parent folder."""
+    root = files.images.absolute().parent
+    places = {"images": files.images, "labels": files.labels, "unlabelled": files.more}
+    keys = {key: _below(root, place) for key, place in places.items() if place is not None}
+    return {**keys, "label_suffix": files.suffix} if files.suffix else keys
+
+
+def _below(root: Path, path: Path) -> str:
+    path = path.absolute()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """How the usable images are divided: which are measured on, and why those.
+
+    Attributes:
+        val: the validation images, paths below their folder.
+        lists: keys of the description, for lists that were there already; else empty.
+        why: in words.
+    """
+
+    val: frozenset[Path]
+    lists: Mapping[str, str]
+    why: str
+
+
+def choose_split(seen: Seen) -> Split:
+    """The lists of the folder, or a fifth of the images with every class on both sides."""
+    listed = {split: f"{split}.txt" for split in SPLITS}
+    if all((seen.root / name).is_file() for name in listed.values()):
+        options = {"description": {**seen.description, **listed}}
+        try:
+            samples = dataset_module("folder").samples(seen.root, seen.root, options)
+        except DataError:
+            samples = []
+        names = {s.image.relative_to(seen.files.images.absolute()): s.split for s in samples
+                 if s.label}  # fmt: skip
+        val = frozenset(path for path, split in names.items() if split == "val")
+        if val and set(names) == set(seen.usable):
+            return Split(val=val, lists=listed, why="by train.txt and val.txt")
+    count = max(1, round(VAL_SHARE * len(seen.usable)))
+    tries = [
+        frozenset(random.Random(seed).sample(sorted(seen.usable), count))
+        for seed in range(SPLITS_TRIED)
+    ]
+    best = min(tries, key=lambda val: _missing(seen, val))
+    return Split(val=best, lists={}, why="drawn at random")
+
+
+def _missing(seen: Seen, val: frozenset[Path]) -> int:
+    """How many classes have no pixel to learn from, and how many have none to measure on."""
+    sides: tuple[list[tuple[int, ...]], ...] = ([], [])
+    for pair in seen.pairs:
+        sides[pair.image.relative_to(seen.files.images.absolute()) in val].append(pair.pixels)
+    return sum(not any(column) for side in sides for column in zip(*side))

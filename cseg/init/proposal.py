@@ -1,0 +1,147 @@
+"""Settings that fit the images, their number and this machine; what they will cost."""
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cseg.estimate.calibrate import calibrate
+from cseg.estimate.plan import Chain, Sizes, chains, finish, planned_arms, render
+from cseg.experiment import Experiment, load, merge
+
+CPU_SIDE, GPU_SIDE = 96, 512  # shorter side of a training crop, at most, pixels
+CPU_MINUTES, GPU_MINUTES = 10, 60  # that the whole experiment may take
+LEAST_STEPS, MOST_STEPS = 200, 20_000  # of a stage
+CELL = 16  # crops are multiples of it, pixels
+LARGE = 2**22  # pixels of an image from which on it is evaluated by windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What computes: CPU cores of this process, and the GPU's name, empty where there is none."""
+
+    cores: int
+    gpu: str
+
+    @property
+    def devices(self) -> int:
+        """How many runs go on at a time."""
+        return 1 if self.gpu else self.cores
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        return self.gpu or f"{self.cores} CPU core{'s' * (self.cores != 1)}, no GPU"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What decides on settings.
+
+    Attributes:
+        train, val: labelled images of each split.
+        unlabelled: images without label.
+        height, width: median size of the images, pixels.
+        classes: number of classes.
+    """
+
+    train: int
+    val: int
+    unlabelled: int
+    height: int
+    width: int
+    classes: int
+
+
+def this_machine() -> Machine:
+    """The machine this process runs on."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return Machine(cores=len(os.sched_getaffinity(0)), gpu=gpu)
+
+
+def propose(data: Data, machine: Machine) -> dict[str, Any]:
+    """Keys of the config by image size, number of images and machine; steps are not yet fitted."""
+    most = GPU_SIDE if machine.gpu else CPU_SIDE
+    shorter = min(data.height, data.width)
+    side = None if shorter <= most else most
+    factor = 1.0 if side is None else side / shorter
+    crop = [_crop(length * factor, most) for length in (data.height, data.width)]
+    few = max(4, min(data.classes, data.train), math.ceil(data.train / 4))
+    arms = ["scratch", "cross", "imagenet"]
+    if data.unlabelled:
+        arms.append("cross_pseudo")
+    shared = {"batch": 16 if machine.gpu else 8, "workers": 4 if machine.gpu else 0}
+    settings: dict[str, Any] = {
+        "run_arms": arms,
+        "label_counts": [few, "all"] if few < data.train else ["all"],
+        "seeds": [0, 1, 2] if machine.gpu else [0, 1],
+        "image": {"short_side": side, "crop": crop, "scale": [0.75, 1.5]},
+        "pretrain": {"grid": [length // 4 for length in crop], **shared},
+        "finetune": shared,
+    }
+    if machine.gpu:
+        settings["model"] = {
+            "encoder": "resnet50", "blocks": None, "output_stride": 16, "aspp_channels": 256,
+            "aspp_rates": [6, 12, 18], "low_channels": 48, "decoder_channels": 256,
+            "projection_channels": 256,
+        }  # fmt: skip
+    if data.height * data.width * factor**2 >= LARGE:
+        settings["evaluate"] = {"window": crop}
+    return settings
+
+
+def _crop(length: float, most: int) -> int:
+    """At least two cells, at most as long as the image, or as a third more than `most`."""
+    return max(2 * CELL, int(min(length, most * 4 / 3)) // CELL * CELL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """An experiment whose steps fit the time that it may take.
+
+    Attributes:
+        steps: of each stage.
+        table: the plan, as `cseg plan` prints it.
+        minutes: until it is finished, at best.
+        machine: where.
+    """
+
+    steps: int
+    table: str
+    minutes: float
+    machine: Machine
+
+
+def fit_steps(config: Mapping[str, Any], data: Data, machine: Machine) -> Fitted:
+    """The steps of each stage with which the experiment takes about the time that it may.
+
+    Every arm is measured here for a few seconds, as `cseg plan` does.
+
+    Args:
+        config: keys that differ from the default experiment, without steps.
+        data: of the images.
+        machine: where it will run.
+    """
+    experiment, sizes = load([], config), Sizes(data.train, data.val)
+    size = (data.height, data.width)
+    costs = calibrate(experiment, planned_arms(experiment), size_HW=size, copies=machine.devices)
+
+    def planned(steps: int) -> tuple[Experiment, list[Chain]]:
+        block = {"steps": steps}
+        tried = load([], merge(config, {"pretrain": block, "finetune": block}))
+        return tried, chains(tried, sizes, costs)
+
+    few, more = (finish(planned(n)[1], machine.devices) for n in (LEAST_STEPS, 2 * LEAST_STEPS))
+    wanted = 60 * (GPU_MINUTES if machine.gpu else CPU_MINUTES)
+    steps = LEAST_STEPS + (wanted - few) / max((more - few) / LEAST_STEPS, 1e-9)
+    rounded = int(min(max(steps, LEAST_STEPS), MOST_STEPS) // 50 * 50)
+    fitted, runs = planned(rounded)
+    return Fitted(
+        steps=rounded,
+        table=render(fitted, sizes, costs, runs, machine.devices),
+        minutes=finish(runs, machine.devices) / 60,
+        machine=machine,
+    )
