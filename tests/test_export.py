@@ -65,7 +65,7 @@ def test_its_axes_have_names(session):
 def test_the_file_says_what_it_is(session, trained):
     facts = session.get_modelmeta().custom_metadata_map
     loaded = load_segmenter(trained)
-    side = loaded.settings["image"]["short_side"]
+    side = loaded.settings.image.short_side
     assert facts["run"] == "shapes/scratch/n4/seed0" and facts["window"] == ""
     assert facts["short_side"] == ("40" if side else "")
     assert tuple(json.loads(facts["class_names"])) == loaded.info.class_names

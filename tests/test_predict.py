@@ -1,5 +1,7 @@
 """A network applied to images of any size: windows, bands, and enough memory or a sentence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -89,11 +91,13 @@ def test_large_images_are_predicted_by_windows_unless_the_run_says_how(checkpoin
     assert loaded.protocol((4095, 4096), None) == ProtocolSettings(None, None)
     assert loaded.protocol((4096, 4096), None) == ProtocolSettings(None, (1024, 1024))
     assert loaded.protocol((4096, 4096), (512, 256)) == ProtocolSettings(None, (512, 256))
-    loaded.settings["evaluate"]["window"] = [64, 48]
-    assert loaded.protocol((30, 30), None) == ProtocolSettings(None, (64, 48))
-    loaded.settings["image"]["short_side"], loaded.settings["evaluate"]["window"] = 512, None
-    assert loaded.protocol((40960, 40960), None) == ProtocolSettings(512, None)
-    loaded = load_segmenter(checkpoint)
+    usual = loaded.settings
+    windowed = replace(usual, evaluate=replace(usual.evaluate, window=(64, 48)))
+    small = replace(usual, image=replace(usual.image, short_side=512))
+    chosen = replace(loaded, settings=windowed).protocol((30, 30), None)
+    assert chosen == ProtocolSettings(None, (64, 48))
+    chosen = replace(loaded, settings=small).protocol((40960, 40960), None)
+    assert chosen == ProtocolSettings(512, None)
     monkeypatch.setattr(load, "LARGE", 1000)
     monkeypatch.setattr(load, "WINDOW", (16, 16))
     image = np.asarray(noise(40, 30).permute(1, 2, 0))
