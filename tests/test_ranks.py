@@ -38,7 +38,7 @@ with stage(log):
                       out=wanted, threads=1)
     else:
         run = partial(STAGES[name], data, settings, out=outputs(out), threads=1, title="test")
-    launch(log, processes, run)
+    launch(log, run, processes=processes)
 """
 
 

@@ -46,7 +46,7 @@ def test_a_training_on_two_nodes_has_the_bytes_of_two_processes_on_one(tmp_path)
 
 def test_nodes_outside_a_slurm_job_and_uneven_shares_are_told(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="gpu is 3 and nodes is 2; choose a gpu that nodes"):
-        launch(str(tmp_path / "log"), 3, print, nodes=2)
+        launch(str(tmp_path / "log"), print, processes=3, nodes=2)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="srun is not found; run as a Slurm job"):
-        launch(str(tmp_path / "log"), 2, print, nodes=2)
+        launch(str(tmp_path / "log"), print, processes=2, nodes=2)

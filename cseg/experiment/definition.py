@@ -92,6 +92,10 @@ class Experiment(SharedSettings):
         "decode the training images once, into the results' folder cache/; same pixels",
         default=False,
     )
+    jobs_per_gpu: int = key(
+        "jobs that share a GPU of this machine; 1 gives each its own. Results do not depend on it",
+        default=1, ge=1, le=64, unit="jobs",
+    )  # fmt: skip
     run_arms: tuple[str, ...] = key(
         "arms to run", least=1, unique=True, wants="a list of different arm names, at least one"
     )

@@ -27,11 +27,20 @@ from cseg.jobs.adapter import stage
 RENDEZVOUS = "CSEG_RENDEZVOUS"  # environment: host:port/id, in the copies of the script
 
 
+def gpus_of(resources: Any) -> dict[str, int]:
+    """What `launch` needs to know of a job's resources in Snakemake, as its keyword arguments."""
+    return {
+        "processes": resources.gpu,
+        "nodes": resources.get("nodes", 1),
+        "jobs_per_gpu": resources.jobs_per_gpu,
+    }
+
+
 def launch(
     log: str,
-    processes: int,
     run: Callable[..., None],
     *arguments: Any,
+    processes: int = 1,
     nodes: int = 1,
     jobs_per_gpu: int = 1,
 ) -> None:
@@ -42,9 +51,9 @@ def launch(
 
     Args:
         log: what the further processes say goes there.
-        processes: how many, on all nodes together; 0 and 1 run here.
         run: a stage; one that knows of ranks (pretrain, finetune, evaluate) for several processes.
         *arguments: of the stage.
+        processes: how many, on all nodes together; 0 and 1 run here.
         nodes: of the Slurm job that this is; each takes an equal part of the processes, at least 1.
         jobs_per_gpu: how many jobs may share a GPU; 0 computes on the CPU.
 

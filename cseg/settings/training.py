@@ -39,7 +39,11 @@ class LoopSettings:
     checkpoint_minutes: float = key(
         "time between saved states of a running job", default=2.0, gt=0, unit="minutes"
     )
-    workers: int = key("loader processes; 0 loads in the training process", default=0, ge=0)
+    workers: int | None = key(
+        "loader processes; 0 loads in the training process, null takes the job's threads but one "
+        "on a GPU and 0 on a CPU; results do not depend on it",
+        default=None, ge=0,
+    )  # fmt: skip
     cache_mib: int = key(
         "decoded images kept in memory, per loader process", default=256, ge=0, unit="MiB"
     )

@@ -144,10 +144,12 @@ def train(
     saved_at = started = time.monotonic()
     before = curve.seconds
     pin = device.type == "cuda"
+    spare = torch.get_num_threads() - 1 if pin else 0
+    workers = spare if settings.workers is None else settings.workers
     board = Board(training.board if share.leads else None, first)
     shown = Progress(title, settings.steps, first, settings.batch, share.leads)
     with shown as progress, _stop_flag() as stop:
-        for step, (images, labels) in enumerate(iterate(source, settings.workers, pin), first):
+        for step, (images, labels) in enumerate(iterate(source, workers, pin), first):
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate

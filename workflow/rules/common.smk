@@ -16,6 +16,7 @@ if os.path.isdir(os.path.join(HOME, "cseg")):
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
+from cseg.compute.leases import visible_gpus
 from cseg.datasets import description_files
 from cseg.errors import CsegError
 from cseg import experiment
@@ -31,6 +32,21 @@ try:
     RESULTS = EXPERIMENT.results
 except CsegError as error:
     raise WorkflowError(str(error))
+
+
+# If jobs run on this machine and it has GPUs, each job of a network takes one (`gpu: N` takes N)
+# and further jobs wait; which one, the job finds by a lease (cseg/compute/leases.py). Its share of
+# the cores goes to its loader processes. Elsewhere, as on Slurm, the profile says how many.
+JOBS_PER_GPU = 0 if EXPERIMENT.device == "cpu" else EXPERIMENT.jobs_per_gpu
+GPU_JOBS = 0
+if workflow.is_main_process and workflow.nodes is None and JOBS_PER_GPU:
+    GPU_JOBS = JOBS_PER_GPU * len(visible_gpus())
+if GPU_JOBS and "gpu" not in workflow.global_resources:
+    workflow.global_resources["gpu"] = GPU_JOBS
+GPU = min(GPU_JOBS, 1)
+GPU_THREADS = (
+    max(1, (workflow.resource_settings.cores or 1) // GPU_JOBS) if GPU_JOBS else 1
+)
 
 
 RUN = f"{RESULTS}/{{arm}}/n{{n}}/seed{{seed}}"

@@ -17,11 +17,12 @@ rule evaluate:
         f"{RUN}/benchmarks/evaluate.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 1
+    threads: GPU_THREADS
     resources:
         mem_mb=4000,
         runtime=120,
-        gpu=0,
+        gpu=GPU,
+        jobs_per_gpu=JOBS_PER_GPU,
     params:
         settings=settings_of,
         title=title,

@@ -13,11 +13,12 @@ rule features:
         f"{RESULTS}/benchmarks/features.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 1
+    threads: GPU_THREADS
     resources:
         mem_mb=4000,
         runtime=120,
-        gpu=0,
+        gpu=GPU,
+        jobs_per_gpu=JOBS_PER_GPU,
     params:
         starts=starts,
     script:

@@ -18,11 +18,12 @@ rule finetune:
         f"{RUN}/benchmarks/finetune.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 1
+    threads: GPU_THREADS
     resources:
         mem_mb=4000,
         runtime=1440,
-        gpu=0,
+        gpu=GPU,
+        jobs_per_gpu=JOBS_PER_GPU,
     params:
         settings=settings_of,
         title=title,

@@ -17,11 +17,12 @@ rule pretrain:
         f"{RUN}/benchmarks/pretrain.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 1
+    threads: GPU_THREADS
     resources:
         mem_mb=4000,
         runtime=1440,
-        gpu=0,
+        gpu=GPU,
+        jobs_per_gpu=JOBS_PER_GPU,
     params:
         settings=pretraining_of,
         title=title,

@@ -15,11 +15,12 @@ rule pseudolabel:
         f"{RUN}/benchmarks/pseudolabel.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 1
+    threads: GPU_THREADS
     resources:
         mem_mb=4000,
         runtime=240,
-        gpu=0,
+        gpu=GPU,
+        jobs_per_gpu=JOBS_PER_GPU,
     params:
         settings=settings_of,
         title=title,

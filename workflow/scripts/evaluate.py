@@ -4,7 +4,7 @@ from pathlib import Path
 from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
-    from cseg.jobs.launch import launch
+    from cseg.jobs.launch import gpus_of, launch
     from cseg.settings import RunSettings, build
     from cseg.stages.evaluate import EvaluateOutputs, evaluate
     from cseg.stages.run import RunInputs, files_of
@@ -19,5 +19,4 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
         out=files_of(EvaluateOutputs, snakemake.output),
         threads=snakemake.threads,
     )
-    nodes = snakemake.resources.get("nodes", 1)
-    launch(snakemake.log[0], snakemake.resources.gpu, run, nodes=nodes)
+    launch(snakemake.log[0], run, **gpus_of(snakemake.resources))

@@ -3,7 +3,7 @@ from functools import partial
 from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
-    from cseg.jobs.launch import launch
+    from cseg.jobs.launch import gpus_of, launch
     from cseg.settings import RunSettings, build
     from cseg.stages.pretrain import pretrain
     from cseg.stages.run import RunInputs, files_of
@@ -17,5 +17,4 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
         threads=snakemake.threads,
         title=snakemake.params.title,
     )
-    nodes = snakemake.resources.get("nodes", 1)
-    launch(snakemake.log[0], snakemake.resources.gpu, run, nodes=nodes)
+    launch(snakemake.log[0], run, **gpus_of(snakemake.resources))
