@@ -1,6 +1,5 @@
 """requirements.lock and the catalog file: what those who install the workflow rely on."""
 
-import os
 import re
 import subprocess
 import sys
@@ -66,16 +65,3 @@ def test_the_catalog_file_says_what_the_workflow_supports():
         "apptainer+conda": "container:" in rules,
         "report": "report(" in rules,
     }
-
-
-def test_the_workflow_can_be_used_as_a_module_from_elsewhere(tmp_path):
-    """As a deployment from the catalog does, with the library importable beside Snakemake."""
-    (tmp_path / "Snakefile").write_text(
-        f'configfile: "{ROOT / "config.yaml"}"\n'
-        f'module cseg:\n    snakefile: "{ROOT / "Snakefile"}"\n    config: config\n'
-        "use rule * from cseg\n"
-    )
-    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "all", "--cores", "1"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr

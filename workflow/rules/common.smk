@@ -32,6 +32,11 @@ try:
     RESULTS = EXPERIMENT.results
 except CsegError as error:
     raise WorkflowError(str(error))
+reported = any(word.startswith("--report") for word in sys.argv)
+if reported and str(workflow.basedir) == HOME and not os.path.isdir(RESULTS):
+    raise WorkflowError(
+        f"{RESULTS} holds nothing to report; add the --configfile that the experiment ran with"
+    )
 
 
 # If jobs run on this machine and it has GPUs, each job of a network takes one (`gpu: N` takes N)
@@ -142,7 +147,7 @@ def ablation_tables(wildcards):
     return rules.tables.output
 
 
-def starts(wildcards):
+def planned_starts():
     """Where the fine-tuning of every run starts: arm, files, settings."""
     data = {"index": f"{RESULTS}/index.csv", "dataset": f"{RESULTS}/dataset.json"}
     return [
@@ -159,10 +164,22 @@ def starts(wildcards):
     ]
 
 
+def starts(wildcards, input):
+    """The same with the paths of the rule's input, which a module's prefix changes."""
+
+    def placed(path):
+        return next(found for found in input if found.endswith(path)) if path else path
+
+    return [
+        start | {"files": {name: placed(path) for name, path in start["files"].items()}}
+        for start in planned_starts()
+    ]
+
+
 def start_files(wildcards):
     """The subsets and weights that `starts` names."""
     named = [
         (start["files"]["subset"], start["files"]["pretrained"])
-        for start in starts(wildcards)
+        for start in planned_starts()
     ]
     return sorted({path for pair in named for path in pair if path})

@@ -1,0 +1,63 @@
+"""The workflow as others use it: as a module, from any folder, with --config and --report."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_runs import ROOT, SMOKE
+
+MODULE = f'module cseg:\n    snakefile: "{ROOT / "Snakefile"}"\n'
+OWN = f'configfile: "{ROOT / "config.yaml"}"\nconfigfile: "{SMOKE}"\n'
+USES = {
+    "as it is, with its default config": MODULE + "use rule * from cseg\n",
+    "with a config of the importer": OWN + MODULE + "    config: config\nuse rule * from cseg\n",
+    "with a prefix and other names": (
+        OWN + MODULE + '    config: config\n    prefix: "nested"\nuse rule * from cseg as cseg_*\n'
+    ),
+}
+
+
+def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    """Run Snakemake in a folder that has nothing to do with the checkout."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *words]
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True,
+        text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("use", USES)
+def test_another_workflow_can_import_it(tmp_path, use):
+    (tmp_path / "Snakefile").write_text(USES[use])
+    done = snakemake(tmp_path, "-n", "--quiet", "rules")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "finetune" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_an_imported_workflow_with_a_prefix_runs_to_its_page(tmp_path):
+    (tmp_path / "Snakefile").write_text(USES["with a prefix and other names"])
+    done = snakemake(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("nested/results/**/summary.html"))
+    assert not (tmp_path / "results" / "smoke").exists() or not list(
+        (tmp_path / "results" / "smoke").rglob("*.csv")
+    )
+
+
+def test_values_inside_lists_and_mappings_of_config_are_read_as_their_types(tmp_path):
+    """Snakemake hands them on as text."""
+    words = ["-s", str(ROOT / "Snakefile"), "-n", "--quiet", "rules", "--configfile", str(SMOKE)]
+    done = snakemake(tmp_path, *words, "--config", "seeds=[0,1]", "image={flip: false}")
+    assert done.returncode == 0, done.stderr
+    done = snakemake(tmp_path, *words, "--config", "image={flip: perhaps}")
+    assert done.returncode == 1 and "config key image.flip" in done.stdout + done.stderr
+
+
+def test_a_report_without_the_config_of_the_experiment_is_one_sentence(tmp_path):
+    done = snakemake(tmp_path, "-s", str(ROOT / "Snakefile"), "--report", "report.html")
+    assert done.returncode == 1
+    assert "results/shapes holds nothing to report; add the --configfile that" in done.stderr
+    assert "Missing metadata" not in done.stderr
