@@ -62,7 +62,7 @@ def test_each_job_of_a_network_takes_a_gpu_and_its_share_of_the_cores(gpus, tmp_
 def test_two_gpus_serve_the_whole_experiment_and_more_jobs_wait_in_the_queue(gpus, tmp_path):
     """Eight cores would start eight jobs at once; none of them waits in memory for its GPU."""
     gpus(card(0), card(1))
-    done = snakemake(tmp_path, "smoke", "--configfile", str(SMOKE), "--cores", "8")
+    done = snakemake(tmp_path, "smoke", "--configfile", str(SMOKE), "--cores", "8", timeout=1200)
     assert done.returncode == 0, done.stderr
     logs = [path.read_text() for path in tmp_path.rglob("logs/*.log") if path.stem in NETWORKS]
     assert logs and all(re.search(r"^GPU GPU-(00|11)$", text, re.MULTILINE) for text in logs)
