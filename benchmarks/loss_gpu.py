@@ -5,13 +5,14 @@
 Each row: a few runs to warm up, then timed runs of forward + backward with the device waited for
 at the end of each, then one whose peak of allocated memory above the inputs is taken; NaN where a
 rival does not fit. The share of the matmul rate counts only the flops that are needed: 3 (released
-form) or 6 (paper's) per pair and channel. Writes benchmarks/results/loss_gpu.{csv,md}. With
+form) or 6 (paper's) per pair and channel. The kernels do more, 6 and 8, and in float32 three
+products for one: `kernel_flops` counts those. Writes benchmarks/results/loss_gpu.{csv,md}. With
 --device cpu it runs small sizes anywhere, as its test does.
 """
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
@@ -138,6 +139,42 @@ def needed_flops(row: str, images: int, pixels: int, channels: int) -> float:
     return (3.0 if "released" in row else 6.0) * sides * pairs * channels
 
 
+def kernel_flops(row: str, images: int, pixels: int, channels: int, dtype: torch.dtype) -> float:
+    """Count the flops of the CUDA kernels for one of our rows, without those of one class only.
+
+    The released form takes 2 D more for each positive pair; the paper's form, cross, 8 D more for
+    each pair of one class of two images.
+    """
+    pairs = float(images * pixels**2)
+    if row.endswith("batch"):
+        pairs *= images
+    if "released" in row and row.endswith("cross"):
+        pairs *= 4  # the products of both views with each other are masked, not left out
+    products = 1 if dtype == torch.bfloat16 else 3
+    return (6.0 if "released" in row else 8.0) * products * pairs * channels
+
+
+def measured_rows(
+    images: int,
+    pixels: int,
+    channels: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    repeats: int,
+    rate: float,
+) -> Iterator[dict[str, object]]:
+    """Each row as soon as it is measured: name, times, memory, shares of the matmul `rate`."""
+    feats, other, labels = inputs(images, pixels, channels, device, dtype)
+    for row, step in rows_of(feats, other, labels).items():
+        found = measure(step, [feats, other], repeats)
+        needed = done = float("nan")
+        if row.startswith(OURS):
+            seconds = found["median_ms"] / 1000
+            needed = needed_flops(row, images, pixels, channels) / seconds / rate
+            done = kernel_flops(row, images, pixels, channels, dtype) / seconds / rate
+        yield {"row": row, **found, "share": needed, "kernel_share": done}
+
+
 def report(table: pd.DataFrame, facts: dict[str, object]) -> str:
     """The rows and the ratios in Markdown."""
     lines = [
@@ -184,16 +221,11 @@ def main() -> None:
     sizes = (args.images, args.pixels, args.channels)
     facts = {"B": sizes[0], "P": sizes[1], "D": sizes[2], "dtype": args.dtype, "device": name,
              "torch": torch.__version__, "revision": revision()}  # fmt: skip
-    feats, other, labels = inputs(*sizes, device, dtype)
     rate = matmul_rate(device, dtype, 8192 if device.type == "cuda" else 256)
     rows = []
-    for row, step in rows_of(feats, other, labels).items():
-        found = measure(step, [feats, other], args.repeats)
-        share = float("nan")
-        if row.startswith(OURS):
-            share = needed_flops(row, *sizes) / (found["median_ms"] / 1000) / rate
-        rows.append({"row": row, **found, "share": share})
-        print(f"{row}: {found['median_ms']:.2f} ms, {found['extra_mib']:.0f} MiB", flush=True)
+    for row in measured_rows(*sizes, dtype, device, args.repeats, rate):
+        rows.append(row)
+        print(f"{row['row']}: {row['median_ms']:.2f} ms, {row['extra_mib']:.0f} MiB", flush=True)
     table = pd.DataFrame(rows)
     args.out.parent.mkdir(exist_ok=True)
     table.assign(**facts).to_csv(args.out, index=False, float_format="%.6g", lineterminator="\n")

@@ -106,6 +106,19 @@ def test_what_is_remembered_has_no_gradient_and_is_part_of_a_saved_state():
     assert losses[0] == losses[1]
 
 
+def test_bfloat16_features_meet_a_memory_that_is_kept_in_float32():
+    module = contrast("batch", memory=1, backend="tiled")
+    feats, labels, other = batch(0)
+    for seed in (0, 1):  # the first meets an empty memory
+        feats, labels, other = (t.bfloat16() if t.is_floating_point() else t for t in batch(seed))
+        loss = module(feats.requires_grad_(), labels, other, np.random.default_rng(0))
+    loss.backward()
+    assert loss.dtype == torch.float32 and loss.isfinite()
+    assert feats.grad.dtype == torch.bfloat16 and feats.grad.abs().sum() > 0
+    assert module.remembered.dtype == torch.float32
+    assert torch.equal(module.remembered, module.remembered.bfloat16().float())
+
+
 @pytest.mark.parametrize("denominator", ["all", "negatives"])
 @pytest.mark.parametrize("backend", ["dense", "tiled"])
 def test_one_bag_may_hold_more_images_than_there_are_anchors(denominator, backend):

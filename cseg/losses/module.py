@@ -121,7 +121,8 @@ class PixelContrastLoss(nn.Module):
                 f"{name} must be (B,D,H,W) or (B,P,D) of a float dtype, not {tuple(feats.shape)} "
                 f"{feats.dtype}"
             )
-        if feats.dtype in (torch.float16, torch.bfloat16):
+        given = feats.dtype
+        if given in (torch.float16, torch.bfloat16):
             feats = feats.float()  # resizing and norms in half precision would cost digits
         if self.grid is not None:
             if feats.dim() != 4 or labels.dim() != 3:
@@ -143,6 +144,8 @@ class PixelContrastLoss(nn.Module):
                 # Before the norm, whose gradient at NaN would be NaN however it is weighted.
                 feats = feats.masked_fill(self._ignored(labels).unsqueeze(channels), 0)
             feats = F.normalize(feats, dim=channels)
+        if given == torch.bfloat16:  # as tensor cores take it
+            feats = feats.to(given)
         return feats, labels
 
     def _ignored(self, labels: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Blocks:
 # by what compiles without spilling and fits into the card's shared memory, not by timing.
 HALF_BLOCKS = {
     0: {512: Blocks(64, 32, 0, 0, 4, 1)},
-    80: {64: Blocks(128, 64, 0, 0, 8, 3), 128: Blocks(128, 64, 0, 0, 8, 3),
+    80: {64: Blocks(128, 64, 0, 0, 8, 3), 128: Blocks(128, 64, 0, 0, 8, 2),
          256: Blocks(64, 16, 0, 0, 4, 2), 512: Blocks(64, 32, 64, 256, 4, 2)},
     86: {64: Blocks(128, 64, 0, 0, 8, 3), 128: Blocks(128, 64, 0, 0, 8, 2),
          256: Blocks(64, 16, 0, 0, 4, 2), 512: Blocks(64, 32, 64, 256, 4, 2)},

@@ -41,7 +41,7 @@ class PretrainObjective(nn.Module):
     def forward(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         """The loss of images (B, 3, H, W) in 0..1 and labels (B, H, W), a scalar."""
         other = distort(images, self.distortion, rng, current_share())
-        feats = self.network.project(torch.cat([images, other])).float()
+        feats = self.network.project(torch.cat([images, other]))
         plain_BDHW, other_BDHW = feats.chunk(2)
         loss: Tensor = self.contrast(plain_BDHW, labels, other_BDHW, rng)
         return loss

@@ -88,7 +88,7 @@ class Contrast(nn.Module):
             other_BDHW, other_labels = feats_BDHW if other_BDHW is None else other_BDHW, labels
         if self.settings.memory:
             return self._with_memory(feats_BDHW, anchor_labels, other_BDHW, labels)
-        loss = feats_BDHW.new_zeros(())
+        loss = feats_BDHW.new_zeros((), dtype=torch.float32)
         for criterion in self.losses:
             self.pairing.manual_seed(drawn)  # the same pairs of images on each grid
             loss = loss + criterion(feats_BDHW, anchor_labels, other_BDHW, other_labels)
@@ -103,11 +103,11 @@ class Contrast(nn.Module):
         criterion = self.losses[0]
         seen, labels = criterion.on_grid(feats if other is None else other, labels)
         feats, anchor_labels = criterion.on_grid(feats, anchor_labels)
-        candidates = torch.cat([seen, self.remembered])
+        candidates = torch.cat([seen, self.remembered.to(seen.dtype)])
         candidate_labels = torch.cat([labels, self.remembered_labels])
         loss = criterion(feats, anchor_labels, candidates, candidate_labels)
         room = len(self.remembered)
         # Copied: a view would keep, and a saved state hold, what is forgotten.
-        self.remembered = candidates[:room].detach().clone()
+        self.remembered = candidates[:room].detach().to(self.remembered.dtype, copy=True)
         self.remembered_labels = candidate_labels[:room].clone()
         return loss
