@@ -144,7 +144,7 @@ def _engine(backend: str, every: list[Tensor], tau: float, prepared: bool) -> Mo
     channels = feats.shape[2]
     fits = feats.dtype != torch.float64 and channels <= TRITON_CHANNELS
     if backend == "auto":
-        backend = "triton" if feats.is_cuda and fits and find_spec("triton") else "tiled"
+        backend = "triton" if fits and _has_tensor_cores(feats) and find_spec("triton") else "tiled"
     if backend == "triton" and not fits:
         raise LossInputError(
             f"backend='triton' takes up to {TRITON_CHANNELS} channels and no float64, "
@@ -159,3 +159,8 @@ def _engine(backend: str, every: list[Tensor], tau: float, prepared: bool) -> Mo
         length = 1.0 if prepared else max(forms.longest(f) for f in every)
         backend = "tiled" if length**2 / tau > forms.SINGLE_BOUND else backend
     return import_module({"triton": "cseg.losses.triton_kernels"}.get(backend, "cseg.losses.tiled"))
+
+
+def _has_tensor_cores(feats: Tensor) -> bool:
+    """Whether Triton has some for this device: for compute capability 8.0 and newer."""
+    return feats.is_cuda and torch.cuda.get_device_capability(feats.device) >= (8, 0)

@@ -57,7 +57,6 @@ HALF_BLOCKS = {
 }  # fmt: skip
 SPLIT_BLOCKS = {
     0: {64: Blocks(64, 32, 0, 0, 4, 1), 512: Blocks(64, 32, 32, 32, 4, 1)},
-    75: {512: Blocks(64, 32, 32, 64, 4, 2)},
     80: {64: Blocks(64, 32, 0, 0, 4, 2), 512: Blocks(64, 32, 32, 128, 4, 2)},
     86: {64: Blocks(64, 32, 0, 0, 4, 2), 512: Blocks(64, 32, 32, 128, 4, 1)},
     90: {128: Blocks(128, 64, 0, 0, 8, 2), 256: Blocks(128, 32, 0, 0, 8, 2),
@@ -81,7 +80,7 @@ def launch_options(feats_GND: Tensor, temperature: float) -> tuple[dict[str, int
     as long as their similarities are at most 36, they stay below 2^12.
     """
     card, channels = card_of(feats_GND), feats_GND.shape[2]
-    split = feats_GND.dtype != torch.bfloat16 or card == 75  # which multiplies no bfloat16
+    split = feats_GND.dtype != torch.bfloat16
     table = SPLIT_BLOCKS if split else HALF_BLOCKS
     like = {87: 80, 89: 86, 120: 86, 121: 86}.get(card, card)
     sizes = table[max(known for known in table if known <= like) if like else 0]
