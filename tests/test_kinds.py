@@ -97,8 +97,8 @@ def run(root, options):
 def views(root, info):
     """By id: what training reads, what the prepared cache holds, what predict gets."""
     prepare(
-        root / "index.csv", root / "dataset.json", None, 1,
-        root / "c" / "pixels.bin", root / "c" / "places.csv",
+        root / "index.csv", root / "dataset.json", short_side=None, workers=1,
+        pixels=root / "c" / "pixels.bin", places=root / "c" / "places.csv",
     )  # fmt: skip
     places = read_places(root / "c" / "places.csv", root / "c" / "pixels.bin")
     for pair in pairs_of(read_index(root / "index.csv")):

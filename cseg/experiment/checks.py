@@ -5,8 +5,8 @@ from typing import Any
 
 from cseg.datasets import MODULES
 from cseg.errors import ConfigError, CsegError
-from cseg.experiment.definition import TEACHER_SUFFIX, Experiment
-from cseg.settings import SharedSettings, pretraining
+from cseg.experiment.definition import Experiment
+from cseg.settings import TEACHER_SUFFIX, SharedSettings, pretraining
 from cseg.settings.label_counts import resolve_count
 from cseg.storage.files import read_json
 

@@ -14,7 +14,6 @@ from cseg.settings.network import Head, Init
 from cseg.settings.run import Budget
 from cseg.settings.training import ScopeOrNone
 
-TEACHER_SUFFIX = "_pseudo"  # what names of arms with a teacher end in
 NAME = "[a-z][a-z0-9_]*"
 PATH = {  # Snakemake takes braces in a path for wildcards
     "pattern": r"[^{}\x00-\x1f]+", "wants": "a path without braces and control characters",

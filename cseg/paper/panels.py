@@ -13,7 +13,7 @@ from matplotlib.pyplot import subplots
 from PIL import Image
 
 from cseg.datasets.reading import read_image, read_label
-from cseg.datasets.samples import info_from_json
+from cseg.datasets.samples import IGNORE, info_from_json
 from cseg.errors import DataError, reason
 from cseg.paper import statistics
 from cseg.paper.results import Results, image_counts
@@ -144,7 +144,7 @@ def panel(
         for arm in arms:
             folder = folders.get((arm, n, seed))
             labels.append(
-                np.full_like(truth, 255) if folder is None
+                np.full_like(truth, IGNORE) if folder is None
                 else read_prediction(folder / "predictions.zip", image_id)
             )  # fmt: skip
         for axes, label in zip(cells[1:], labels):
@@ -167,7 +167,7 @@ def _class_legend(figure: Figure, results: Results, classes: list[int]) -> None:
         for c in classes
         if c < len(names)
     ]
-    if 255 in classes:
+    if IGNORE in classes:
         handles.append(
             Patch(facecolor=_unit(IGNORED_COLOUR), edgecolor="#888888", lw=0.4, label="ignored")
         )

@@ -15,12 +15,12 @@ from cseg.errors import DataError, reason
 from cseg.paper.markup import Table
 from cseg.paper.results import Results
 from cseg.paper.wording import points, signed
+from cseg.settings import TEACHER_SUFFIX
 
 COLUMNS = [
     "dataset", "measure", "method", "n", "value", "arm", "encoder", "train_size", "setting",
     "source",
 ]  # fmt: skip
-PSEUDO = "_pseudo"  # arms that also see unlabelled images are not what the claims are about
 
 
 def read_published(path: Path | None) -> pd.DataFrame:
@@ -74,7 +74,8 @@ def _arms(results: Results, start: str, pretrained: bool) -> list[str]:
         return []
     kept = rows[(rows["init"] == start) & ((rows["pretrain_steps"] > 0) == pretrained)]
     found = set(kept["arm"])
-    return [arm for arm in results.arms if arm in found and not arm.endswith(PSEUDO)]
+    # arms that also see unlabelled images are not what the claims are about
+    return [arm for arm in results.arms if arm in found and not arm.endswith(TEACHER_SUFFIX)]
 
 
 def _gain_above(results: Results, value: float) -> Ours:

@@ -23,6 +23,7 @@ from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from cseg.settings import TEACHER_SUFFIX
 from cseg.storage.files import atomic
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = seaborn.color_palette(
@@ -37,7 +38,6 @@ KNOWN = (
     "scratch_distorted", "within", "cross", "batch", "joint", "imagenet_cross", "cross_distorted",
     "imagenet_within", "imagenet_distorted",
 )  # fmt: skip
-SUFFIX = "_pseudo"
 INCH_WIDTH = 6.9  # two print columns
 SETTINGS: dict[str, Any] = {
     "pdf.fonttype": 42,  # fonts embedded as TrueType, text stays text
@@ -82,7 +82,7 @@ def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
     one experiment want the same.
     An arm with pseudo labels has its partner's colour and marker and a dashed line.
     """
-    bases = sorted({arm.removesuffix(SUFFIX) for arm in arms} - NEUTRAL.keys())
+    bases = sorted({arm.removesuffix(TEACHER_SUFFIX) for arm in arms} - NEUTRAL.keys())
     bases.sort(key=lambda base: base not in KNOWN)
     places: dict[str, int] = {}
     looks = len(ARM_COLOURS) * len(ROUNDS)
@@ -95,7 +95,7 @@ def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
         places[base] = free[0] if free else place
     styles = {}
     for arm in arms:
-        base = arm.removesuffix(SUFFIX)
+        base = arm.removesuffix(TEACHER_SUFFIX)
         place = places.get(base, 0)
         styles[arm] = ArmStyle(
             NEUTRAL.get(base) or ARM_COLOURS[place % len(ARM_COLOURS)],

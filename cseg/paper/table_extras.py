@@ -11,21 +11,22 @@ from cseg.paper.results import Results
 from cseg.paper.statistics import holm, mean_std
 from cseg.paper.table_main import test_columns
 from cseg.paper.wording import bracketed, points, points_std
+from cseg.settings import TEACHER_SUFFIX
 
-SUFFIX = "_pseudo"
 Lines = list[tuple[str, ...]]
 
 
 def pseudo_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     """Each arm with and without pseudo labels, and how good those were (pseudo.csv)."""
-    plan = [(arm, setting, arm + suffix) for arm in results.arms if arm + SUFFIX in results.arms
-            for setting, suffix in (("without", ""), ("with pseudo labels", SUFFIX))]  # fmt: skip
+    taught = [arm for arm in results.arms if arm + TEACHER_SUFFIX in results.arms]
+    settings = (("without", ""), ("with pseudo labels", TEACHER_SUFFIX))
+    plan = [(arm, setting, arm + suffix) for arm in taught for setting, suffix in settings]
     if not plan:
-        return f"no arm has a partner named *{SUFFIX}"
+        return f"no arm has a partner named *{TEACHER_SUFFIX}"
     quality = results.tables["pseudo"]
 
     def measured(arm: str) -> Lines:
-        rows = quality[quality["arm"] == arm + SUFFIX] if len(quality) else pd.DataFrame()
+        rows = quality[quality["arm"] == arm + TEACHER_SUFFIX] if len(quality) else pd.DataFrame()
         means = rows.groupby("n")[["miou", "kept"]].mean() if len(rows) else pd.DataFrame()
         names = {"miou": "mIoU of the pseudo labels", "kept": "pixels that have one (%)"}
         return [

@@ -6,7 +6,13 @@ Needs nothing but Python, so that the workflow, the stages and a bare GPU machin
 from cseg.settings.build import build, plain
 from cseg.settings.keys import Fact, facts, key
 from cseg.settings.network import ImageSettings, ModelSettings
-from cseg.settings.run import EvaluateSettings, RunSettings, SharedSettings, pretraining
+from cseg.settings.run import (
+    TEACHER_SUFFIX,
+    EvaluateSettings,
+    RunSettings,
+    SharedSettings,
+    pretraining,
+)
 from cseg.settings.training import (
     ContrastSettings,
     FinetuneSettings,
@@ -16,6 +22,7 @@ from cseg.settings.training import (
 )
 
 __all__ = [
+    "TEACHER_SUFFIX",
     "ContrastSettings",
     "EvaluateSettings",
     "Fact",

@@ -65,7 +65,7 @@ def _value(hint: Any, told: Metadata, value: Any, path: str) -> Any:
     if kind is Any:
         return value
     if is_dataclass(kind):
-        return build(kind, value, path)  # type: ignore[type-var, arg-type]
+        return build(kind, value, path)  # type: ignore[arg-type]
     if get_origin(kind) is tuple:
         return _items(hint, told, value, path)
     if get_origin(kind) is Mapping:

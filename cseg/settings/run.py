@@ -16,6 +16,7 @@ from cseg.settings.training import (
 Budget = Literal["equal_steps", "equal_time", "equal_finetune"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]
+TEACHER_SUFFIX = "_pseudo"  # what names of arms with a teacher end in
 
 
 @dataclass(frozen=True, kw_only=True)

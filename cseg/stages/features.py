@@ -113,8 +113,8 @@ def features(starts: Sequence[Start], out: FeaturesOutputs, *, threads: int) -> 
     first = min(start.settings.seed for start, n in zip(starts, counts) if n == smallest)
     device = open_run_device(starts[0].settings, threads)
     pixels: Pixels | None = None
-    measured: dict[tuple, np.ndarray] = {}  # arms that start alike are measured once
-    projected: dict[tuple, dict[str, np.ndarray]] = {}
+    measured: dict[object, np.ndarray] = {}  # arms that start alike are measured once
+    projected: dict[object, dict[str, np.ndarray]] = {}
     rows, tables = [], []
     for start, n in zip(starts, counts):
         run, pretrained = start.settings, start.inputs.pretrained
@@ -238,9 +238,10 @@ def _tsne(units_PC: np.ndarray, pca_P2: np.ndarray) -> np.ndarray:
     spread = max(float(pca_P2[:, 0].std()), 1e-12)
     perplexity = min(PERPLEXITY, (len(units_PC) - 1) / 3)
     with threadpool_limits(1):  # sums over threads would differ in their last digits
-        return TSNE(
+        found: np.ndarray = TSNE(
             perplexity=max(perplexity, 1e-3), init=pca_P2 / spread * 1e-4, random_state=0, n_jobs=1
         ).fit_transform(units_PC)
+    return found
 
 
 def _points(key: Mapping[str, Any], pixels: Pixels, xy_P2: np.ndarray, method: str) -> pd.DataFrame:

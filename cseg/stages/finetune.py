@@ -77,7 +77,8 @@ class FinetuneObjective(nn.Module):
         feats = self.network.features(images)
         logits = self.network.classify(feats, (images.shape[-2], images.shape[-1]))
         hard = logits.argmax(1) != labels if self.settings.contrast_anchors == "hard" else None
-        contrasted = self.contrast(self.network.projector(feats), labels, None, rng, hard)
+        projected = self.network.projector(feats)
+        contrasted: Tensor = self.contrast(projected, labels, None, rng, hard)
         return cross_entropy(logits, labels) + self.settings.contrast_weight * contrasted
 
     def _distorted(self, images: Tensor, rng: np.random.Generator) -> Tensor:
