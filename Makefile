@@ -49,7 +49,7 @@ docs: $(STAMP)
 	@echo "open site/index.html"
 
 dag: $(STAMP)
-	$(BIN)/snakemake --rulegraph all 2>/dev/null | dot -Tsvg -o docs/img/dag.svg
+	$(BIN)/snakemake all --rulegraph 2>/dev/null | tred | dot -Tsvg -o docs/img/dag.svg
 
 keys: $(STAMP)
 	$(BIN)/python -m cseg.experiment.documentation
