@@ -128,3 +128,20 @@ def test_the_loss_needs_neither_torchvision_nor_triton():
 def test_no_file_is_long():
     for path in [*PACKAGE.rglob("*.py"), *Path(ROOT / "benchmarks").glob("*.py")]:
         assert len(path.read_text().splitlines()) <= 320, path
+
+
+def test_what_trains_needs_neither_snakemake_nor_a_checker_of_configs():
+    """A bare GPU machine builds settings and runs the stages."""
+    check = (
+        "import sys; sys.modules |= dict.fromkeys(('snakemake', 'pydantic', 'jsonschema', 'yaml'));"
+        "import cseg.settings, cseg.stages.pretrain, cseg.stages.finetune, cseg.stages.evaluate"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
+
+
+def test_settings_need_nothing_but_python():
+    check = (
+        "import sys, cseg.settings;"
+        "assert not {'numpy', 'yaml', 'torch', 'pandas', 'PIL'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
