@@ -10,7 +10,7 @@ from cseg.errors import DataError, reason
     "message",
     [
         "image a/b.png is missing; restore it or take it off the list",
-        "config key seeds is wrong: 1.5 is not of type 'integer'; give a whole number",
+        "config key seeds.0 is 1.5; give a whole number from 0 to 1000000",
         "voc2012 has 2 problems in 9 pairs:\n- image a.png is missing; restore it\n"
         "- label a.png is missing; restore it",
     ],

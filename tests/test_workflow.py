@@ -123,7 +123,7 @@ def test_ablations_become_a_table(tmp_path):
         ("run_arms: [sideways]", "run_arms names 'sideways'"),
         ("dataset: mnist", "dataset is 'mnist'"),
         ("model: {encoder: vgg}", "model.encoder is 'vgg'"),
-        ("seeds: zero", "seeds is wrong"),
+        ("seeds: zero", "seeds is 'zero'; give a list of different whole numbers"),
     ],
 )
 def test_a_wrong_config_stops_before_any_job(tmp_path, text, said, tried):
