@@ -1,0 +1,110 @@
+"""Every path, key, command and count that a page names is one of the project's."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_runs import ROOT
+from snakemake.cli import get_argument_parser
+
+from cseg import cli
+from cseg.datasets import dataset_module
+from cseg.experiment.definition import Experiment
+from cseg.settings.keys import facts
+
+PAGES = [
+    ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "results" / "README.md",
+    ROOT / "profiles" / "README.md", *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "evidence").glob("*.md")),
+]  # fmt: skip
+TOP = "cseg workflow docs tests benchmarks envs profiles examples".split()
+BLOCKS = ("image", "model", "pretrain", "finetune", "pseudolabel", "evaluate")
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def code_spans(page: Path) -> list[str]:
+    """What stands between single back quotes, outside of code blocks."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.findall(r"`([^`\n]+)`", text)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of each command in the shell blocks, without comments."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    parts = [part for line in lines for part in re.split(r"&&|\|", line)]
+    return [words for part in parts if (words := shlex.split(part, comments=True))]
+
+
+@pages
+def test_paths_exist(page: Path):
+    named = [span for span in code_spans(page) if re.fullmatch(r"[\w.-]+(/[\w.-]+)+/?", span)]
+    ours = [span for span in named if span.split("/")[0] in TOP and "..." not in span]
+    assert [span for span in ours if not (ROOT / span).exists()] == []
+
+
+@pages
+def test_config_keys_exist(page: Path):
+    known = {fact.name for fact in facts(Experiment)}
+    known |= {name.rsplit(".", 1)[0] for name in known}
+    pattern = rf"({'|'.join(BLOCKS)})\.([a-z_]+)(?:: .*)?"
+    named = [match for span in code_spans(page) if (match := re.fullmatch(pattern, span))]
+    files = ("py", "csv", "pt", "smk", "state", "log")
+    keys = [f"{match[1]}.{match[2]}" for match in named if match[2] not in files]
+    assert [key for key in keys if key not in known] == []
+
+
+@pages
+def test_commands_are_understood(page: Path, capsys: pytest.CaptureFixture):
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for words in commands(page):
+        if words[:3] == ["python", "-m", "cseg"]:
+            words = words[2:]
+        if words[0] == "make":
+            assert words[1] in targets, words
+        elif words[0] == "cseg":
+            cli._parser().parse_args(words[1:])  # ends the test with SystemExit if it is wrong
+        elif words[0] == "snakemake":
+            get_argument_parser().parse_args(words[1:])
+        elif words[0] == "python":
+            assert (ROOT / words[1]).is_file(), words
+
+
+def test_a_wrong_command_would_be_found():
+    with pytest.raises(SystemExit):
+        cli._parser().parse_args(["predict", "photos", "--checkpiont", "x.pt"])
+
+
+def test_the_table_of_datasets_has_their_numbers_of_classes():
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([^|]+) \| (\w+) \|", (ROOT / "docs" / "datasets.md").read_text(),
+        re.MULTILINE,
+    )  # fmt: skip
+    assert len(rows) == 5
+    for name, images, classes in rows:
+        if name == "folder":
+            continue
+        info = dataset_module(name).info({})
+        assert classes == str(info.num_classes), name
+        for split in ("train", "val"):
+            size = info.split_sizes.get(split)
+            assert size is None or f"{size:,}" in images, (name, split)
+
+
+def test_the_readme_is_short():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 110
+    paragraphs = "\n".join(lines).split("\n\n")
+    prose = [p.splitlines() for p in paragraphs if p[0] not in "|`#!-"]
+    assert max(map(len, prose)) <= 5
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_broken_link(tmp_path: Path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path / "site"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "which start is best" in (tmp_path / "site" / "index.html").read_text()
