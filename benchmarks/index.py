@@ -23,8 +23,10 @@ from cseg.stages.index import index
 from cseg.storage.files import atomic, write_json
 
 SIZE = (500, 375)  # width, height
-BASES = 100  # files painted; the others are copies with a few bytes behind the end, which decoders
-# pass over: another content hash at the cost of a copy
+# Files painted, the first of them for validation, since the index refuses a picture of both splits.
+# The others are copies with a few bytes behind the end, which decoders pass over: another content
+# hash at the cost of a copy.
+BASES, VAL_BASES = 100, 12
 
 
 def main() -> None:
@@ -46,7 +48,12 @@ def main() -> None:
 
 def measure(folder: Path, pairs: int, workers: int) -> dict[str, object]:
     start = time.perf_counter()
-    index(folder / "fetch.json", folder / "index.csv", folder / "dataset.json", workers)
+    index(
+        folder / "fetch.json",
+        folder / "index.csv",
+        dataset_json=folder / "dataset.json",
+        workers=workers,
+    )
     seconds = time.perf_counter() - start
     return {
         "pairs": pairs,
@@ -61,11 +68,12 @@ def measure(folder: Path, pairs: int, workers: int) -> dict[str, object]:
 
 def make_pairs(folder: Path, count: int) -> float:
     """Write `count` pairs and their fetch.json; returns MiB written."""
-    bases = [paint(folder, i) for i in range(min(BASES, count))]
+    bases = [paint(folder, i) for i in range(BASES)]
     samples, size = [], 0
     for i in range(count):
         image, label = folder / f"{i:05d}.jpg", folder / f"{i:05d}.png"
-        for path, data in zip((image, label), bases[i % len(bases)]):
+        own = i // 8 % VAL_BASES if i % 8 == 0 else VAL_BASES + i % (BASES - VAL_BASES)
+        for path, data in zip((image, label), bases[own]):
             path.write_bytes(data + i.to_bytes(4, "big"))
             size += len(data) + 4
         split = "val" if i % 8 == 0 else "train"

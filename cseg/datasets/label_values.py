@@ -46,17 +46,19 @@ class RawLabel:
 
 
 @dataclass(frozen=True)
-class ClassIds:
-    """The class ids of a label file.
+class Meaning:
+    """What a label file's values mean.
 
     Attributes:
-        ids_HW: uint8, 255 ignored.
+        classes: class id, or 255, by value.
+        counts: pixels by value.
         palette: colours by index, of the indices used, where the indices were what counted.
         ways: ONE_BIT, if the file has one bit; COLOUR, if every shown colour is stated.
         unsure: the way for which a white that nobody has named is a class; empty if there is none.
     """
 
-    ids_HW: np.ndarray
+    classes: Classes
+    counts: Mapping[int, int]
     palette: Mapping[int, int]
     ways: frozenset[str]
     unsure: str
@@ -90,42 +92,51 @@ def raw_label(path: str | Path, file: Decoded) -> RawLabel:
     return RawLabel(path, "colour", _colours(path, image), {}, file)
 
 
-def class_ids(raw: RawLabel, info: DatasetInfo) -> ClassIds:
-    """Class ids of a label file's pixels.
+def class_ids(raw: RawLabel, info: DatasetInfo) -> np.ndarray:
+    """Class ids of a label file's pixels, uint8 HxW, 255 ignored.
+
+    Raises:
+        DataError: as `meaning_of`.
+    """
+    classes = meaning_of(raw, info).classes
+    if raw.values_HW.dtype == np.uint8:
+        table = np.zeros(256, np.uint8)
+        table[list(classes)] = list(classes.values())
+        return table[raw.values_HW]
+    values = np.array(sorted(classes))
+    sorted_classes = np.array([classes[v] for v in values.tolist()], np.uint8)
+    return sorted_classes[np.searchsorted(values, raw.values_HW)]
+
+
+def meaning_of(raw: RawLabel, info: DatasetInfo) -> Meaning:
+    """What the values of a label file mean.
 
     Raises:
         DataError: a value or colour that is no class, or two readings that give other classes.
     """
-    values, places = _used(raw.values_HW)
-    used = values.tolist()
-    meaning, ways, unsure = _meaning(raw, used, info)
-    classes = np.array([meaning[value] for value in used], np.uint8)
-    if places is None:
-        table = np.zeros(int(values[-1]) + 1, np.uint8)
-        table[values] = classes
-        ids = table[raw.values_HW]
-    else:
-        ids = classes[places]
+    counts = _counted(raw.values_HW)
+    used = list(counts)
+    classes, ways, unsure = _classes(raw, counts, info)
     told = bool(info.colour_map or info.labels_by)
-    by_index = raw.kind == "palette" and not told and meaning == _stored(raw, used, info)
+    by_index = raw.kind == "palette" and not told and classes == _stored(raw, used, info)
     palette = {value: raw.colours.get(value, -1) for value in used} if by_index else {}
-    return ClassIds(ids, palette, ways, unsure)
+    return Meaning(classes, counts, palette, ways, unsure)
 
 
-def _used(values_HW: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """The values that occur, ascending; if they are too large for a table, each pixel's place."""
-    if values_HW.min() < 0 or values_HW.max() > TRANSPARENT:
-        values, places = np.unique(values_HW, return_inverse=True)
-        return values, places.reshape(values_HW.shape)
-    present = np.zeros(int(values_HW.max()) + 1, bool)
-    present[values_HW] = True
-    return np.flatnonzero(present), None
+def _counted(values_HW: np.ndarray) -> dict[int, int]:
+    """Pixels by value, ascending."""
+    if values_HW.dtype == np.uint8:
+        counts = np.bincount(values_HW.ravel())
+        return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    values, counts = np.unique(values_HW, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
-def _meaning(
-    raw: RawLabel, used: Sequence[int], info: DatasetInfo
+def _classes(
+    raw: RawLabel, counts: Mapping[int, int], info: DatasetInfo
 ) -> tuple[Classes, frozenset[str], str]:
-    """The class of each value that a file uses, and `ClassIds.ways` and `ClassIds.unsure`."""
+    """The class of each value that a file uses, and `Meaning.ways` and `Meaning.unsure`."""
+    used = list(counts)
     stored = _stored(raw, used, info)
     levels, colours = _looked_up(_levels(raw, used), info.label_map), _by_colour(raw, used, info)
     if info.labels_by == "stored" and raw.kind != "colour":
@@ -144,7 +155,7 @@ def _meaning(
     if info.ignore_default and ways:
         sure = [reading for reading in possible if IGNORE not in reading.values()] or possible
     if not sure:
-        raise _unknown(raw, used, info)
+        raise _unknown(raw, counts, info)
     if any(reading != sure[0] for reading in sure):
         raise _two_readings(raw, used)
     if raw.kind == "palette" and colours is None and info.labels_by != "stored":
@@ -229,17 +240,15 @@ def _two_readings(raw: RawLabel, used: Sequence[int]) -> DataError:
     )
 
 
-def _unknown(raw: RawLabel, used: Sequence[int], info: DatasetInfo) -> DataError:
+def _unknown(raw: RawLabel, counts: Mapping[int, int], info: DatasetInfo) -> DataError:
     if raw.kind == "colour" and not info.colour_map:
         return DataError(
             f"label {raw.path} is a colour image (mode {raw.file.mode}) and no class has a colour; "
             "state the classes' colours, or save it as a PNG whose values or palette indices are "
             "the class ids"
         )
-    found = np.unique(raw.values_HW, return_counts=True)
-    counts = dict(zip(found[0].tolist(), found[1].tolist(), strict=True))
     if raw.kind == "colour" or info.labels_by == "shown":
-        shown, total = _shown(raw, used), raw.values_HW.size
+        shown, total = _shown(raw, list(counts)), raw.values_HW.size
         lost = {v: n for v, n in counts.items() if shown[v] not in info.colour_map}
         listed = [
             f"{colour_name(shown[v])} ({100 * n / total:.3g} %)"

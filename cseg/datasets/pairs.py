@@ -3,23 +3,27 @@
 import hashlib
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from cseg.datasets.decode import Decoded, read_bytes
-from cseg.datasets.label_values import ClassIds, RawLabel, class_ids
-from cseg.datasets.reading import decode_image, read_raw_label, to_rgb
+from cseg.datasets.label_values import Meaning, RawLabel, meaning_of
+from cseg.datasets.reading import decode_image, is_deep, read_raw_label, to_rgb
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
 from cseg.errors import DataError
+
+SKETCH = 16  # pixels a side, taken from an image to find the same picture again
 
 
 class Traits(NamedTuple):
     """What only the comparison with other pairs can judge.
 
     Attributes:
-        crc: of the image's pixels, uint8 RGB.
+        crc: of a few of the image's pixels; the same picture has the same.
         peak: the largest value of an image of more than 8 bits, of which range; None for others.
         palette: see `ClassIds`.
         ways: see `ClassIds`; None without label.
@@ -64,11 +68,11 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
         The record of a sound pair, else the problems found.
     """
     problems: list[Problem] = []
-    image = raw = ids = None
+    image = raw = meaning = None
     try:
         image_data = read_bytes(sample.image, "image")
         image = decode_image(sample.image, info, image_data)
-        rgb = to_rgb(sample.image, image, info)
+        sketch = _sketch(sample.image, image, info)
     except DataError as error:
         problems.append(_problem(str(error), sample.image, sample))
     label_data = b""
@@ -76,7 +80,7 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
         try:
             label_data = read_bytes(sample.label, "label")
             raw = read_raw_label(sample.label, info, label_data)
-            ids = class_ids(raw, info)
+            meaning = meaning_of(raw, info)
         except DataError as error:
             problems.append(_problem(str(error), sample.label, sample))
     if image is not None and raw is not None:
@@ -93,13 +97,13 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
         height=image.image.height,
         image_sha256=hashlib.sha256(image_data).hexdigest(),
         label_sha256=hashlib.sha256(label_data).hexdigest() if sample.label else "",
-        **_counted(ids, info),
+        **_counted(meaning, info),
         traits=Traits(
-            zlib.crc32(rgb.data),
-            _peak(image, rgb, info),
-            ids.palette if ids else {},
-            ids.ways if ids else None,
-            ids.unsure if ids else "",
+            zlib.crc32(sketch),
+            _peak(image, info),
+            meaning.palette if meaning else {},
+            meaning.ways if meaning else None,
+            meaning.unsure if meaning else "",
         ),
     )
 
@@ -111,21 +115,35 @@ def _problem(text: str, file: Path, sample: Sample) -> Problem:
     return Problem(text, file, "".join("#" if letter.isdigit() else letter for letter in kind))
 
 
-def _counted(ids: ClassIds | None, info: DatasetInfo) -> dict:
+def _sketch(path: Path, image: Decoded, info: DatasetInfo) -> bytes:
+    """A few of the image's pixels, RGB, the same for the same picture in any format.
+
+    Raises:
+        DataError: as `to_rgb`.
+    """
+    if is_deep(image):
+        to_rgb(path, image, info)  # every value is looked at
+    few = image.image.resize((SKETCH, SKETCH), Image.Resampling.NEAREST)
+    return to_rgb(path, replace(image, image=few), info).tobytes()
+
+
+def _counted(meaning: Meaning | None, info: DatasetInfo) -> dict:
     """Pixels per class, and the ignored ones."""
-    if ids is None:
+    if meaning is None:
         return {"pixels": (0,) * info.num_classes, "pixels_ignored": 0}
-    counts = np.bincount(ids.ids_HW.ravel(), minlength=IGNORE + 1).tolist()
+    counts = [0] * (IGNORE + 1)
+    for value, c in meaning.classes.items():
+        counts[c] += meaning.counts[value]
     return {"pixels": tuple(counts[: info.num_classes]), "pixels_ignored": counts[IGNORE]}
 
 
-def _peak(image: Decoded, rgb: np.ndarray, info: DatasetInfo) -> tuple[float, float] | None:
+def _peak(image: Decoded, info: DatasetInfo) -> tuple[float, float] | None:
     if image.bits <= 8 or info.image_range is not None:
         return None
     most = 2**image.bits - 1
     if image.mode.startswith("I"):
         return float(np.asarray(image.image).max()), float(most)
-    return float(rgb.max()) * most / 255, float(most)
+    return float(np.asarray(image.image).max()) * most / 255, float(most)
 
 
 def _misfit(path: Path, image: Decoded, raw: RawLabel, info: DatasetInfo) -> str:

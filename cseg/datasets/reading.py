@@ -37,6 +37,11 @@ def decode_image(
     return open_image(path, "image", data, sha256, upright, info.max_megapixels)
 
 
+def is_deep(decoded: Decoded) -> bool:
+    """Whether an image's values have to be scaled to 8 bits."""
+    return decoded.mode in ("I", "F") or decoded.mode.startswith("I;16")
+
+
 def to_rgb(path: str | Path, decoded: Decoded, info: DatasetInfo) -> np.ndarray:
     """Turn a decoded image into uint8 RGB, shape HxWx3.
 
@@ -45,7 +50,7 @@ def to_rgb(path: str | Path, decoded: Decoded, info: DatasetInfo) -> np.ndarray:
             16-bit colours with a stated range, or a colour space that is not read; names the file.
     """
     image, deep = decoded.image, decoded.bits > 8
-    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+    if not is_deep(decoded):
         if deep and info.image_range is not None:
             raise DataError(
                 f"image {path} has colours of {decoded.bits} bits, to which image_range cannot be "
@@ -80,7 +85,7 @@ def read_label(path: str | Path, info: DatasetInfo, sha256: str | None = None) -
         DataError: unreadable, lossy, ambiguous, or with a value or colour that is no class; names
             file and value.
     """
-    return class_ids(read_raw_label(path, info, sha256=sha256), info).ids_HW
+    return class_ids(read_raw_label(path, info, sha256=sha256), info)
 
 
 def read_raw_label(
