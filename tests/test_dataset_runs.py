@@ -19,7 +19,8 @@ def run(folder, config, *targets):
     path = overlay(folder, yaml.safe_dump(config, allow_unicode=True))
     done = snakemake(folder, *targets, "--configfile", str(SMOKE), path)
     assert done.returncode == 0, done.stderr
-    return folder / "results" / "smoke" / config.get("dataset", "shapes")
+    name = config.get("dataset", "shapes")
+    return folder / "results" / "smoke" / (FIELDS["name"] if name == "folder" else name)
 
 
 def voc_animals(folder):
@@ -72,7 +73,7 @@ def test_every_dataset_trains(tmp_path, made):
 
 def test_an_edited_description_or_list_is_noticed(tmp_path):
     config, _ = own_folder(tmp_path)
-    fetched = "results/smoke/folder/fetch.json"
+    fetched = "results/smoke/fields/fetch.json"
     run(tmp_path, config, fetched)
     again = ["-n", "--configfile", str(SMOKE), str(tmp_path / "overlay.yaml")]
     assert "Nothing to be done" in snakemake(tmp_path, fetched, *again).stdout

@@ -13,9 +13,9 @@ from small_runs import ROOT, small_data
 
 from cseg.datasets.samples import load_info
 from cseg.errors import DataError, TrainingError
-from cseg.images.transforms import ImageSettings
 from cseg.jobs.adapter import stage
-from cseg.stages.run import labelled_pairs
+from cseg.settings import ImageSettings
+from cseg.stages.run import RunInputs, labelled_pairs
 from cseg.training.loader import iterate
 from cseg.training.sampling import StepBatches
 
@@ -34,10 +34,11 @@ print("total", total)
 def source(folder, steps=8, crop=(16, 16)) -> StepBatches:
     """Batches of the painted dataset, which is made in `folder` the first time."""
     made = folder / "index.csv", folder / "dataset.json", folder / "n4_seed0.csv"
-    index, dataset, subset = made if made[0].exists() else small_data(folder)
-    pairs, _ = labelled_pairs(index, subset)
+    known = RunInputs(index=made[0], dataset=made[1], subset=made[2])
+    data = known if made[0].exists() else small_data(folder)
+    pairs, _ = labelled_pairs(data)
     image = ImageSettings(short_side=None, crop=crop, scale=(0.5, 2.0), flip=True)
-    return StepBatches(pairs, load_info(dataset), image, 4, 3, 0, steps, 64)
+    return StepBatches(pairs, load_info(data.dataset), image, 4, 3, 0, steps, 64)
 
 
 @pytest.mark.slow
@@ -107,7 +108,7 @@ def test_workers_go_on_at_the_signals_that_stop_a_training(tmp_path, number):
     batches = source(tmp_path, steps=40)
     wanted = [images for images, _ in iterate(batches, 0, pin=False)]
     found = iterate(batches, 2, pin=False)
-    got = [next(found)[0]]
+    got = [next(found)[0] for _ in range(2)]  # one of each worker: both have begun
     for child in multiprocessing.active_children():
         os.kill(child.pid, number)
     got += [images for images, _ in found]

@@ -20,7 +20,7 @@ PAGES = [
     ROOT / "profiles" / "README.md", *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "evidence").glob("*.md")),
 ]  # fmt: skip
-TOP = "cseg workflow docs tests benchmarks envs profiles examples".split()
+TOP = ["cseg", "workflow", "docs", "tests", "benchmarks", "envs", "profiles", "examples"]
 BLOCKS = ("image", "model", "pretrain", "finetune", "pseudolabel", "evaluate")
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
