@@ -183,3 +183,14 @@ def start_files(wildcards):
         for start in planned_starts()
     ]
     return sorted({path for pair in named for path in pair if path})
+
+
+def reported(folder, name, kind, caption):
+    """A table or figure as an entry of Snakemake's report."""
+    category = {"tables": "2 Tables", "figures": "3 Figures"}[folder]
+    return report(
+        f"{RESULTS}/{folder}/{name}.{kind}",
+        caption=f"../report/{caption}.rst",
+        category=category,
+        labels={folder.removesuffix("s"): name.replace("_", " ")},
+    )

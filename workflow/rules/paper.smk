@@ -24,17 +24,6 @@ if len(EXPERIMENT.run_arms) > 1:  # what needs two arms
     FIGURES += ["confusion_difference", "largest_changes"]
 
 
-def reported(folder, name, kind, caption):
-    """A table or figure as an entry of Snakemake's report."""
-    category = {"tables": "2 Tables", "figures": "3 Figures"}[folder]
-    return report(
-        f"{RESULTS}/{folder}/{name}.{kind}",
-        caption=f"../report/{caption}.rst",
-        category=category,
-        labels={folder.removesuffix("s"): name.replace("_", " ")},
-    )
-
-
 localrules:
     manifest,
     summary,
