@@ -16,7 +16,7 @@ def open_page(page: Path, profile: Path, *arguments: str) -> str:
         "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND",
         "--window-size=1500,1000", f"--user-data-dir={profile}", *arguments, page.as_uri(),
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=600).stdout
 
 
 def with_script(page: Path, script: str) -> Path:

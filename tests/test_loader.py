@@ -50,7 +50,7 @@ def test_the_batches_are_the_same_however_workers_are_started(tmp_path, method):
     wanted = sum(int(images.sum()) for images, _ in iterate(source(tmp_path), 0, pin=False))
     done = subprocess.run(
         [sys.executable, str(script), method, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.stdout == f"total {wanted}\n", done.stderr
 

@@ -89,7 +89,7 @@ def ranks(tmp_path_factory):
         )
         for rank in (0, 1)
     ]
-    printed = [process.communicate(timeout=120)[0] for process in running]
+    printed = [process.communicate(timeout=600)[0] for process in running]
     return [json.loads(text.splitlines()[-1]) for text in printed]
 
 

@@ -56,7 +56,7 @@ def start(*arguments) -> subprocess.Popen:
 
 def run(*arguments) -> str:
     process = start(*arguments)
-    said = process.communicate(timeout=120)[1]
+    said = process.communicate(timeout=600)[1]
     assert process.returncode == 0, said
     return said
 

@@ -63,7 +63,7 @@ def submit(checkout: Path, folder: Path, log: str, *arguments: str) -> subproces
 
 
 def finish(run: subprocess.Popen, log: Path) -> None:
-    assert run.wait(300) == 0, log.read_text()
+    assert run.wait(1200) == 0, log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_the_smoke_config_runs_to_the_tables(smoke_run, undisturbed):
 
 
 def test_jobs_ask_for_what_the_rules_declare_and_no_gpu(slurm, smoke_run):
-    smoke_run[0].wait(300)
+    smoke_run[0].wait(1200)
     first = next(
         job for job in slurm.jobs() if job["comment"] == "rule_pretrain_wildcards_cross_4_0"
     )
@@ -201,7 +201,7 @@ def test_jobs_ask_for_what_the_rules_declare_and_no_gpu(slurm, smoke_run):
 
 
 def test_small_rules_share_a_submission(slurm, smoke_run):
-    smoke_run[0].wait(300)
+    smoke_run[0].wait(1200)
     assert any(job["comment"] == "rule_data_fetch_index" for job in slurm.jobs())
 
 

@@ -23,7 +23,7 @@ def snakemake(folder: Path, profile: str, resources: list[str], *more: str) -> N
                str(ROOT / "profiles" / profile), *more, "--set-resources", *resources]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -391,7 +391,7 @@ def test_latex_compiles_with_booktabs(full, tmp_path):
     )
     (tmp_path / "paper.tex").write_text(document)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stdout[-3000:]
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
     wide = re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\)", run.stdout)

@@ -171,7 +171,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tried, stage, number, 
     step = checkpoint.load(state, "training_state")["step"]
     assert 0 < step < 300
     again = start(stage, data, settings, broken)
-    said = again.communicate(timeout=120)[1]
+    said = again.communicate(timeout=600)[1]
     assert again.returncode == 0, said
     assert f"resumes after step {step}" in said
     for name in NAMES[:2]:

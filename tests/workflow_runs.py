@@ -16,7 +16,7 @@ def command(folder: Path, *arguments: str) -> list[str]:
             str(folder), "--cores", "2", *arguments]  # fmt: skip
 
 
-def snakemake(folder: Path, *arguments: str, timeout: int = 300) -> subprocess.CompletedProcess:
+def snakemake(folder: Path, *arguments: str, timeout: int = 1200) -> subprocess.CompletedProcess:
     """Run the checkout's Snakefile in `folder`."""
     return subprocess.run(
         command(folder, *arguments),
