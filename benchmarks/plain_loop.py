@@ -122,7 +122,7 @@ def plain_steps(
         started = time.perf_counter()
         images, views, labels = (part.to(device) for part in next(batches))
         if stage == "pretrain":
-            feats = network.project(torch.cat([images, views]))
+            feats = network.project(network.features(torch.cat([images, views])), contrasted.grid)
             loss = contrast(feats[: len(images)], labels, feats[len(images) :])
         else:
             logits = network(images)

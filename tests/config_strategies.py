@@ -27,7 +27,7 @@ OTHERS = {  # a value of each type
 LINKED = {  # keys that others must agree with: drawn by `coherent`, or left as they are
     "dataset", "dataset_options", "run_arms", "reference_arm", "label_counts", "label_lists",
     "audit_lists", "arms", "ablations", "batch", "accumulate", "validate_every", "log_every",
-    "report", "weights_file",
+    "report", "encoder", "maps", "init",
 }  # fmt: skip
 Path = tuple[str, ...]
 
@@ -51,7 +51,7 @@ def entries(value: Any, schema: dict[str, Any], path: Path = ()) -> Iterator[tup
 
 def values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that a schema allows."""
-    return st.one_of(*map(_of_kind, kinds(schema)))
+    return st.one_of(*(_of_kind(kind) for kind in kinds(schema)))
 
 
 def _of_kind(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
@@ -72,6 +72,9 @@ def _of_kind(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     if kind == "string":
         wanted = schema.get("pattern")
         return st.from_regex(wanted, fullmatch=True) if wanted else PATHS
+    if kind == "object":
+        known = schema["properties"]
+        return st.fixed_dictionaries({key: values(known[key]) for key in schema["required"]})
     assert kind == "array", schema
     return st.lists(
         values(schema["items"]),
@@ -114,8 +117,6 @@ def valid_configs(draw: st.DrawFn) -> dict[str, Any]:
     chosen = draw(st.lists(st.sampled_from(plain), max_size=8, unique_by=lambda entry: entry[0]))
     for path, schema in chosen:
         put(config, path, draw(values(schema)))
-    if config["model"]["encoder"] != "efficientnet_lite0":  # the only one that can be cut
-        config["model"]["blocks"] = None
     _draw_arms(draw, config)
     _fit_contrast(config)
     _draw_counts(draw, config)

@@ -153,7 +153,7 @@ def _paint_run(
         "total_steps": 400,
         "init": "imagenet" if "imagenet" in arm else "random",
         "scope": "encoder",
-        "encoder": "efficientnet_lite0",
+        "encoder": "tf_efficientnet_lite0",
         "parameters": 123456,
         "protocol": "whole",
         "model_choice": "last",

@@ -147,7 +147,7 @@ def test_a_joint_loss_moves_the_features_and_leaves_no_projection_head(tmp_path)
         trained("finetune", data, settings, tmp_path / name)
         kept[name] = checkpoint.load(tmp_path / name / NAMES[0], "finetune")["network"]
     assert set(kept["plain"]) == set(kept["joint"])
-    key = "encoder.stages.0.0.weight"
+    key = "encoder.net.conv_stem.weight"
     assert not torch.equal(kept["plain"][key], kept["joint"][key])
     assert not torch.equal(kept["joint"][key], kept["hard"][key])
     assert torch.allclose(kept["plain"][key], kept["weightless"][key], atol=1e-7)

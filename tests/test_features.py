@@ -10,6 +10,7 @@ from small_runs import small_data, small_settings
 
 from cseg.model import checkpoint
 from cseg.model.network import build_segmenter
+from cseg.settings import plain
 from cseg.stages.features import (
     FeaturesOutputs,
     Start,
@@ -70,7 +71,8 @@ def start(arm, inputs, folder, weights=None, seed=0):
     if weights:
         torch.manual_seed(5)
         network = build_segmenter(settings.model, 6, "random")
-        checkpoint.save(folder / weights, "pretrain", {"network": network.state_dict()})
+        content = {"network": network.state_dict(), "start": plain(network.start)}
+        checkpoint.save(folder / weights, "pretrain", content)
         inputs = replace(inputs, pretrained=folder / weights)
     return Start(arm=arm, inputs=inputs, settings=settings)
 

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,7 @@ def required_keys() -> list[tuple[str, ...]]:
         for path, schema in entries(WHOLE, SCHEMA)
         for kind in kinds(schema)
         for key in kind.get("required", [])
+        if isinstance(reduce(getitem, path, WHOLE), dict)
     ]
 
 

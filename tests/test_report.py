@@ -98,12 +98,12 @@ def test_the_report_opens_on_the_summary(report, tmp_path):
 def test_what_finished_is_rendered_when_a_run_fails(tmp_path, capsys):
     text = f"""
 run_arms: [scratch, imagenet]
-model: {{weights_file: {tmp_path}/absent.pt, weights_sha256: "{"0" * 64}"}}
+arms: {{imagenet: {{init: {{weights: {tmp_path}/absent.pt, sha256: "{"0" * 64}"}}}}}}
 """
     done = snakemake(
         tmp_path, "smoke", "--keep-going", "--configfile", str(SMOKE), overlay(tmp_path, text)
     )
-    assert done.returncode != 0 and "absent.pt does not exist" in done.stderr
+    assert done.returncode != 0 and "absent.pt do not exist" in done.stderr
     results = tmp_path / "results" / "smoke"
     assert main(["paper", str(results)]) == 1
     assert "--collect" in capsys.readouterr().err

@@ -11,7 +11,8 @@ from workflow_runs import overlay, snakemake
 from cseg import experiment
 from cseg.datasets import folder
 from cseg.errors import ConfigError, TrainingError
-from cseg.model.weights import imagenet_encoder
+from cseg.model.weights import start_encoder
+from cseg.settings import GivenWeights
 from cseg.storage.files import sha256_file
 
 SOURCES = sorted([*ROOT.glob("cseg/**/*.py"), *ROOT.glob("workflow/scripts/*.py")])
@@ -90,12 +91,13 @@ def test_weights_from_elsewhere_are_not_unpickled(tmp_path, tried):
     path = tmp_path / "evil.pth"
     for content in ({"conv1.weight": Danger()}, {"conv1.weight": 1}, [1, 2]):
         torch.save(content, path)
-        with pytest.raises(TrainingError, match=r"evil\.pth holds no state dict"):
-            imagenet_encoder("resnet18", 16, 4, None, str(path), sha256_file(path))
+        with pytest.raises(TrainingError, match=r"evil\.pth hold no state dict"):
+            init = GivenWeights(weights=str(path), sha256=sha256_file(path))
+            start_encoder("resnet18", 16, None, init)
     assert not (tmp_path / "executed").exists()
     tried(
         "Hostile files",
-        "code or foreign content in model.weights_file",
+        "code or foreign content in an arm's weights",
         3,
         "refused by name, nothing executed",
     )

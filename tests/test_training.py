@@ -20,7 +20,7 @@ from cseg.model import checkpoint
 from cseg.settings import LoopSettings, plain
 from cseg.stages.finetune import cross_entropy
 from cseg.stages.run import labelled_pairs, read_dataset, step_batches
-from cseg.training.loop import Training, learning_rate, train
+from cseg.training.loop import Objective, Training, learning_rate, train
 
 
 def loop(**changes) -> LoopSettings:
@@ -33,6 +33,15 @@ def test_rate_rises_linearly_then_follows_half_a_cosine():
     assert rates[0] == pytest.approx(0.02) and rates[9] == pytest.approx(0.2)
     assert rates[10] == pytest.approx(0.2) and rates[55] == pytest.approx(0.1)
     assert rates[99] < 0.001 and all(a >= b for a, b in pairwise(rates[10:]))
+
+
+def test_poly_is_deeplabs_schedule():
+    """(1 - step / steps)^0.9, after the warm-up."""
+    rates = [learning_rate(step, loop(schedule="poly")) for step in range(100)]
+    assert rates[0] == pytest.approx(0.02) and rates[10] == pytest.approx(0.2)
+    assert rates[55] == pytest.approx(0.2 * 0.5**0.9) and rates[99] == pytest.approx(
+        0.2 * (1 / 90) ** 0.9
+    )
 
 
 def test_cross_entropy_is_the_mean_over_labelled_pixels():
@@ -49,7 +58,7 @@ def test_cross_entropy_is_the_mean_over_labelled_pixels():
     assert cross_entropy(logits, torch.full_like(labels, 255)).item() == 0.0
 
 
-class PixelLoss(torch.nn.Module):
+class PixelLoss(Objective):
     """A loss whose pieces count alike, of a network without batch norm."""
 
     def __init__(self, classes):
@@ -112,7 +121,7 @@ def test_finetuning_starts_from_the_pretrained_features(tmp_path):
     before = checkpoint.load(tmp_path / "a" / NAMES[0], "pretrain")["network"]
     after = checkpoint.load(tmp_path / "b" / NAMES[0], "finetune")["network"]
     assert not any(key.startswith("projector") for key in after)
-    key = "encoder.stages.0.0.weight"
+    key = "encoder.net.conv_stem.weight"
     assert torch.allclose(before[key], after[key], atol=1e-8)
 
 
@@ -153,6 +162,7 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         ("pretrain", signal.SIGKILL, "batch", {"pretrain": {"memory": 3}}),
         ("finetune", signal.SIGTERM, "scratch", {}),
         ("finetune", signal.SIGKILL, "scratch", {"finetune": {"contrast_scope": "batch"}}),
+        ("finetune", signal.SIGKILL, "scratch", {"finetune": {"consistency": {"weight": 1.0}}}),
     ],
 )
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tried, stage, number, arm, changes):
@@ -222,10 +232,13 @@ def test_foreign_checkpoints_are_refused_by_name(tmp_path, tried):
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "executed"),))
 
-    torch.save({"cseg_format": 1, "kind": "pretrain", "network": Danger()}, tmp_path / "evil.pt")
+    torch.save({"cseg_format": 2, "kind": "pretrain", "network": Danger()}, tmp_path / "evil.pt")
     with pytest.raises(TrainingError, match=r"evil\.pt is damaged or not a checkpoint"):
         checkpoint.load(tmp_path / "evil.pt", "pretrain")
     assert not (tmp_path / "executed").exists()
+    torch.save({"cseg_format": 1, "kind": "finetune", "network": {}}, tmp_path / "old.pt")
+    with pytest.raises(TrainingError, match=r"old\.pt is of an older cseg, whose encoders"):
+        checkpoint.load(tmp_path / "old.pt", "finetune")
     checkpoint.save(tmp_path / "a.pt", "pretrain", {"network": {}})
     with pytest.raises(TrainingError, match=r"a\.pt holds a pretrain, not a finetune"):
         checkpoint.load(tmp_path / "a.pt", "finetune")

@@ -10,7 +10,7 @@ from cseg import experiment
 from cseg.errors import ConfigError
 from cseg.model import checkpoint
 
-MEASURED = {"steps": 45, "log_every": 5, "validate_every": 10, "lr": 0.3}
+MEASURED = {"steps": 45, "log_every": 5, "validate_every": 10, "lr": 0.2}
 
 
 def run(data, settings, out):

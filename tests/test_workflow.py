@@ -122,7 +122,7 @@ def test_ablations_become_a_table(tmp_path):
         ("label_counts: [25]", "25 is more than the 24 training images"),
         ("run_arms: [sideways]", "run_arms names 'sideways'"),
         ("dataset: mnist", "dataset is 'mnist'"),
-        ("model: {encoder: vgg}", "model.encoder is 'vgg'"),
+        ("model: {encoder: resnet50.a1_in1k}", "model.encoder is 'resnet50.a1_in1k'"),
         ("seeds: zero", "seeds is 'zero'; give a list of different whole numbers"),
     ],
 )

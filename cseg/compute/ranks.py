@@ -105,7 +105,9 @@ def share_batch_norm(network: nn.Module, device: torch.device) -> None:
     if world_size() == 1:
         return
     if device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place, but for a bare batch norm
+        from timm.layers import convert_sync_batchnorm  # torch's would lose timm's activations
+
+        convert_sync_batchnorm(network)  # in place, but for a bare batch norm
         return
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -113,12 +115,20 @@ def share_batch_norm(network: nn.Module, device: torch.device) -> None:
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the pixels of all ranks; torch's SyncBatchNorm takes GPU tensors only."""
+    """Batch norm over the pixels of all ranks; torch's SyncBatchNorm takes GPU tensors only.
+
+    Where timm's layer takes dropout and activation along, they follow, as `drop` and `act`.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (B, C, H, W) with the statistics of all ranks' batches, of equal sizes."""
-        if not self.training:
-            return super().forward(input)
+        normal = self._shared(input) if self.training else super().forward(input)
+        for name, part in self.named_children():
+            if name in ("drop", "act"):
+                normal = part(normal)
+        return normal
+
+    def _shared(self, input: Tensor) -> Tensor:
         axes, ranks = (0, 2, 3), world_size()
         count = ranks * input.numel() // input.shape[1]
         mean = _SumOfRanks.apply(input.mean(axes)) / ranks

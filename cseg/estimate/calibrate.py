@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cseg.datasets.samples import DatasetInfo, info_to_json
+from cseg.datasets.samples import UNLABELLED, DatasetInfo, info_to_json
 from cseg.experiment import Experiment
 from cseg.settings import ContrastSettings, LoopSettings, RunSettings, plain
 from cseg.stages.evaluate import EvaluateOutputs, evaluate
@@ -198,8 +198,8 @@ def paint(folder: Path, info: DatasetInfo, size_HW: tuple[int, int]) -> RunInput
     # class ids are written, whatever the dataset's own labels hold
     own = {c: c for c in range(info.num_classes)}
     info = replace(info, label_map=own, colour_map={}, labels_by="stored")
-    rows = []
-    for split in ("train", "val"):
+    rows: list[dict[str, Any]] = []
+    for split in ("train", "val", UNLABELLED):
         for i in range(IMAGES):
             name = f"{split}_{i}"
             blocks = generator.integers(0, 256, (8, 8, 3)).astype(np.uint8)

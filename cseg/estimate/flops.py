@@ -76,7 +76,8 @@ def step_work(stage: Stage, settings: RunSettings, classes: int) -> tuple[float,
     """Flops of the network in an optimiser step, and the bytes its backward pass needs to hold.
 
     Args:
-        stage: pretrain (two views of every image) or finetune.
+        stage: pretrain (two views of every image) or finetune (with consistency also a weak and a
+            strong view of each unlabelled image).
         settings: the run's.
         classes: of the dataset.
     """
@@ -99,7 +100,10 @@ def step_work(stage: Stage, settings: RunSettings, classes: int) -> tuple[float,
     # Times of the forward pass: torch counts the backward of depthwise convolutions too high.
     probe = stage == "finetune" and settings.finetune.trained == "classifier"
     flops = (1 if probe else 3) * counter.get_total_flops()
-    views = 2 if stage == "pretrain" else 1
+    views = 2.0 if stage == "pretrain" else 1.0
+    consistency = settings.finetune.consistency
+    if stage == "finetune" and consistency.weight:  # the teacher's pass has no backward
+        views += consistency.ratio * (1 + counter.get_total_flops() / flops)
     loop = settings.pretrain if stage == "pretrain" else settings.finetune
     whole = loop.batch * views / IMAGES
     piece = whole / loop.accumulate

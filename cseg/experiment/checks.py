@@ -22,12 +22,6 @@ def check(experiment: Experiment) -> None:
             f"config key dataset is {experiment.dataset!r}, which is unknown; "
             f"choose one of {', '.join(MODULES)}"
         )
-    encoder, blocks = experiment.model.encoder, experiment.model.blocks
-    if blocks is not None and encoder != "efficientnet_lite0":
-        raise ConfigError(
-            f"config key model.blocks is {blocks}, but only efficientnet_lite0 can be cut, not "
-            f"{encoder}; set it null"
-        )
     for arm in experiment.run_arms:
         if arm not in experiment.arms:
             raise ConfigError(

@@ -10,7 +10,7 @@ from cseg.experiment.merging import merge
 from cseg.settings import PseudolabelSettings, RunSettings, SharedSettings, build, key, plain
 from cseg.settings.keys import types
 from cseg.settings.label_counts import Count, count_token
-from cseg.settings.network import Head, Init
+from cseg.settings.network import INIT, Head, Init
 from cseg.settings.run import Budget
 from cseg.settings.training import ScopeOrNone
 
@@ -44,7 +44,7 @@ class Overrides:
 class Arm:
     """A way to start and to learn."""
 
-    init: Init = key("start of the encoder")
+    init: Init = key("start of the encoder", wants=INIT)
     scope: ScopeOrNone = key("scope of the contrastive pretraining; none for no pretraining")
     teacher: str | None = key(
         "arm whose network labels the unlabelled images", default=None, wants="the name of an arm"
@@ -126,6 +126,11 @@ class Experiment(SharedSettings):
         "time of a contrastive step divided by that of a fine-tuning step, for equal_time",
         default=1.9, gt=0, le=100,
     )  # fmt: skip
+    consistency_step_cost: float = key(
+        "time of a fine-tuning step with consistency divided by that of one without, for "
+        "equal_time",
+        default=2.1, gt=0, le=100,
+    )  # fmt: skip
     arms: Mapping[str, Arm] = key(
         "arms by name", least=1, names=NAME, wants="a mapping from arm names to arms",
         named="an arm's name, of lower-case letters, digits and underscores",
@@ -186,6 +191,14 @@ class Experiment(SharedSettings):
             found |= named
         return tuple(sorted(found - set(self.run_arms)))
 
+    def continues(self, arm: str) -> bool:
+        """Whether an arm starts at its teacher's end."""
+        return self.arms[arm].teacher is not None and self.pseudolabel.student == "teacher"
+
+    def scope(self, arm: str) -> ScopeOrNone:
+        """Scope of an arm's pretraining: none if it starts at its teacher's end."""
+        return "none" if self.continues(arm) else self.arms[arm].scope
+
     def shared(self, arm: str) -> SharedSettings:
         """The shared settings with an arm's overrides.
 
@@ -204,17 +217,21 @@ class Experiment(SharedSettings):
 
         An arm without pretraining fine-tunes for the steps of both stages under `equal_steps`, for
         about their time under `equal_time` (a contrastive step counts as `contrast_step_cost`
-        steps), and for `finetune.steps`, as every arm, under `equal_finetune`.
+        steps), and for `finetune.steps`, as every arm, under `equal_finetune`. An arm with
+        consistency has so many fewer steps under `equal_time` as each costs more.
         """
-        chosen, shared = self.arms[arm], self.shared(arm)
-        if chosen.scope == "none":
+        chosen, shared, scope = self.arms[arm], self.shared(arm), self.scope(arm)
+        steps = float(shared.finetune.steps)
+        if scope == "none":
             worth = {"equal_steps": 1, "equal_time": self.contrast_step_cost, "equal_finetune": 0}
-            steps = shared.finetune.steps + round(worth[shared.budget] * shared.pretrain.steps)
-            shared = replace(shared, finetune=replace(shared.finetune, steps=steps))
+            steps += worth[shared.budget] * shared.pretrain.steps
+        if shared.finetune.consistency.weight and shared.budget == "equal_time":
+            steps /= self.consistency_step_cost
+        shared = replace(shared, finetune=replace(shared.finetune, steps=max(1, round(steps))))
         return RunSettings(
             **{name: getattr(shared, name) for name in types(SharedSettings)},
             init=chosen.init,
-            scope=chosen.scope,
+            scope=scope,
             seed=seed,
             pseudolabel=self.pseudolabel if chosen.teacher else None,
         )
@@ -225,7 +242,7 @@ class Experiment(SharedSettings):
         needed = [other for other in (chosen.teacher, chosen.pretrained_by) if other]
         stages = {
             "pseudolabel": chosen.teacher is not None,
-            "pretrain": chosen.scope != "none" and chosen.pretrained_by is None,
+            "pretrain": self.scope(arm) != "none" and chosen.pretrained_by is None,
             "finetune": arm in self.run_arms or self._teaches(arm),
             "evaluate": arm in self.run_arms,
         }

@@ -27,6 +27,7 @@ from cseg.inference.predict import (
 )
 from cseg.model import checkpoint
 from cseg.model.network import Segmenter, build_segmenter
+from cseg.model.weights import Start
 from cseg.settings import RunSettings, build
 from cseg.storage.checksums import check_unchanged
 
@@ -109,6 +110,7 @@ def load_segmenter(path: str | Path) -> LoadedSegmenter:
     network = build_segmenter(settings.model, info.num_classes, "random")
     network.drop_projector()
     network.load_state_dict(content["network"])
+    network.start = build(Start, content["start"], f"{path}: start")
     network.to(memory_format=torch.channels_last).eval()
     return LoadedSegmenter(network, info, settings, content["title"])
 
@@ -165,6 +167,7 @@ def describe(path: str | Path) -> dict[str, str]:
     """
     content = checkpoint.load(path, "finetune")
     info, settings = info_from_json(content["dataset"]), content["settings"]
+    start = content["start"]
     metrics = Path(path).with_name("metrics.csv")
     measured = _measured(metrics) if metrics.exists() else "not evaluated yet"
     return {
@@ -172,7 +175,8 @@ def describe(path: str | Path) -> dict[str, str]:
         "dataset": info.name,
         "classes": ", ".join(info.class_names),
         "labelled images": str(content["n"]),
-        "init": settings["init"],
+        "encoder started from": start["weights"],
+        **{name: start[name] for name in ("data", "licence") if start[name]},
         "pretraining": settings["scope"],
         "encoder": settings["model"]["encoder"],
         "validation mIoU": measured,

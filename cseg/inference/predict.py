@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cseg.datasets.samples import IGNORE
 from cseg.errors import ConfigError, TrainingError
 from cseg.images.transforms import resize_short_side, to_unit
 from cseg.model.network import Segmenter
@@ -68,21 +67,19 @@ def predict(
     return torch.cat([scores.argmax(dim=0).to(torch.uint8).cpu() for scores in bands])
 
 
-def predict_confident(
+def predict_sure(
     network: Segmenter,
     image_3HW: Tensor,
     protocol: ProtocolSettings,
     device: torch.device,
-    threshold: float,
-) -> Tensor:
-    """The class of each pixel of the image, uint8 on the CPU; 255 below a probability.
+) -> tuple[Tensor, Tensor]:
+    """The class of each pixel of the image, uint8 on the CPU, and its probability, float32.
 
     Args:
         network: in evaluation mode, on `device`.
         image_3HW: uint8, RGB.
         protocol: see `ProtocolSettings`.
         device: where the network is.
-        threshold: the class's probability must be at least this.
 
     Raises:
         TrainingError: as `predict`.
@@ -91,8 +88,9 @@ def predict_confident(
     bands = []
     for scores in score_bands(network, image_3HW, size, protocol, device):
         best, classes = probabilities(scores, protocol).max(dim=0)
-        bands.append(classes.masked_fill(best < threshold, IGNORE).to(torch.uint8).cpu())
-    return torch.cat(bands)
+        bands.append((classes.to(torch.uint8).cpu(), best.float().cpu()))
+    found, sure = zip(*bands, strict=True)
+    return torch.cat(found), torch.cat(sure)
 
 
 def probabilities(scores_KHW: Tensor, protocol: ProtocolSettings) -> Tensor:

@@ -84,7 +84,7 @@ def propose(data: Data, machine: Machine) -> dict[str, Any]:
     }
     if machine.gpu:
         settings["model"] = {
-            "encoder": "resnet50", "blocks": None, "output_stride": 16, "aspp_channels": 256,
+            "encoder": "resnet50", "output_stride": 16, "aspp_channels": 256,
             "aspp_rates": [6, 12, 18], "low_channels": 48, "decoder_channels": 256,
             "projection_channels": 256,
         }  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from cseg.errors import TrainingError
 from cseg.storage.files import atomic
 
-FORMAT = 1
+FORMAT = 2  # 1: encoders under other names
 
 
 def save(path: str | Path, kind: str, content: dict[str, Any]) -> None:
@@ -37,8 +37,8 @@ def _check_sums(path: str | Path) -> None:
         raise ValueError(f"{damaged} has another checksum")
 
 
-def load(path: str | Path, kind: str) -> dict[str, Any]:
-    """Read what `save` wrote, on the CPU.
+def load(path: str | Path, *kinds: str) -> dict[str, Any]:
+    """Read what `save` wrote, on the CPU; it must be of one of `kinds`.
 
     Raises:
         TrainingError: the file is missing, damaged, not cseg's, or of another kind.
@@ -54,10 +54,15 @@ def load(path: str | Path, kind: str) -> dict[str, Any]:
         raise TrainingError(
             f"checkpoint {path} is damaged or not a checkpoint of cseg ({reason[:120]}); {remedy}"
         ) from error
+    if isinstance(content, dict) and content.get("cseg_format") == 1:
+        raise TrainingError(
+            f"checkpoint {path} is of an older cseg, whose encoders had other names; {remedy}"
+        )
     if not isinstance(content, dict) or content.get("cseg_format") != FORMAT:
         raise TrainingError(f"checkpoint {path} was not written by this version of cseg; {remedy}")
-    if content.get("kind") != kind:
+    if content.get("kind") not in kinds:
+        wanted = " or ".join(kinds)
         raise TrainingError(
-            f"checkpoint {path} holds a {content.get('kind')}, not a {kind}; give the right file"
+            f"checkpoint {path} holds a {content.get('kind')}, not a {wanted}; give the right file"
         )
     return content

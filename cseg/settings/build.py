@@ -75,6 +75,10 @@ def _value(hint: Any, told: Metadata, value: Any, path: str) -> Any:
 
 def _any_of(kinds: tuple[Any, ...], told: Metadata, value: Any, path: str) -> Any:
     for kind in kinds:
+        if is_dataclass(kind) and isinstance(value, Mapping):
+            return build(kind, value, path)  # type: ignore[arg-type]
+        if value in choices(kind):
+            return value
         if type(value) is kind and (kind is not float or math.isfinite(value)):
             return value
     raise _wrong(kinds[0], told, value, path)

@@ -1,15 +1,15 @@
 """Keys of the images as the network sees them, and of the network."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from cseg.settings.keys import key
 
-Encoder = Literal["efficientnet_lite0", "resnet18", "resnet50", "resnet101"]
-Init = Literal["random", "imagenet"]
 Head = Literal["paper", "released"]
 Size = tuple[int, int]  # height and width
 CHANNELS = {"ge": 1, "le": 4096}
+NAME = "[A-Za-z0-9_]+"
 SIDE = {"ge": 2, "le": 4096, "unit": "pixels"}
 
 
@@ -33,22 +33,30 @@ class ImageSettings:
 class ModelSettings:
     """The network, the same in every arm."""
 
-    encoder: Encoder = key("architecture of the encoder", default="efficientnet_lite0")
-    blocks: int | None = key(
-        "blocks of efficientnet_lite0's 16 to keep; null keeps all, and is the only choice for "
-        "ResNets",
-        default=5, ge=3, le=16,
+    encoder: str = key(
+        "architecture of the encoder, by timm's name: resnet50, convnext_tiny, "
+        "vit_small_patch14_dinov2, ...",
+        default="tf_efficientnet_lite0", pattern=NAME, wants="one of timm's names without a tag",
     )  # fmt: skip
-    output_stride: Literal[8, 16, 32] = key(
-        "input pixels per pixel of the encoder's last map", default=8
-    )
-    low_stride: Literal[2, 4] = key("input pixels per pixel of the decoder's map", default=4)
+    output_stride: int = key(
+        "input pixels per pixel of the encoder's last map in use; strides beyond it become "
+        "dilations if the encoder can be dilated",
+        default=8, ge=1, le=64, unit="pixels",
+    )  # fmt: skip
+    maps: Mapping[str, tuple[int, int] | None] = key(
+        "by encoder, the numbers of the two feature maps in use, the finer one first, from 0; what "
+        "comes behind is cut off. An encoder that is not named keeps all of it: its last map of at "
+        "most stride 4 (of equal strides the one in the middle) and its last one",
+        default={"tf_efficientnet_lite0": (1, 2)}, names=NAME, named="the name of an encoder",
+        values={"ge": 0, "wants": "the numbers of two maps, the finer one first, or null"},
+        wants="a mapping from encoders to the numbers of two maps",
+    )  # fmt: skip
     aspp_channels: int = key("channels of the atrous spatial pyramid", default=64, **CHANNELS)
     aspp_rates: tuple[int, ...] = key(
         "dilation rates of the atrous spatial pyramid", default=(1, 2, 3), ge=1, least=1
     )
     aspp_dropout: float = key(
-        "share of the pyramid's outputs dropped in training; DeepLab's is 0.5",
+        "share of the pyramid's outputs dropped in training; DeepLab's is 0.1",
         default=0.1, ge=0, lt=1,
     )  # fmt: skip
     low_channels: int = key(
@@ -63,10 +71,33 @@ class ModelSettings:
         default="paper",
     )
     projection_channels: int = key("channels of the projection head", default=64, **CHANNELS)
-    weights_file: str | None = key(
-        "a local file of ImageNet weights instead of the published ones",
-        default=None, wants="a path",
-    )  # fmt: skip
-    weights_sha256: str | None = key(
-        "checksum of weights_file", default=None, pattern="[0-9a-f]{64}", wants="64 hex digits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenWeights:
+    """Weights that an arm names as its start."""
+
+    weights: str = key(
+        "weights by timm's name with its tag, such as resnet50.tv2_in1k, or a file: a state dict, "
+        "alone or inside a training checkpoint"
     )
+    sha256: str | None = key(
+        "checksum of the file; a file of your own needs it",
+        default=None, pattern="[0-9a-f]{64}", wants="64 hex digits",
+    )  # fmt: skip
+    data: str | None = key(
+        "what a file was trained on, and with which labels, for the rows of results", default=None
+    )
+    licence: str | None = key("licence of a file, for the rows of results", default=None)
+    mean: tuple[float, float, float] | None = key(
+        "mean per channel, of RGB in 0..1, that a file's weights expect; null takes that of timm's "
+        "default weights of the encoder",
+        default=None,
+    )
+    std: tuple[float, float, float] | None = key(
+        "standard deviation per channel, as mean", default=None, gt=0
+    )
+
+
+Init = Literal["random", "imagenet"] | GivenWeights
+INIT = "random, imagenet, or a mapping with weights and, for a file, sha256"

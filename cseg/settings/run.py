@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from cseg.settings.build import plain
 from cseg.settings.keys import key
-from cseg.settings.network import SIDE, ImageSettings, Init, ModelSettings, Size
+from cseg.settings.network import INIT, SIDE, ImageSettings, Init, ModelSettings, Size
 from cseg.settings.training import (
     FinetuneSettings,
     PretrainSettings,
@@ -63,7 +63,7 @@ class SharedSettings:
 class RunSettings(SharedSettings):
     """The resolved settings of one run: overrides, budget and seed applied."""
 
-    init: Init = key("start of the encoder")
+    init: Init = key("start of the encoder", wants=INIT)
     scope: ScopeOrNone = key("scope of the contrastive pretraining; none for no pretraining")
     seed: int = key("seed of subset, initial weights, order, geometry and distortion", ge=0)
     pseudolabel: PseudolabelSettings | None = key(

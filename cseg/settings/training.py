@@ -10,8 +10,11 @@ Scope = Literal["within", "cross", "batch"]
 ScopeOrNone = Literal["none", "within", "cross", "batch"]
 Denominator = Literal["all", "negatives"]
 Backend = Literal["auto", "dense", "tiled", "triton"]
-Trained = Literal["all", "classifier"]
+Trained = Literal["all", "decoder", "classifier"]
 Report = Literal["last", "best"]
+Schedule = Literal["cosine", "poly"]
+Teacher = Literal["average", "network"]
+Student = Literal["start", "teacher"]
 Anchors = Literal["all", "hard"]
 STRENGTH = {"ge": 0, "le": 2}
 
@@ -29,7 +32,12 @@ class LoopSettings:
         "the contrastive loss see a piece at a time",
         default=1, ge=1,
     )  # fmt: skip
-    lr: float = key("initial learning rate; it falls to 0 along half a cosine", default=0.1, gt=0)
+    lr: float = key("initial learning rate; it falls to 0 along the schedule", default=0.1, gt=0)
+    schedule: Schedule = key(
+        "how the learning rate falls: along half a cosine, or poly, (1 - share of the steps)^0.9, "
+        "which DeepLab uses",
+        default="cosine",
+    )
     momentum: float = key("momentum of SGD", default=0.9, ge=0, lt=1)
     weight_decay: float = key("weight decay of SGD, on all parameters", default=0.00004, ge=0)
     warmup_steps: int = key(
@@ -81,8 +89,54 @@ class PretrainSettings(LoopSettings, ContrastSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConsistencySettings:
+    """Learning from unlabelled images: what is sure of the weak view is true of the strong view."""
+
+    weight: float = key("weight of the consistency term; 0 reads no unlabelled image",
+                        default=0.0, ge=0)  # fmt: skip
+    ratio: int = key("unlabelled images per labelled image of a step", default=1, ge=1)
+    teacher: Teacher = key(
+        "network that labels the weak view: the moving average of the weights (average), or the "
+        "network that learns, as in FixMatch and UniMatch",
+        default="average",
+    )
+    decay: float = key(
+        "share of the moving average that one step keeps; it averages all steps until then",
+        default=0.99, ge=0, lt=1,
+    )  # fmt: skip
+    threshold: float = key(
+        "probability from which the class of a pixel is a target", default=0.9, ge=0, le=1
+    )
+    class_thresholds: bool = key(
+        "lower the threshold of each class as it is predicted less surely than the surest one, "
+        "after FreeMatch",
+        default=True,
+    )
+    align: bool = key(
+        "align the distribution of the predicted classes with that of the labelled pixels, so that "
+        "common classes do not swallow rare ones",
+        default=True,
+    )
+    rise: float = key(
+        "share of the steps over which the weight rises linearly from 0", default=0.2, ge=0, le=1
+    )
+    distortion: float = key(
+        "strength of the strong view's colour distortion; 1 is SimCLR's, 0.5 about UniMatch's",
+        default=0.5, **STRENGTH,
+    )  # fmt: skip
+    cutmix: float = key(
+        "share of the strong views that get a box of another image", default=0.5, ge=0, le=1
+    )
+    feature_dropout: float = key(
+        "share of the encoder's channels that the strong view loses", default=0.0, ge=0, lt=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinetuneSettings(LoopSettings):
-    """Cross-entropy on the same labelled images."""
+    """Cross-entropy on the same labelled images, and consistency on unlabelled ones."""
+
+    consistency: ConsistencySettings = ConsistencySettings()
 
     distortion: float = key(
         "strength of the training images' colour distortion", default=0.0, **STRENGTH
@@ -92,7 +146,8 @@ class FinetuneSettings(LoopSettings):
         "steps between measurements of the validation mIoU; 0 measures none", default=0, ge=0
     )
     trained: Trained = key(
-        "what learns: all, or the classifier alone on features that stay (a linear probe)",
+        "what learns: all, the decoder (on an encoder that stays), or the classifier (on features "
+        "that stay: a linear probe)",
         default="all",
     )
     contrast_scope: ScopeOrNone = key(
@@ -110,6 +165,12 @@ class FinetuneSettings(LoopSettings):
         "weights that the run ends with: last, or best on the validation split", default="last"
     )
 
+    @property
+    def views(self) -> int:
+        """Image views that the network sees in a step: of consistency a weak and a strong one."""
+        extra = 2 * self.consistency.ratio if self.consistency.weight else 0
+        return self.batch * (1 + extra)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PseudolabelSettings:
@@ -119,8 +180,16 @@ class PseudolabelSettings:
         "probability from which a pixel keeps its class; below, it is ignored",
         default=0.9, ge=0, le=1,
     )  # fmt: skip
+    class_share: float | None = key(
+        "share of the pixels predicted as a class that keep it, the surest ones: a threshold of "
+        "its own for each class, at most `threshold`, which keeps rare classes; null for none",
+        default=None, gt=0, le=1,
+    )  # fmt: skip
     images: int | None = key(
         "unlabelled images to label, the first of the index; null labels all", default=None, ge=1
+    )
+    student: Student = key(
+        "where the student starts: where its arm starts, or at its teacher's end", default="start"
     )
     repeat_labelled: int = key(
         "how often a pass over the images holds the labelled ones", default=1, ge=1

@@ -29,7 +29,7 @@ from cseg.inference.metrics import (
     pixel_accuracy,
 )
 from cseg.inference.predict import ProtocolSettings, protocol_settings
-from cseg.settings import RunSettings, plain
+from cseg.settings import GivenWeights, RunSettings, plain
 from cseg.stages.run import (
     RunInputs,
     labelled_pairs,
@@ -137,12 +137,19 @@ def _plan_columns(
 ) -> dict[str, Any]:
     pretrain_steps = settings.pretrain.steps if settings.pretrains else 0
     finetune_steps = settings.finetune.steps
+    start = loaded.network.start
     return {
         "budget": settings.budget,
         "pretrain_steps": pretrain_steps,
         "finetune_steps": finetune_steps,
         "total_steps": pretrain_steps + finetune_steps,
-        "init": settings.init,
+        "image_views": 2 * pretrain_steps * settings.pretrain.batch
+        + finetune_steps * settings.finetune.views,
+        "init": "weights" if isinstance(settings.init, GivenWeights) else settings.init,
+        "weights": start.weights,
+        "weights_sha256": start.sha256,
+        "weights_data": start.data,
+        "weights_licence": start.licence,
         "scope": settings.scope,
         "encoder": settings.model.encoder,
         "parameters": sum(p.numel() for p in loaded.network.parameters()),

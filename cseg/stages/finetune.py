@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from cseg.compute.device import to_device
@@ -24,6 +24,7 @@ from cseg.model.network import Segmenter, compile_features
 from cseg.settings import FinetuneSettings, RunSettings, plain
 from cseg.stages.run import (
     RunInputs,
+    consistency_pairs,
     open_run_device,
     read_dataset,
     start_network,
@@ -36,8 +37,9 @@ from cseg.stages.training_outputs import TrainingOutputs, write_training
 from cseg.storage.files import sha256_file
 from cseg.storage.lists import read_subset
 from cseg.storage.provenance import provenance
+from cseg.training.consistency import Consistency
 from cseg.training.contrast import Contrast
-from cseg.training.loop import Validation, train
+from cseg.training.loop import Objective, Validation, train
 
 
 def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
@@ -54,30 +56,71 @@ def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
     return total * current_share().ranks / pixels.clamp(min=1)
 
 
-class FinetuneObjective(nn.Module):
-    """Cross-entropy, with a contrastive loss added if the settings ask for one.
+class FinetuneObjective(Objective):
+    """Cross-entropy, with a contrastive and a consistency loss added if the settings ask for them.
 
     Args:
         network: what learns.
         settings: see `FinetuneSettings`.
         contrast: the contrastive loss and its memory, or None.
+        consistency: the consistency loss and its teacher, or None.
     """
 
     def __init__(
-        self, network: Segmenter, settings: FinetuneSettings, contrast: Contrast | None
+        self,
+        network: Segmenter,
+        settings: FinetuneSettings,
+        contrast: Contrast | None = None,
+        consistency: Consistency | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.settings, self.contrast = network, settings, contrast
+        self.network, self.settings = network, settings
+        self.contrast, self.consistency = contrast, consistency
 
-    def forward(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
-        """The loss of images (B, 3, H, W) in 0..1 and labels (B, H, W), a scalar."""
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What the curve shows next to the loss."""
+        return ("labelled_loss", "consistency_loss", "confident") if self.consistency else ()
+
+    def after_step(self) -> None:
+        """Let the teacher follow the network."""
+        if self.consistency is not None:
+            self.consistency.after_step(self.network)
+
+    def forward(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        rng: np.random.Generator,
+        unlabelled: Tensor | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """The loss, a scalar; with consistency a vector (4): the loss and its measures.
+
+        Args:
+            images: float (B, 3, H, W) in 0..1.
+            labels: classes (B, H, W).
+            rng: draws distortions and strong views.
+            unlabelled: images of consistency, as `images`.
+            padding: (B, H, W), ignored where they are padded.
+        """
+        labelled = self._labelled_loss(images, labels, rng)
+        if self.consistency is None or unlabelled is None or padding is None:
+            return labelled
+        added, confident = self.consistency(
+            self.network, labels, unlabelled, padding != IGNORE, rng
+        )
+        parts = [part.detach() for part in (labelled, added, confident)]
+        return torch.stack([labelled + added, *parts])
+
+    def _labelled_loss(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         images = self._distorted(images, rng)
         if self.contrast is None:
             return cross_entropy(self.network(images), labels)
         feats = self.network.features(images)
         logits = self.network.classify(feats, (images.shape[-2], images.shape[-1]))
         hard = logits.argmax(1) != labels if self.settings.contrast_anchors == "hard" else None
-        projected = self.network.projector(feats)
+        projected = self.network.project(feats, self.contrast.settings.grid)
         contrasted: Tensor = self.contrast(projected, labels, None, rng, hard)
         return cross_entropy(logits, labels) + self.settings.contrast_weight * contrasted
 
@@ -113,24 +156,28 @@ def finetune(
     info, _ = read_dataset(inputs.dataset)
     labelled, subset = read_subset(inputs.subset)
     pairs, data = training_pairs(inputs, settings)
+    unlabelled, more = consistency_pairs(inputs, settings)
     joint = own.contrast_scope != "none"
     network = start_network(
         settings, info.num_classes, pretrained=inputs.pretrained, keep_projector=joint
     )
     network.to(device).to(memory_format=torch.channels_last)
-    if own.trained == "classifier":
-        network.freeze_features()
+    network.freeze(own.trained)
+    contrast = consistency = None
+    if own.consistency.weight:
+        consistency = Consistency(
+            network, own.consistency, classes=info.num_classes, steps=own.steps
+        ).to(device)
     if settings.compile:
         compile_features(network)
-    contrast = None
     if own.contrast_scope != "none":
         channels = settings.model.projection_channels
         contrast = Contrast(
             settings.pretrain, scope=own.contrast_scope, loop=own, channels=channels
         ).to(device)
     training = training_of(
-        "finetune", settings, weights=out.weights, threads=threads, title=title, data=data,
-        start=sha256_file(inputs.pretrained) if inputs.pretrained else settings.init,
+        "finetune", settings, weights=out.weights, threads=threads, title=title, data=data + more,
+        start=sha256_file(inputs.pretrained) if inputs.pretrained else "",
     )  # fmt: skip
     validation = None
     if own.validate_every:
@@ -140,8 +187,8 @@ def finetune(
         )  # fmt: skip
         validation = Validation(own.validate_every, own.report == "best", measure)
     curve = train(
-        FinetuneObjective(network, own, contrast),
-        step_batches(pairs, info, training),
+        FinetuneObjective(network, own, contrast, consistency),
+        step_batches(pairs, info, training, unlabelled),
         training=training,
         device=device,
         validation=validation,
@@ -152,6 +199,7 @@ def finetune(
         network.drop_projector()
     facts = {
         "settings": plain(settings),
+        "start": plain(network.start),
         "dataset": info_to_json(info),
         "title": title,
         "n": len(labelled),

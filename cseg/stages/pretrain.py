@@ -5,13 +5,13 @@ Source: Zhao et al. 2021 (arXiv 2012.06985), first stage. Shapes: B batch, D cha
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cseg.compute.ranks import current_share
 from cseg.errors import ConfigError
 from cseg.images.distortion import distort
 from cseg.model.network import Segmenter, build_segmenter, compile_features
-from cseg.settings import RunSettings
+from cseg.settings import RunSettings, plain
 from cseg.stages.run import (
     RunInputs,
     open_run_device,
@@ -22,10 +22,10 @@ from cseg.stages.run import (
 )
 from cseg.stages.training_outputs import TrainingOutputs, write_training
 from cseg.training.contrast import Contrast
-from cseg.training.loop import train
+from cseg.training.loop import Objective, train
 
 
-class PretrainObjective(nn.Module):
+class PretrainObjective(Objective):
     """The contrastive loss between a batch and its colour-distorted views.
 
     Args:
@@ -41,8 +41,9 @@ class PretrainObjective(nn.Module):
     def forward(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         """The loss of images (B, 3, H, W) in 0..1 and labels (B, H, W), a scalar."""
         other = distort(images, self.distortion, rng, current_share())
-        feats = self.network.project(torch.cat([images, other]))
-        plain_BDHW, other_BDHW = feats.chunk(2)
+        feats = self.network.features(torch.cat([images, other]))
+        projected = self.network.project(feats, self.contrast.settings.grid)
+        plain_BDHW, other_BDHW = projected.chunk(2)
         loss: Tensor = self.contrast(plain_BDHW, labels, other_BDHW, rng)
         return loss
 
@@ -86,4 +87,5 @@ def pretrain(
     batches = step_batches(pairs, info, training)
     curve = train(objective, batches, training=training, device=device)
     if current_share().leads:
-        write_training(network, curve, training=training, device=device, out=out)
+        facts = {"start": plain(network.start)}
+        write_training(network, curve, training=training, device=device, out=out, **facts)

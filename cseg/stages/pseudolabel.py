@@ -5,6 +5,7 @@ Source: Zhao et al. 2021 (arXiv 2012.06985), the semi-supervised setting. Shapes
 
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cseg.datasets.reading import read_image, read_label, write_label
 from cseg.datasets.samples import IGNORE, DatasetInfo
 from cseg.inference.load import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou, pixel_accuracy
-from cseg.inference.predict import predict_confident, protocol_settings
+from cseg.inference.predict import predict_sure, protocol_settings
 from cseg.settings import PseudolabelSettings, RunSettings
 from cseg.stages.run import (
     RunInputs,
@@ -28,6 +29,8 @@ from cseg.stages.run import (
 from cseg.storage.files import fingerprint, sha256_file
 from cseg.storage.tables import write_table
 from cseg.training.sampling import Pair
+
+BINS = 1000  # steps of probability that thresholds are found in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,17 @@ def pseudolabel(
     loaded.network.to(device).to(memory_format=torch.channels_last)
     _, subset = labelled_pairs(inputs)
     pairs = unlabelled_pairs(inputs)[: chosen.images]
+
+    def answer(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        """The teacher's class of each pixel, and its probability."""
+        image = torch.from_numpy(read_image(pair.image, info, pair.image_sha256)).permute(2, 0, 1)
+        guess, sure = predict_sure(loaded.network, image, protocol, device)
+        return guess.numpy(), sure.numpy()
+
+    thresholds = np.full(info.num_classes, chosen.threshold)
+    if chosen.class_share is not None:
+        surest = class_thresholds(map(answer, pairs), info.num_classes, chosen.class_share)
+        thresholds = np.minimum(thresholds, surest)
     shutil.rmtree(out.labels, ignore_errors=True)  # of a run that was killed here
     out.labels.mkdir(parents=True, exist_ok=True)  # or of one that lives on without its Snakemake
     rows: list[tuple[str, str, float]] = []
@@ -83,8 +97,8 @@ def pseudolabel(
     pixels = known = 0
     for number, pair in enumerate(pairs):
         path = out.labels / f"{number:06d}.png"  # ids may hold slashes
-        image = torch.from_numpy(read_image(pair.image, info, pair.image_sha256)).permute(2, 0, 1)
-        guess = predict_confident(loaded.network, image, protocol, device, chosen.threshold).numpy()
+        guess, sure = answer(pair)
+        guess = np.where(sure >= thresholds[guess], guess, IGNORE).astype(np.uint8)
         write_label(path, guess, info.palette)
         rows.append((pair.id, str(path), round(float((guess != IGNORE).mean()), 6)))
         matrix, valid = _against_truth(pair, guess, info)
@@ -101,6 +115,28 @@ def pseudolabel(
     }
     write_table(out.quality, pd.DataFrame([quality]))
     write_table(out.listing, table)
+
+
+def class_thresholds(
+    answers: Iterable[tuple[np.ndarray, np.ndarray]], classes: int, share: float
+) -> np.ndarray:
+    """The probability from which on, for each class, `share` of the pixels predicted as it lie.
+
+    CBST's thresholds (Zou et al. 2018, arXiv 1810.07911), to a thousandth, rounded down.
+
+    Args:
+        answers: predicted classes and their probabilities, of each image.
+        classes: how many.
+        share: of the pixels predicted as a class, above 0 and up to 1.
+    """
+    counts = np.zeros((classes, BINS + 1), np.int64)
+    for guess, sure in answers:
+        places = guess.astype(np.int64) * (BINS + 1) + (sure * BINS).astype(np.int64)
+        counts += np.bincount(places.ravel(), minlength=counts.size).reshape(counts.shape)
+    above = counts[:, ::-1].cumsum(axis=1)[:, ::-1]  # pixels of this bin and of the surer ones
+    enough = above >= share * above[:, :1]
+    thresholds: np.ndarray = (enough.sum(axis=1) - 1) / BINS
+    return thresholds
 
 
 def _against_truth(pair: Pair, guess_HW: np.ndarray, info: DatasetInfo) -> tuple[np.ndarray, int]:

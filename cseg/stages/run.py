@@ -14,15 +14,17 @@ from cseg.datasets.samples import UNLABELLED, DatasetInfo, load_info
 from cseg.errors import DataError
 from cseg.model import checkpoint
 from cseg.model.network import Segmenter, build_segmenter
-from cseg.settings import RunSettings, plain, pretraining
+from cseg.model.weights import Start
+from cseg.settings import RunSettings, build, plain, pretraining
 from cseg.storage.files import fingerprint, read_json
 from cseg.storage.lists import read_index, read_subset
 from cseg.storage.provenance import source_fingerprint
 from cseg.training.loop import Training
-from cseg.training.prepared_cache import read_places
-from cseg.training.sampling import Pair, StepBatches
+from cseg.training.prepared_cache import Place, read_places
+from cseg.training.sampling import Batches, Pair, StepBatches, WithUnlabelled
 
 T = TypeVar("T")
+OTHER_SEEDS = 2**31  # above every seed of a config: order and crops of the unlabelled images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,8 @@ class RunInputs:
         subset: the labelled ids, from `subset`.
         pixels, places: the prepared cache, from `prepare`, if images are read from it.
         pseudo: the list of pseudo labels, from `pseudolabel`, if the arm trains on them.
-        pretrained: weights from `pretrain`, if fine-tuning starts from them.
+        pretrained: weights that fine-tuning starts from: of `pretrain`, or of the teacher's
+            `finetune`.
     """
 
     index: Path
@@ -105,12 +108,19 @@ def labelled_pairs(inputs: RunInputs) -> tuple[list[Pair], str]:
             "delete the subset and run again"
         )
     pairs = pairs_of(rows.loc[ids].reset_index())
-    if inputs.pixels is not None and inputs.places is not None:
-        places = read_places(inputs.places, inputs.pixels)
+    places = _places(inputs)
+    if places:
         if any(pair.id not in places for pair in pairs):
             raise DataError(f"{inputs.places} is of another index; delete it and run again")
         pairs = [replace(pair, place=places[pair.id]) for pair in pairs]
     return pairs, mark
+
+
+def _places(inputs: RunInputs) -> dict[str, Place]:
+    """Where images lie decoded, by id; nothing without a prepared cache."""
+    if inputs.pixels is None or inputs.places is None:
+        return {}
+    return read_places(inputs.places, inputs.pixels)
 
 
 def training_pairs(inputs: RunInputs, settings: RunSettings) -> tuple[list[Pair], str]:
@@ -159,6 +169,26 @@ def unlabelled_pairs(inputs: RunInputs) -> list[Pair]:
     return hidden + pairs_of(index[index["split"] == UNLABELLED])
 
 
+def consistency_pairs(inputs: RunInputs, settings: RunSettings) -> tuple[list[Pair], str]:
+    """The unlabelled images of consistency, their labels hidden, and their fingerprint.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not settings.finetune.consistency.weight:
+        return [], ""
+    places = _places(inputs)
+    pairs = [
+        replace(pair, hidden=True, place=places.get(pair.id)) for pair in unlabelled_pairs(inputs)
+    ]
+    if not pairs:
+        raise DataError(
+            f"subset {inputs.subset} labels every image of {inputs.index}, so none is left for "
+            "finetune.consistency; lower label_counts, set the weight 0, or add unlabelled images"
+        )
+    return pairs, fingerprint([[pair.id, pair.image_sha256] for pair in pairs])
+
+
 def validation_pairs(index_csv: str | Path) -> list[Pair]:
     """The validation pairs, in the order of the index."""
     index = read_index(index_csv)
@@ -192,24 +222,34 @@ def start_network(
     torch.manual_seed(settings.seed)
     network = build_segmenter(settings.model, classes, "random" if pretrained else settings.init)
     if pretrained:
-        state = checkpoint.load(pretrained, "pretrain")["network"]
-        fresh = {k: v for k, v in network.state_dict().items() if k.startswith("classifier.")}
-        network.load_state_dict({**state, **fresh})
+        content = checkpoint.load(pretrained, "pretrain", "finetune")
+        network.start = build(Start, content["start"], f"{pretrained}: start")
+        # a teacher's end has a classifier and no projection head
+        new = "classifier." if content["kind"] == "pretrain" else "projector."
+        fresh = {k: v for k, v in network.state_dict().items() if k.startswith(new)}
+        network.load_state_dict({**content["network"], **fresh})
     if not keep_projector:
         network.drop_projector()
     return network
 
 
 def step_batches(
-    pairs: Sequence[Pair], info: DatasetInfo, training: Training
-) -> Callable[[int], StepBatches]:
-    """The batches of a training from a given step on."""
-    loop = training.loop
+    pairs: Sequence[Pair], info: DatasetInfo, training: Training, unlabelled: Sequence[Pair] = ()
+) -> Callable[[int], Batches]:
+    """The batches of a training from a given step on, with `unlabelled` images if there are any."""
+    loop, image = training.loop, training.settings.image
 
-    def batches(first: int) -> StepBatches:
+    def of(images: Sequence[Pair], times: int, seed: int, first: int) -> StepBatches:
         return StepBatches(
-            pairs, info, training.settings.image, loop.batch, training.seed, first, loop.steps,
-            loop.cache_mib, current_share(),
+            images, info, image, loop.batch * times, seed, first, loop.steps, loop.cache_mib,
+            current_share(),
         )  # fmt: skip
+
+    def batches(first: int) -> Batches:
+        labelled = of(pairs, 1, training.seed, first)
+        if not unlabelled:
+            return labelled
+        ratio = training.settings.finetune.consistency.ratio
+        return WithUnlabelled(labelled, of(unlabelled, ratio, training.seed + OTHER_SEEDS, first))
 
     return batches

@@ -22,7 +22,7 @@ class TrainingOutputs:
 
     Attributes:
         weights: the network; tensors by name.
-        curve: step, loss, lr, and val_miou if it is measured.
+        curve: step, loss, lr, the objective's measures, and val_miou if it is measured.
         cost: seconds, images_per_second, peak_memory_mib, device.
     """
 
@@ -52,7 +52,7 @@ def write_training(
     """
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     checkpoint.save(out.weights, training.stage, {"network": state, **facts})
-    rows = pd.DataFrame(curve.rows, columns=["step", "loss", "lr"])
+    rows = pd.DataFrame(curve.rows, columns=["step", "loss", "lr", *curve.measures])
     if curve.validation:
         rows["val_miou"] = rows["step"].map(curve.validation)
     write_table(out.curve, rows)

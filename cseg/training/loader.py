@@ -15,15 +15,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from cseg.compute.processes import main_not_imported_again
 from cseg.errors import CsegError, TrainingError
-from cseg.training.sampling import StepBatches
+from cseg.training.sampling import Batches
 
 SHARED_MEMORY = Path("/dev/shm")  # batches come from the workers through it
 AHEAD = 4  # batches that a worker prepares before they are asked for
 
 
 def iterate(
-    batches: StepBatches, workers: int, pin: bool, shared: Path = SHARED_MEMORY
-) -> Iterator[tuple[Tensor, Tensor]]:
+    batches: Batches, workers: int, pin: bool, shared: Path = SHARED_MEMORY
+) -> Iterator[tuple[Tensor, ...]]:
     """Iterate over the batches in step order, loading ahead in `workers` processes.
 
     Args:
@@ -60,13 +60,13 @@ def iterate(
 class _Answers(Dataset):
     """Batches, or the failure that each of them met, which a worker then hands on as it is."""
 
-    def __init__(self, batches: StepBatches) -> None:
+    def __init__(self, batches: Batches) -> None:
         self.batches = batches
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | CsegError:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...] | CsegError:
         try:
             return self.batches[index]
         except CsegError as error:
@@ -81,13 +81,13 @@ def _leave_signals_to_the_training(worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
 
 
-def _check_room(batches: StepBatches, workers: int, shared: Path) -> None:
+def _check_room(batches: Batches, workers: int, shared: Path) -> None:
     if not shared.is_dir():  # a system that shares memory in another way
         return
     neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if dist.is_initialized() else 1
-    images = batches.batch // batches.share.ranks
     height, width = batches.settings.crop
-    need = neighbours * (workers * AHEAD + 1) * images * height * width * 4  # RGB and a label
+    held = neighbours * (workers * AHEAD + 1) * batches.images_per_step
+    need = held * height * width * 4  # RGB and a label
     status = os.statvfs(shared)
     free = status.f_bavail * status.f_frsize
     if need > free:

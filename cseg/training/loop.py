@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +32,10 @@ from cseg.settings import LoopSettings, RunSettings
 from cseg.training.loader import iterate
 from cseg.training.progress import Progress
 from cseg.training.resume import Best, Curve, resume, save_state
-from cseg.training.sampling import StepBatches
+from cseg.training.sampling import Batches
 from cseg.training.tensorboard import Board
 
+POLY = 0.9  # power of DeepLab's schedule
 STEP, DISTORT = 3, 4  # first words of the random keys used here; sampling uses 1 and 2
 
 
@@ -53,12 +54,32 @@ class Validation:
     measure: Callable[[], float]
 
 
+class Objective(nn.Module):
+    """What a training optimises; it holds all that is optimised or remembered.
+
+    Its `forward` takes images float (B, 3, H, W) in 0..1, labels int64 (B, H, W), a generator of
+    random numbers and, if its batches have more, further images and labels. It gives the loss, a
+    scalar, or a vector (1 + number of measures): the loss, and what the curve shows next to it.
+    """
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of what `forward` gives after the loss."""
+        return ()
+
+    def after_step(self) -> None:
+        """Called after every optimiser step."""
+
+
 def learning_rate(step: int, settings: LoopSettings) -> float:
-    """Rate of a step: linear warm-up, then half a cosine to 0."""
+    """Rate of a step: linear warm-up, then half a cosine or DeepLab's polynomial to 0."""
     if step < settings.warmup_steps:
         return settings.lr * (step + 1) / settings.warmup_steps
     whole = max(1, settings.steps - settings.warmup_steps)
-    return settings.lr * 0.5 * (1 + math.cos(math.pi * (step - settings.warmup_steps) / whole))
+    share = (step - settings.warmup_steps) / whole
+    if settings.schedule == "poly":
+        return settings.lr * (1 - share) ** POLY
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * share))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +120,8 @@ class Training:
 
 
 def train(
-    objective: nn.Module,
-    batches: Callable[[int], StepBatches],
+    objective: Objective,
+    batches: Callable[[int], Batches],
     *,
     training: Training,
     device: torch.device,
@@ -111,9 +132,7 @@ def train(
     Under several ranks each process computes its share of every batch, and all end alike.
 
     Args:
-        objective: on `device`; images float (B, 3, H, W) in 0..1, labels int64 (B, H, W) and a
-            generator of random numbers give the loss, a scalar. It holds all that is optimised or
-            remembered from step to step: its state is what is saved.
+        objective: on `device`; its state is what is saved.
         batches: the batches from a given step on.
         training: see `Training`.
         device: where to compute.
@@ -134,9 +153,11 @@ def train(
         weight_decay=settings.weight_decay,
         fused=True,
     )
-    losses = torch.zeros(settings.log_every, device=device)  # since the last row of the curve
+    columns = 1 + len(objective.measures)
+    losses = torch.zeros(settings.log_every, columns, device=device)  # since the curve's last row
     first, curve = resume(training.state, training.key, objective, optimizer, losses)
-    stepped = objective
+    curve.measures = objective.measures
+    stepped: nn.Module = objective
     if share.ranks > 1:
         stepped = DistributedDataParallel(objective, broadcast_buffers=False)
     source = batches(first)
@@ -149,12 +170,14 @@ def train(
     board = Board(training.board if share.leads else None, first)
     shown = Progress(title, settings.steps, first, settings.batch, share.leads)
     with shown as progress, _stop_flag() as stop:
-        for step, (images, labels) in enumerate(iterate(source, workers, pin), first):
+        for step, batch in enumerate(iterate(source, workers, pin), first):
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss = _step(stepped, optimizer, images, labels, training, step, device, share)
-            losses[step % settings.log_every] = loss
+            losses[step % settings.log_every] = _step(
+                stepped, optimizer, batch, training, step, device, share
+            )
+            objective.after_step()
             done = step + 1
             row_due = done % settings.log_every == 0 or done == settings.steps
             now = time.monotonic()
@@ -163,11 +186,11 @@ def train(
             if row_due or save_due:  # the host waits for the device only here
                 count = step % settings.log_every + 1
                 seen = sum_over_ranks(losses[:count]) / share.ranks
-                mean = _finite_mean(seen, done - count, rate, source, title)
+                mean, *more = _finite_means(seen, done - count, rate, source, title)
             if row_due:
-                curve.rows.append((done, mean, rate))
+                curve.rows.append((done, mean, rate, *more))
                 progress.show(done, mean, rate)
-                told = {"loss": mean, "lr": rate}
+                told = {"loss": mean, "lr": rate, **dict(zip(curve.measures, more, strict=True))}
                 board.show(done, told | _validate(objective, curve, done, settings, validation))
             if save_due and done < settings.steps:
                 curve.seconds = before + time.monotonic() - started
@@ -205,8 +228,7 @@ def _validate(
 def _step(
     objective: nn.Module,
     optimizer: torch.optim.Optimizer,
-    images: Tensor,
-    labels: Tensor,
+    batch: Sequence[Tensor],
     training: Training,
     step: int,
     device: torch.device,
@@ -222,23 +244,30 @@ def _step(
     total = torch.zeros((), device=device)
     optimizer.zero_grad(set_to_none=True)
     try:
-        parts = zip(images.chunk(pieces), labels.chunk(pieces), strict=True)
-        for number, (part, truth) in enumerate(parts, 1):
-            unit = to_unit(part.to(device, non_blocking=True))
-            unit = unit.contiguous(memory_format=torch.channels_last)
-            classes = truth.to(device, torch.int64, non_blocking=True)
+        parts = zip(*(tensor.chunk(pieces) for tensor in batch), strict=True)
+        for number, part in enumerate(parts, 1):
+            images, labels, *more = (_on_device(tensor, device) for tensor in part)
             with _averaged_over_ranks(objective, number == pieces):
                 with autocast:
-                    loss = objective(unit, classes, rng) / pieces
-                loss.backward()
-            total += loss.detach()
+                    found = objective(images, labels, rng, *more).reshape(-1) / pieces
+                found[0].backward()
+            total = total + found.detach()
         optimizer.step()
     except torch.OutOfMemoryError as error:
+        crop = tuple(batch[0].shape[-2:])
         raise TrainingError(
-            f"out of memory at batch {training.loop.batch} and crop {tuple(images.shape[-2:])} on "
+            f"out of memory at batch {training.loop.batch} and crop {crop} on "
             f"{device}; raise accumulate, lower batch or image.crop, or set precision to bf16"
         ) from error
     return total
+
+
+def _on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Images uint8 (B, 3, H, W) as float in 0..1, labels uint8 (B, H, W) as int64."""
+    if tensor.dim() == 3:
+        return tensor.to(device, torch.int64, non_blocking=True)
+    unit = to_unit(tensor.to(device, non_blocking=True))
+    return unit.contiguous(memory_format=torch.channels_last)
 
 
 def _averaged_over_ranks(objective: nn.Module, last: bool) -> AbstractContextManager[None]:
@@ -248,15 +277,18 @@ def _averaged_over_ranks(objective: nn.Module, last: bool) -> AbstractContextMan
     return objective.no_sync()
 
 
-def _finite_mean(losses: Tensor, first: int, rate: float, source: StepBatches, title: str) -> float:
-    values = losses.tolist()
-    for step, value in enumerate(values, first):
+def _finite_means(
+    losses: Tensor, first: int, rate: float, source: Batches, title: str
+) -> list[float]:
+    """Mean over the steps of the loss and of each measure; every loss must be finite."""
+    for step, value in enumerate(losses[:, 0].tolist(), first):
         if not math.isfinite(value):
             raise TrainingError(
                 f"{title}: the loss is {value} at step {step + 1}, learning rate {rate:.3g}, "
                 f"images {', '.join(source.ids(step))}; lower the rate or look at these images"
             )
-    return sum(values) / len(values)
+    columns = losses.T.tolist()
+    return [sum(values) / len(values) for values in columns]
 
 
 @contextmanager

@@ -26,13 +26,15 @@ class Curve:
     """What a training has recorded so far.
 
     Attributes:
-        rows: step, mean loss since the row before, learning rate.
+        rows: step, mean loss since the row before, learning rate, mean of each measure.
+        measures: names of what the curve shows after the learning rate.
         validation: validation mIoU by step, where it is measured.
         best: kept if the best network is reported.
         seconds: of training, over all restarts.
     """
 
-    rows: list[tuple[int, float, float]] = field(default_factory=list)
+    rows: list[tuple[float, ...]] = field(default_factory=list)
+    measures: tuple[str, ...] = ()
     validation: dict[int, float] = field(default_factory=dict)
     best: Best | None = None
     seconds: float = 0.0
@@ -92,6 +94,7 @@ def resume(
     optimizer.load_state_dict(state["optimizer"])
     share, everyones = current_share(), state["losses"]
     losses.copy_(everyones[share.rank] if len(everyones) == share.ranks else everyones.mean(0))
-    rows = [(int(s), float(loss), float(rate)) for s, loss, rate in state["rows"]]
+    rows = [(int(step), *map(float, values)) for step, *values in state["rows"]]
     best = None if state["best"] is None else Best(*state["best"])
-    return int(state["step"]), Curve(rows, state["validation"], best, float(state["seconds"]))
+    curve = Curve(rows, (), state["validation"], best, float(state["seconds"]))
+    return int(state["step"]), curve

@@ -31,7 +31,7 @@ class Pair:
     """One labelled image: its id, its files, and where it lies decoded, if it does.
 
     The label file of a pseudo label holds class ids; that of the dataset, the dataset's values;
-    only an image that nobody has labelled has none.
+    only an image that nobody has labelled has none. Of a hidden label nothing reaches training.
     Files that are not those of the checksums are refused.
     """
 
@@ -40,6 +40,7 @@ class Pair:
     label: Path | None
     place: Place | None = None
     pseudo: bool = False
+    hidden: bool = False
     image_sha256: str | None = None
     label_sha256: str | None = None
 
@@ -48,12 +49,16 @@ def load_pair(pair: Pair, info: DatasetInfo, short_side: int | None) -> tuple[Te
     """Read an image, uint8 (3, H, W), and its labels, uint8 (H, W), resized to `short_side`.
 
     A pair that lies in the prepared cache is read from there: it was resized when it was written.
+    If the label is hidden the class is 0 everywhere, so that a crop's padding alone is ignored.
     """
     if pair.place is not None:
         pixels, classes = read_pair(pair.place)
+        classes = np.zeros_like(classes) if pair.hidden else classes
         return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(classes)
     image = torch.from_numpy(read_image(pair.image, info, pair.image_sha256)).permute(2, 0, 1)
     image = resize_short_side(image, short_side)
+    if pair.hidden:
+        return image, torch.zeros(image.shape[-2:], dtype=torch.uint8)
     if pair.label is None:
         raise DataError(f"image {pair.image} has no label; take it off the list to train on")
     if pair.pseudo:
@@ -98,6 +103,7 @@ class StepBatches(Dataset):
     ) -> None:
         self.pairs, self.info, self.settings = list(pairs), info, settings
         self.batch, self.seed, self.share = batch, seed, share
+        self.images_per_step = batch // share.ranks
         self.first_step, self.last_step = first_step, last_step
         self.cache: dict[int, tuple[Tensor, Tensor]] = {}
         self.room = cache_mib * 2**20
@@ -131,3 +137,29 @@ class StepBatches(Dataset):
             self.room -= size
             self.cache[item] = pair
         return self.cache[item]
+
+
+class WithUnlabelled(Dataset):
+    """Each step's labelled batch, and one of unlabelled images: images, labels, images, padding.
+
+    The padding is ignored where an unlabelled image is padded, and 0 elsewhere.
+    """
+
+    def __init__(self, labelled: StepBatches, unlabelled: StepBatches) -> None:
+        self.labelled, self.unlabelled = labelled, unlabelled
+        self.images_per_step = labelled.images_per_step + unlabelled.images_per_step
+        self.settings = labelled.settings
+
+    def __len__(self) -> int:
+        return len(self.labelled)
+
+    def ids(self, step: int) -> list[str]:
+        """Ids of the images of a step, of all ranks: the labelled ones first."""
+        return self.labelled.ids(step) + self.unlabelled.ids(step)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        """Two pairs of images uint8 (B, 3, H, W) and labels uint8 (B, H, W)."""
+        return *self.labelled[index], *self.unlabelled[index]
+
+
+Batches = StepBatches | WithUnlabelled

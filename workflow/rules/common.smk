@@ -104,12 +104,15 @@ def file_of(run, name, arm=None):
 
 def donor(wildcards):
     """The arm whose pretraining a run starts from, if it pretrains: its own or another."""
-    arm = EXPERIMENT.arms[wildcards.arm]
-    return (arm.pretrained_by or wildcards.arm) if arm.scope != "none" else None
+    if EXPERIMENT.scope(wildcards.arm) == "none":
+        return None
+    return EXPERIMENT.arms[wildcards.arm].pretrained_by or wildcards.arm
 
 
 def pretrained(wildcards):
-    """Weights that fine-tuning starts from, if the arm pretrains."""
+    """Weights that fine-tuning starts from: of a pretraining, or of the teacher."""
+    if EXPERIMENT.continues(wildcards.arm):
+        return teacher(wildcards)
     arm = donor(wildcards)
     return file_of(wildcards, "pretrain.pt", arm) if arm else []
 
