@@ -95,7 +95,8 @@ def test_the_report_opens_on_the_summary(report, tmp_path):
     assert 0.01 < (right < 128).mean() < 0.5
 
 
-def test_what_finished_is_rendered_when_a_run_fails(tmp_path, capsys):
+def test_what_finished_is_rendered_when_a_run_fails(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # data_dir is relative to where people run the commands
     text = f"""
 run_arms: [scratch, imagenet]
 arms: {{imagenet: {{init: {{weights: {tmp_path}/absent.pt, sha256: "{"0" * 64}"}}}}}}
