@@ -96,8 +96,11 @@ def latex(tables: Sequence[Table]) -> str:
 
 
 def _float(table: Table) -> str:
-    # prose columns share what numbers leave
-    prose = rf"p{{{0.66 / max(2, len(table.prose)):.2f}\\linewidth}}"
+    # prose columns share what the other columns leave; a character takes about a hundredth of a line
+    others = [c for c in range(len(table.header)) if c not in table.prose]
+    taken = sum(max(len(row[c]) for row in (table.header, *table.rows)) for c in others)
+    share = min(0.33, max(0.4, 0.98 - 0.01 * taken) / max(1, len(table.prose)))
+    prose = rf"p{{{share:.2f}\\linewidth}}"
     columns = "".join(
         prose if c in table.prose else ("l" if c in table.left else "r")
         for c in range(len(table.header))
