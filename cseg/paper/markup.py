@@ -96,7 +96,7 @@ def latex(tables: Sequence[Table]) -> str:
 
 
 def _float(table: Table) -> str:
-    # prose columns share what the other columns leave; a character takes about a hundredth of a line
+    # prose columns share what the others leave; a character takes about a hundredth of a line
     others = [c for c in range(len(table.header)) if c not in table.prose]
     taken = sum(max(len(row[c]) for row in (table.header, *table.rows)) for c in others)
     share = min(0.33, max(0.4, 0.98 - 0.01 * taken) / max(1, len(table.prose)))
