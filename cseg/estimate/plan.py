@@ -16,7 +16,7 @@ from cseg.storage.files import read_json, write_json
 from cseg.storage.lists import read_index
 
 # every config has them once; the target `all` is a job of its own
-ONCE = ("fetch", "index", "features", "best", "manifest", "summary", "figures", "tables", "all")
+ONCE = ("fetch", "index", "check", "features", "best", "manifest", "summary", "figures", "tables", "all")
 
 
 @dataclass(frozen=True)
