@@ -72,7 +72,7 @@ def started(folder: Path) -> dict[str, list[str]]:
 def test_every_script_is_run_by_the_python_of_its_environment(run):
     assert started(run[0]) == {
         "cseg-data": ["fetch.py", "index.py", "subset.py"],
-        "cseg-train": ["check.py", "evaluate.py", "features.py", "finetune.py", "pretrain.py"],
+        "cseg-train": ["evaluate.py", "features.py", "finetune.py", "pretrain.py", "start.py"],
         "cseg-paper": ["best.py", "figures.py", "manifest.py", "summary.py", "tables.py"],
     }
 

@@ -14,7 +14,6 @@ from written_kinds import write_image_kind
 from cseg.datasets.reading import read_class_ids
 from cseg.datasets.samples import load_info
 from cseg.errors import DataError
-from cseg.stages.check import check
 from cseg.stages.fetch import fetch
 from cseg.stages.index import index
 from cseg.stages.pseudolabel import PseudolabelOutputs, pseudolabel
@@ -128,10 +127,3 @@ def test_without_any_hidden_label_there_is_no_quality(root):
     _, quality, _ = labelled_by_a_teacher(root, indexed(root))
     assert quality["images"] == 3
     assert np.isnan([quality[name] for name in ("miou", "pixel_accuracy", "kept")]).all()
-
-
-def test_with_them_every_image_may_be_labelled(root):
-    data = indexed(root)
-    learning = small_settings("scratch", finetune={"consistency": {"weight": 1.0}})
-    check(data.index, {"learning": learning}, counts=("all",), out=root / "starts.json")
-    assert (root / "starts.json").exists()

@@ -8,7 +8,9 @@ A dataset module offers
     samples(root, work_dir, options) -> list[Sample]
         the train and val samples in the order of the source's lists;
     sources(root, options) -> list[Path]
-        only where users describe the dataset in files of their own: those files.
+        only where users describe the dataset in files of their own: those files;
+    unlabelled(options) -> bool
+        only where there may be images without labels: whether there are.
 To add a dataset, write such a module and name it in `MODULES`.
 """
 
@@ -28,6 +30,7 @@ __all__ = [
     "dataset_info",
     "dataset_module",
     "description_files",
+    "has_unlabelled",
     "own_options",
 ]
 
@@ -73,3 +76,9 @@ def description_files(name: str, data_dir: str | Path, options: Mapping[str, Any
         return []
     files = module.sources(Path(data_dir).expanduser(), own_options(options))
     return [str(path) for path in files if path.is_file()]
+
+
+def has_unlabelled(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a dataset has images beside its splits that nobody has labelled."""
+    module = dataset_module(name)
+    return hasattr(module, "unlabelled") and module.unlabelled(own_options(options))

@@ -41,6 +41,11 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
     return read_description(options).info
 
 
+def unlabelled(options: Mapping[str, Any]) -> bool:
+    """Whether the description names images without labels."""
+    return bool(read_description(options).unlabelled)
+
+
 def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     """Check that images and labels are there, and draw outlines; nothing is downloaded.
 

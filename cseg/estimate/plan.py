@@ -16,7 +16,7 @@ from cseg.storage.files import read_json, write_json
 from cseg.storage.lists import read_index
 
 # every config has them once; the target `all` is a job of its own
-ONCE = ("fetch", "index", "check", "features", "best", "manifest", "summary", "figures", "tables", "all")
+ONCE = ("fetch", "index", "features", "best", "manifest", "summary", "figures", "tables", "all")
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,7 @@ def job_counts(experiment: Experiment, found: Sequence[Chain]) -> dict[str, int]
     """How many jobs each rule has, as `snakemake -n` counts them on an empty results folder."""
     counts = dict.fromkeys(ONCE, 1)
     counts["subset"] = len(experiment.seeds) * len(experiment.counts)
+    counts["start"] = len({experiment.starts[chain.run.arm] for chain in found})
     if experiment.prepared_cache:
         counts["prepare"] = 1
     for chain in found:

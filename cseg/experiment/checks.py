@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cseg.datasets import MODULES
+from cseg.datasets import MODULES, has_unlabelled
 from cseg.errors import ConfigError, CsegError
 from cseg.experiment.definition import Experiment
 from cseg.settings import TEACHER_SUFFIX, SharedSettings, pretraining
@@ -150,10 +150,24 @@ def _check_counts(experiment: Experiment) -> None:
         raise ConfigError("config key label_counts names a count twice; keep each once")
     size = experiment.info.split_sizes.get("train")
     partial = experiment.options.get("relax_counts", False) or "exclude" in experiment.options
-    if size and not partial:
-        for n in experiment.label_counts:
-            if n not in experiment.label_lists:
-                resolve_count(n, size)
+    counts = [n for n in experiment.label_counts if n not in experiment.label_lists]
+    resolved = {n: resolve_count(n, size) for n in counts} if size and not partial else {}
+    _check_unlabelled(experiment, [n for n in counts if n == "all" or resolved.get(n, 0) == size])
+
+
+def _check_unlabelled(experiment: Experiment, whole: list[int | float | str]) -> None:
+    """Arms that learn from unlabelled images need some; counts of `whole` leave none."""
+    learning = [
+        arm
+        for arm in experiment.run_arms
+        if experiment.arms[arm].teacher or experiment.shared(arm).finetune.consistency.weight
+    ]
+    if whole and learning and not has_unlabelled(experiment.dataset, experiment.options):
+        raise ConfigError(
+            f"config key label_counts has {whole[0]}, which labels every training image and leaves "
+            f"none for the arm {learning[0]}, which learns from unlabelled ones; lower it, leave "
+            "out the arm, or name unlabelled images in a description"
+        )
 
 
 def _check_folder(experiment: Experiment) -> None:

@@ -13,6 +13,7 @@ from cseg.settings.label_counts import Count, count_token
 from cseg.settings.network import INIT, Head, Init
 from cseg.settings.run import Budget
 from cseg.settings.training import ScopeOrNone
+from cseg.storage.files import fingerprint
 
 NAME = "[a-z][a-z0-9_]*"
 PATH = {  # Snakemake takes braces in a path for wildcards
@@ -173,6 +174,16 @@ class Experiment(SharedSettings):
         """The arm that the others are compared with."""
         usual = "scratch" if "scratch" in self.run_arms else self.run_arms[0]
         return self.reference_arm or usual
+
+    @property
+    def starts(self) -> dict[str, str]:
+        """By arm, what stands in paths for where its encoder starts."""
+        return {
+            name: arm.init
+            if isinstance(arm.init, str)
+            else f"weights_{fingerprint(plain(arm.init))[:8]}"
+            for name, arm in self.arms.items()
+        }
 
     @property
     def counts(self) -> dict[str, Count]:

@@ -5,7 +5,13 @@ Needs nothing but Python, so that the workflow, the stages and a bare GPU machin
 
 from cseg.settings.build import build, plain
 from cseg.settings.keys import Fact, facts, key
-from cseg.settings.network import GivenWeights, ImageSettings, Init, ModelSettings
+from cseg.settings.network import (
+    GivenWeights,
+    ImageSettings,
+    Init,
+    ModelSettings,
+    StartSettings,
+)
 from cseg.settings.run import (
     TEACHER_SUFFIX,
     EvaluateSettings,
@@ -39,6 +45,7 @@ __all__ = [
     "PseudolabelSettings",
     "RunSettings",
     "SharedSettings",
+    "StartSettings",
     "Trained",
     "build",
     "facts",

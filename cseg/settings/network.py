@@ -101,3 +101,11 @@ class GivenWeights:
 
 Init = Literal["random", "imagenet"] | GivenWeights
 INIT = "random, imagenet, or a mapping with weights and, for a file, sha256"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartSettings:
+    """A network and where its encoder starts."""
+
+    model: ModelSettings
+    init: Init = key("start of the encoder", wants=INIT)

@@ -3,11 +3,11 @@
 import os
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -16,7 +16,7 @@ from cseg.errors import DataError
 from cseg.images.transforms import resized_shape
 from cseg.stages.run import pairs_of
 from cseg.storage.files import atomic
-from cseg.storage.lists import read_index
+from cseg.storage.lists import read_index_rows
 from cseg.training.prepared_cache import Place, write_places
 from cseg.training.sampling import Pair, load_pair
 
@@ -43,9 +43,8 @@ def prepare(
     Raises:
         DataError: not enough space, or a file has changed since the index was made.
     """
-    table = read_index(index_csv)
-    table = table[table["split"] == "train"]
-    planned = plan(table, short_side, pixels)
+    rows = [row for row in read_index_rows(index_csv) if row["split"] == "train"]
+    planned = plan(rows, short_side, pixels)
     size = sum(place.bytes for place in planned)
     pixels.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(pixels.parent).free
@@ -68,10 +67,9 @@ def prepare(
 
         bar = tqdm(total=len(planned), desc="prepare", disable=not sys.stderr.isatty())
         with bar, ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-            for _ in pool.map(copy, pairs_of(table), planned):
+            for _ in pool.map(copy, pairs_of(rows), planned):
                 bar.update()
-    with atomic(places) as temporary:
-        write_places(temporary, list(table["id"]), planned)
+    write_places(places, [row["id"] for row in rows], planned)
 
 
 def _write_at(store: int, values: np.ndarray, offset: int) -> None:
@@ -82,10 +80,11 @@ def _write_at(store: int, values: np.ndarray, offset: int) -> None:
         data, offset = data[written:], offset + written
 
 
-def plan(table: pd.DataFrame, short_side: int | None, pixels: Path) -> list[Place]:
+def plan(rows: Sequence[Mapping[str, str]], short_side: int | None, pixels: Path) -> list[Place]:
     """Place every pair of an index behind the one before it, at its size after resizing."""
     places, offset = [], 0
-    for height, width in zip(table["height"], table["width"]):
-        places.append(Place(pixels, offset, *resized_shape(int(height), int(width), short_side)))
+    for row in rows:
+        size = resized_shape(int(row["height"]), int(row["width"]), short_side)
+        places.append(Place(pixels, offset, *size))
         offset += places[-1].bytes
     return places

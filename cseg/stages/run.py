@@ -1,11 +1,10 @@
 """One run of the experiment: what its stages read, and the labelled images they may see."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import pandas as pd
 import torch
 
 from cseg.compute.device import DeviceSettings, open_device
@@ -17,8 +16,9 @@ from cseg.model.network import Segmenter, build_segmenter
 from cseg.model.weights import Start
 from cseg.settings import RunSettings, build, plain, pretraining
 from cseg.storage.files import fingerprint, read_json
-from cseg.storage.lists import read_index, read_subset
+from cseg.storage.lists import read_index_rows, read_subset
 from cseg.storage.provenance import source_fingerprint
+from cseg.storage.tables import read_rows
 from cseg.training.loop import Training
 from cseg.training.prepared_cache import Place, read_places
 from cseg.training.sampling import Batches, Pair, StepBatches, WithUnlabelled
@@ -99,15 +99,14 @@ def labelled_pairs(inputs: RunInputs) -> tuple[list[Pair], str]:
         DataError: an empty subset, or an id that the index does not hold.
     """
     ids, mark = read_subset(inputs.subset)
-    index = read_index(inputs.index)
-    rows = index[index["split"] == "train"].set_index("id")
-    unknown = [name for name in ids if name not in rows.index]
+    rows = {row["id"]: row for row in read_index_rows(inputs.index) if row["split"] == "train"}
+    unknown = [name for name in ids if name not in rows]
     if unknown:
         raise DataError(
             f"subset {inputs.subset} names {unknown[0]}, which {inputs.index} does not hold; "
             "delete the subset and run again"
         )
-    pairs = pairs_of(rows.loc[ids].reset_index())
+    pairs = pairs_of(rows[name] for name in ids)
     places = _places(inputs)
     if places:
         if any(pair.id not in places for pair in pairs):
@@ -136,13 +135,13 @@ def training_pairs(inputs: RunInputs, settings: RunSettings) -> tuple[list[Pair]
     if inputs.pseudo is None or settings.pseudolabel is None:
         return pairs, mark
     try:
-        table = pd.read_csv(inputs.pseudo, dtype=str, keep_default_na=False)
-        listed = dict(zip(table["id"], table["label"], strict=True))
-        marks = [mark, *table["fingerprint"].unique()]
-    except (OSError, ValueError, KeyError) as error:
+        rows = read_rows(inputs.pseudo, ("id", "label", "fingerprint"))
+    except (OSError, ValueError) as error:
         raise DataError(
             f"the list of pseudo labels {inputs.pseudo} is damaged; delete it and run again"
         ) from error
+    listed = {row["id"]: row["label"] for row in rows}
+    marks = [mark, *dict.fromkeys(row["fingerprint"] for row in rows)]
     images = {pair.id: pair for pair in unlabelled_pairs(inputs)}
     unknown = [name for name in listed if name not in images]
     if unknown:
@@ -163,10 +162,9 @@ def unlabelled_pairs(inputs: RunInputs) -> list[Pair]:
 
     The labels of the former are hidden; those of the latter are None.
     """
-    index = read_index(inputs.index)
-    labelled = set(read_subset(inputs.subset)[0])
-    hidden = pairs_of(index[(index["split"] == "train") & ~index["id"].isin(labelled)])
-    return hidden + pairs_of(index[index["split"] == UNLABELLED])
+    rows, labelled = read_index_rows(inputs.index), set(read_subset(inputs.subset)[0])
+    hidden = [row for row in rows if row["split"] == "train" and row["id"] not in labelled]
+    return pairs_of([*hidden, *(row for row in rows if row["split"] == UNLABELLED)])
 
 
 def consistency_pairs(inputs: RunInputs, settings: RunSettings) -> tuple[list[Pair], str]:
@@ -191,22 +189,20 @@ def consistency_pairs(inputs: RunInputs, settings: RunSettings) -> tuple[list[Pa
 
 def validation_pairs(index_csv: str | Path) -> list[Pair]:
     """The validation pairs, in the order of the index."""
-    index = read_index(index_csv)
-    return pairs_of(index[index["split"] == "val"])
+    return pairs_of(row for row in read_index_rows(index_csv) if row["split"] == "val")
 
 
-def pairs_of(rows: pd.DataFrame) -> list[Pair]:
+def pairs_of(rows: Iterable[Mapping[str, str]]) -> list[Pair]:
     """Rows of an index as pairs."""
-    wanted = rows[["id", "image", "label", "image_sha256", "label_sha256"]]
     return [
         Pair(
-            name,
-            Path(image),
-            Path(label) if label else None,
-            image_sha256=of_image,
-            label_sha256=of_label or None,
+            row["id"],
+            Path(row["image"]),
+            Path(row["label"]) if row["label"] else None,
+            image_sha256=row["image_sha256"],
+            label_sha256=row["label_sha256"] or None,
         )
-        for name, image, label, of_image, of_label in wanted.itertuples(index=False)
+        for row in rows
     ]
 
 

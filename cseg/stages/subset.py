@@ -12,7 +12,6 @@ always taking the image with the most new classes would cover sooner, but choose
 images for every seed.
 """
 
-import csv
 import hashlib
 import re
 from collections.abc import Mapping
@@ -21,8 +20,9 @@ from pathlib import Path
 from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import DataError
 from cseg.settings.label_counts import Count, count_token, resolve_count
-from cseg.storage.files import atomic, fingerprint, read_json, write_text
+from cseg.storage.files import fingerprint, read_json, write_text
 from cseg.storage.lists import ids_fingerprint, read_index
+from cseg.storage.tables import write_rows
 
 
 def subset(
@@ -110,11 +110,9 @@ def _tell_unmatched(lost: list[str], list_path: str | Path, out: Path) -> None:
 
 def write_subset(ids: list[str], mark: str, out: str | Path) -> None:
     """Write a subset's CSV: rank, id, fingerprint, ids_fingerprint."""
-    with atomic(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["rank", "id", "fingerprint", "ids_fingerprint"])
-        own = ids_fingerprint(ids)
-        writer.writerows((rank, name, mark, own) for rank, name in enumerate(ids))
+    own = ids_fingerprint(ids)
+    header = ("rank", "id", "fingerprint", "ids_fingerprint")
+    write_rows(out, header, [(rank, name, mark, own) for rank, name in enumerate(ids)])
 
 
 def read_presence(index_csv: str | Path) -> dict[str, frozenset[int]]:

@@ -4,14 +4,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 from torch import nn
 
 from cseg.compute.device import device_name, peak_memory
 from cseg.model import checkpoint
 from cseg.storage.files import write_json
-from cseg.storage.tables import write_table
+from cseg.storage.tables import write_rows
 from cseg.training.loop import Training
 from cseg.training.resume import Curve
 
@@ -52,10 +51,11 @@ def write_training(
     """
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     checkpoint.save(out.weights, training.stage, {"network": state, **facts})
-    rows = pd.DataFrame(curve.rows, columns=["step", "loss", "lr", *curve.measures])
+    header, rows = ("step", "loss", "lr", *curve.measures), list[tuple[object, ...]](curve.rows)
     if curve.validation:
-        rows["val_miou"] = rows["step"].map(curve.validation)
-    write_table(out.curve, rows)
+        header += ("val_miou",)
+        rows = [(*row, curve.validation.get(int(row[0]), "")) for row in curve.rows]
+    write_rows(out.curve, header, rows)
     images = training.loop.steps * training.loop.batch
     cost = {
         "seconds": round(curve.seconds, 2),

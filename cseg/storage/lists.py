@@ -4,17 +4,34 @@ A list that is not as its stage wrote it is refused: training on half a list wou
 """
 
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cseg.errors import DataError, reason
 from cseg.storage.files import fingerprint, read_json, sha256_file
+from cseg.storage.tables import read_rows
 
-TEXT = dict.fromkeys(("split", "id", "image", "label", "image_sha256", "label_sha256"), str)
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEXT = ("split", "id", "image", "label", "image_sha256", "label_sha256")
 
 
-def read_index(index_csv: str | Path) -> pd.DataFrame:
-    """The index of a dataset; ids and paths stay text.
+def read_index(index_csv: str | Path) -> "pd.DataFrame":
+    """The index of a dataset as a table; ids and paths stay text, the rest are numbers.
+
+    Raises:
+        DataError: as `read_index_rows`.
+    """
+    import pandas as pd  # late: jobs that train read rows
+
+    rows = read_index_rows(index_csv)
+    table = pd.DataFrame(rows, columns=list(rows[0] if rows else TEXT))
+    numbers = table.columns.difference(TEXT, sort=False)
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
+
+
+def read_index_rows(index_csv: str | Path) -> list[dict[str, str]]:
+    """The rows of a dataset's index, as texts by column.
 
     Where `dataset.json` lies beside it and holds the file's checksum, as the index stage leaves it,
     the file must have that one.
@@ -28,11 +45,9 @@ def read_index(index_csv: str | Path) -> pd.DataFrame:
         wanted = read_json(facts).get("index_sha256") if facts.is_file() else None
         if wanted and sha256_file(path) != wanted:
             raise DataError(f"{path} has changed since it was written; {remedy}")
-        table = pd.read_csv(path, dtype=TEXT, keep_default_na=False)
-        table[["split", "id"]]
-    except (OSError, ValueError, KeyError) as error:
+        return read_rows(path, ("split", "id"))
+    except (OSError, ValueError) as error:
         raise DataError(f"cannot read the index {path}: {reason(error)}; {remedy}") from error
-    return table
 
 
 def ids_fingerprint(ids: list[str]) -> str:
@@ -48,13 +63,13 @@ def read_subset(subset_csv: str | Path) -> tuple[list[str], str]:
     """
     remedy = "delete it and run again to draw the subset anew"
     try:
-        table = pd.read_csv(subset_csv, dtype=str, keep_default_na=False)
-        ids, marks = table["id"].tolist(), sorted(set(table["fingerprint"]))
-        sums = set(table.get("ids_fingerprint", []))
-    except (OSError, ValueError, KeyError) as error:
+        rows = read_rows(subset_csv, ("id", "fingerprint"))
+    except (OSError, ValueError) as error:
         raise DataError(
             f"cannot read the subset {subset_csv}: {reason(error)}; {remedy}"
         ) from error
+    ids, marks = [row["id"] for row in rows], sorted({row["fingerprint"] for row in rows})
+    sums = {row["ids_fingerprint"] for row in rows if "ids_fingerprint" in row}
     if not ids:
         raise DataError(f"subset {subset_csv} is empty; choose label_counts of at least 1")
     if len(marks) > 1 or (sums and sums != {ids_fingerprint(ids)}):

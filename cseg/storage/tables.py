@@ -1,13 +1,46 @@
-"""Tables as CSV files."""
+"""Tables as CSV files; jobs that train do without pandas, which is slow to import."""
 
+import csv
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from cseg.storage.files import atomic
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def write_table(path: Path, table: pd.DataFrame, float_format: str | None = None) -> None:
+
+def write_table(path: Path, table: "pd.DataFrame", float_format: str | None = None) -> None:
     """Write a CSV atomically; floats keep full precision unless a format is given."""
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")
+
+
+def write_rows(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV atomically, as `write_table` would; floats keep full precision."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_rows(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV as texts by column.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no CSV in UTF-8, lacks one of `columns`, or a row has another length.
+    """
+    with Path(path).open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream, restkey="", strict=True)
+        try:
+            rows = list(reader)
+        except csv.Error as error:
+            raise ValueError(f"line {reader.line_num}: {error}") from error
+    missing = [name for name in columns if name not in (reader.fieldnames or ())]
+    if missing:
+        raise ValueError(f"column {missing[0]} is missing")
+    if any("" in row or None in row.values() for row in rows):
+        raise ValueError("a row is longer or shorter than the header")
+    return rows

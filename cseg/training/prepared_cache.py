@@ -5,15 +5,16 @@ beside it says where each pair begins.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from cseg.errors import DataError
+from cseg.storage.tables import read_rows, write_rows
 
 CHANNELS = 4  # bytes per pixel: red, green, blue, class
+COLUMNS = ("id", "offset", "height", "width")
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,8 @@ def read_pair(place: Place) -> tuple[np.ndarray, np.ndarray]:
 
 def write_places(path: Path, ids: Sequence[str], places: Sequence[Place]) -> None:
     """Write where each id's pair lies: id, offset, height, width."""
-    table = pd.DataFrame([asdict(place) for place in places]).drop(columns="file")
-    table.insert(0, "id", ids)
-    table.to_csv(path, index=False, lineterminator="\n")
+    rows = [(name, p.offset, p.height, p.width) for name, p in zip(ids, places, strict=True)]
+    write_rows(path, COLUMNS, rows)
 
 
 def read_places(places_csv: Path, pixels: Path) -> dict[str, Place]:
@@ -62,10 +62,9 @@ def read_places(places_csv: Path, pixels: Path) -> dict[str, Place]:
         DataError: the CSV is missing or damaged; names it.
     """
     try:
-        table = pd.read_csv(places_csv, dtype={"id": str}, keep_default_na=False)
-        rows = zip(table["id"], table["offset"], table["height"], table["width"], strict=True)
-        return {name: Place(pixels, int(o), int(h), int(w)) for name, o, h, w in rows}
-    except (OSError, ValueError, KeyError) as error:
+        rows = [[row[name] for name in COLUMNS] for row in read_rows(places_csv, COLUMNS)]
+        return {name: Place(pixels, *map(int, numbers)) for name, *numbers in rows}
+    except (OSError, ValueError) as error:
         raise _damaged(places_csv) from error
 
 

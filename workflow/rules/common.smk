@@ -102,6 +102,18 @@ def file_of(run, name, arm=None):
     return f"{RESULTS}/{arm or run.arm}/n{run.n}/seed{run.seed}/{name}"
 
 
+def start_of(wildcards):
+    """What is known of where an arm's encoder starts."""
+    return f"{RESULTS}/starts/{EXPERIMENT.starts[wildcards.arm]}.json"
+
+
+def start_settings(wildcards):
+    """The network and where its encoder starts, as plain values."""
+    arms = {start: arm for arm, start in EXPERIMENT.starts.items()}
+    model, init = EXPERIMENT.model, EXPERIMENT.arms[arms[wildcards.start]].init
+    return {"model": plain(model), "init": plain(init)}
+
+
 def donor(wildcards):
     """The arm whose pretraining a run starts from, if it pretrains: its own or another."""
     if EXPERIMENT.scope(wildcards.arm) == "none":

@@ -1,7 +1,7 @@
 rule pretrain:
     input:
         index=rules.index.output.index,
-        checked=ancient(rules.check.output.starts),
+        start=start_of,
         dataset=rules.index.output.dataset,
         subset=rules.subset.output.subset,
         pixels=PIXELS,

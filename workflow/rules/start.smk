@@ -1,0 +1,24 @@
+localrules:
+    start,
+
+
+# What a stage of training could not load ends the workflow here; weights are downloaded by the
+# machine that Snakemake runs on. Snakemake's `ancient` would hide changes of the trainings behind it,
+# so each start has a file of its own.
+rule start:
+    output:
+        start=f"{RESULTS}/starts/{{start}}.json",
+    log:
+        f"{RESULTS}/logs/start/{{start}}.log",
+    priority: 10
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    params:
+        start=start_settings,
+    script:
+        "../scripts/start.py"

@@ -1,0 +1,7 @@
+from cseg.jobs.adapter import stage
+
+with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
+    from cseg.settings import StartSettings, build
+    from cseg.stages.start import start
+
+    start(build(StartSettings, snakemake.params.start, "start"), out=snakemake.output.start)
