@@ -93,16 +93,18 @@ def put(config: dict[str, Any], path: Path, value: Any) -> None:
 
 
 def _fit_contrast(config: dict[str, Any]) -> None:
-    """Drop what the scopes of the arms that run leave no room for."""
+    """Drop what the scopes of the arms that run, and of their teachers, leave no room for."""
     pretrain, finetune = config["pretrain"], config["finetune"]
     if finetune["trained"] == "classifier":
         finetune["contrast_scope"] = "none"
     if pretrain["denominator"] == "negatives":
         finetune["contrast_anchors"] = "all"
-    scopes = {config["arms"][arm]["scope"] for arm in config["run_arms"]}
+    arms = [config["arms"][arm] for arm in config["run_arms"]]
+    helpers = [config["arms"][arm["teacher"]] for arm in arms if arm.get("teacher")]
+    scopes = {arm["scope"] for arm in arms + helpers}
     scopes |= {finetune["contrast_scope"]}
     if scopes - {"none", "batch"} or pretrain["coarse_grids"]:
-        pretrain["memory"] = 0
+        pretrain["memory_images"] = 0
 
 
 @st.composite

@@ -18,7 +18,7 @@ from cseg.training.contrast import Contrast
 def contrast(scope, batch=3, **changes):
     block = {"grid": [3, 4], "backend": "dense", "batch": batch, **changes}
     settings = small_settings(scope, pretrain=block).pretrain
-    return Contrast(settings, scope=scope, loop=settings, channels=5)
+    return Contrast(settings, scope=scope, channels=5)
 
 
 def batch(seed, images=3, height=6, width=8):
@@ -45,7 +45,7 @@ def test_the_losses_on_all_grids_are_averaged_over_the_same_pairs(scope):
 
 @pytest.mark.parametrize("two_views", [True, False])
 def test_a_memory_adds_the_pixels_of_the_last_batches_as_candidates(two_views):
-    module = contrast("batch", memory=2)
+    module = contrast("batch", memory_images=6)
     rng = np.random.default_rng(0)
     seen_feats, seen_labels = [], []
     for step in range(4):
@@ -67,14 +67,14 @@ def test_a_memory_adds_the_pixels_of_the_last_batches_as_candidates(two_views):
 
 
 @pytest.mark.parametrize(
-    ("scope", "memory"), [("within", 0), ("cross", 0), ("batch", 0), ("batch", 1)]
+    ("scope", "memory"), [("within", 0), ("cross", 0), ("batch", 0), ("batch", 3)]
 )
 @pytest.mark.parametrize("two_views", [True, False])
 def test_only_chosen_pixels_are_anchors_and_all_are_candidates(scope, memory, two_views):
     feats, labels, other = batch(0)
     other = other if two_views else None
     chosen = torch.rand(labels.shape, generator=torch.Generator().manual_seed(1)) < 0.4
-    module = contrast(scope, memory=memory)
+    module = contrast(scope, memory_images=memory)
     got = module(feats, labels, other, np.random.default_rng(4), chosen)
     criterion = module.losses[0]
     pairing = torch.Generator().manual_seed(int(np.random.default_rng(4).integers(2**63)))
@@ -87,8 +87,21 @@ def test_only_chosen_pixels_are_anchors_and_all_are_candidates(scope, memory, tw
     assert got.item() == pytest.approx(want, rel=1e-5)
 
 
+def test_the_memory_has_its_images_whatever_the_pieces_of_a_batch():
+    """Six images remembered: the last three pieces of two images, or two batches of three."""
+    for size in (2, 3):
+        module = contrast("batch", batch=size, memory_images=6)
+        for step in range(4):
+            feats, labels, _ = batch(step, images=size)
+            module(feats, labels, None, np.random.default_rng(0))
+        last = [batch(step, images=size) for step in range(3, 3 - 6 // size, -1)]
+        wanted = [module.losses[0].on_grid(feats, labels) for feats, labels, _ in last]
+        assert torch.equal(module.remembered, torch.cat([feats for feats, _ in wanted]))
+        assert torch.equal(module.remembered_labels, torch.cat([labels for _, labels in wanted]))
+
+
 def test_what_is_remembered_has_no_gradient_and_is_part_of_a_saved_state():
-    module = contrast("batch", memory=1)
+    module = contrast("batch", memory_images=3)
     feats, labels, other = batch(0)
     module(feats, labels, other.requires_grad_(), np.random.default_rng(0))
     later = batch(1)
@@ -98,7 +111,7 @@ def test_what_is_remembered_has_no_gradient_and_is_part_of_a_saved_state():
     assert later[0].grad.abs().sum() > 0 and other.grad is None
     for value in state.values():  # a view of more would be saved whole
         assert value.untyped_storage().nbytes() == value.nbytes
-    restored = contrast("batch", memory=1)
+    restored = contrast("batch", memory_images=3)
     restored.load_state_dict(state)
     again = batch(2)
     with torch.no_grad():
@@ -107,7 +120,7 @@ def test_what_is_remembered_has_no_gradient_and_is_part_of_a_saved_state():
 
 
 def test_bfloat16_features_meet_a_memory_that_is_kept_in_float32():
-    module = contrast("batch", memory=1, backend="tiled")
+    module = contrast("batch", memory_images=3, backend="tiled")
     feats, labels, other = batch(0)
     for seed in (0, 1):  # the first meets an empty memory
         feats, labels, other = (t.bfloat16() if t.is_floating_point() else t for t in batch(seed))
@@ -156,8 +169,8 @@ def test_a_joint_loss_moves_the_features_and_leaves_no_projection_head(tmp_path)
 @pytest.mark.parametrize(
     ("arm", "changes", "words"),
     [
-        ("cross", {"pretrain": {"memory": 2}}, r"pretrain\.memory is 2 \(arm cross\)"),
-        ("batch", {"pretrain": {"memory": 2, "coarse_grids": [[4, 4]]}}, r"no coarse_grids"),
+        ("cross", {"pretrain": {"memory_images": 2}}, r"pretrain\.memory_images is 2 \(arm cross\)"),
+        ("batch", {"pretrain": {"memory_images": 2, "coarse_grids": [[4, 4]]}}, r"no coarse_grids"),
         (
             "scratch",
             {"finetune": {"contrast_scope": "batch", "trained": "classifier"}},
@@ -165,8 +178,8 @@ def test_a_joint_loss_moves_the_features_and_leaves_no_projection_head(tmp_path)
         ),
         (
             "scratch",
-            {"pretrain": {"memory": 1}, "finetune": {"contrast_scope": "within"}},
-            r"pretrain\.memory is 1 \(arm scratch\)",
+            {"pretrain": {"memory_images": 1}, "finetune": {"contrast_scope": "within"}},
+            r"pretrain\.memory_images is 1 \(arm scratch\)",
         ),
         ("scratch", {"finetune": {"contrast_scope": ["batch"]}}, r"finetune\.contrast_scope is"),
         (
@@ -179,3 +192,10 @@ def test_a_joint_loss_moves_the_features_and_leaves_no_projection_head(tmp_path)
 def test_settings_that_cannot_serve_are_refused(arm, changes, words):
     with pytest.raises(ConfigError, match=words):
         experiment.load([SMOKE], {"run_arms": [arm], "arms": {arm: {"overrides": changes}}})
+
+
+def test_a_teacher_that_runs_for_others_only_is_checked_as_the_arms_that_run():
+    teacher = {"init": "random", "scope": "cross", "overrides": {"pretrain": {"memory_images": 2}}}
+    arms = {"tutor": teacher, "tutor_pseudo": {**teacher, "teacher": "tutor", "overrides": {}}}
+    with pytest.raises(ConfigError, match=r"pretrain\.memory_images is 2 \(arm tutor\)"):
+        experiment.load([SMOKE], {"run_arms": ["tutor_pseudo"], "arms": arms})

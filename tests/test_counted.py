@@ -72,7 +72,8 @@ def test_the_loss_sees_as_many_pairs_as_its_scope_says():
     channels = small_settings("within").model.projection_channels
     assert flops("within") == 6 * 4 * 15**2 * channels
     assert flops("cross") == 2 * flops("within") and flops("batch") == 4 * flops("within")
-    assert flops("scratch") == 0 and flops("batch", memory=2) == 3 * flops("batch")
+    assert flops("scratch") == 0 and flops("batch", memory_images=8) == 3 * flops("batch")
+    assert flops("batch", accumulate=2) == flops("batch") / 2  # a piece at a time
     assert flops("within", coarse_grids=[[3, 5]]) == 2 * flops("within")
 
 

@@ -159,7 +159,7 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
     ("stage", "number", "arm", "changes"),
     [
         ("pretrain", signal.SIGKILL, "cross", {}),
-        ("pretrain", signal.SIGKILL, "batch", {"pretrain": {"memory": 3}}),
+        ("pretrain", signal.SIGKILL, "batch", {"pretrain": {"memory_images": 12}}),
         ("finetune", signal.SIGTERM, "scratch", {}),
         ("finetune", signal.SIGKILL, "scratch", {"finetune": {"contrast_scope": "batch"}}),
         ("finetune", signal.SIGKILL, "scratch", {"finetune": {"consistency": {"weight": 1.0}}}),

@@ -117,8 +117,9 @@ def loss_flops(settings: RunSettings, stage: Stage) -> float:
     if scope == "none":
         return 0.0
     pretrain = settings.pretrain
-    images = pretrain.batch if stage == "pretrain" else settings.finetune.batch
-    others = {"within": 1, "cross": 2, "batch": images * (1 + pretrain.memory)}
+    loop = pretrain if stage == "pretrain" else settings.finetune
+    images, piece = loop.batch, loop.batch // loop.accumulate
+    others = {"within": 1, "cross": 2, "batch": piece + pretrain.memory_images}
     grids = [pretrain.grid, *pretrain.coarse_grids]
     pairs = images * others[scope] * sum((h * w) ** 2 for h, w in grids)
     return float(LOSS_FLOPS * pairs * settings.model.projection_channels)

@@ -38,7 +38,7 @@ def check(experiment: Experiment) -> None:
         _check_pieces(shared, arm)
         _check_validation(shared, arm)
         _check_donor(experiment, arm)
-    for arm in experiment.run_arms:
+    for arm in (*experiment.run_arms, *experiment.helpers):
         _check_contrast(experiment, arm)
     _check_counts(experiment)
     _check_folder(experiment)
@@ -127,10 +127,10 @@ def _check_contrast(experiment: Experiment, arm: str) -> None:
     shared = experiment.shared(arm)
     pretrain, finetune = shared.pretrain, shared.finetune
     scopes = {experiment.arms[arm].scope, finetune.contrast_scope} - {"none"}
-    if pretrain.memory and (scopes - {"batch"} or pretrain.coarse_grids):
+    if pretrain.memory_images and (scopes - {"batch"} or pretrain.coarse_grids):
         raise ConfigError(
-            f"config key pretrain.memory is {pretrain.memory} (arm {arm}), which needs the "
-            "scope batch and no coarse_grids; set it 0"
+            f"config key pretrain.memory_images is {pretrain.memory_images} (arm {arm}), which "
+            "needs the scope batch and no coarse_grids; set it 0"
         )
     if finetune.contrast_scope != "none" and finetune.trained == "classifier":
         raise ConfigError(

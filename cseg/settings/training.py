@@ -74,9 +74,11 @@ class ContrastSettings:
     coarse_grids: tuple[Size, ...] = key(
         "further grids; the losses on all grids are averaged", default=(), **SIDE
     )
-    memory: int = key(
-        "batches whose features stay candidates, under the scope batch", default=0, ge=0
-    )
+    memory_images: int = key(
+        "images of earlier batches whose features stay candidates, under the scope batch; pieces "
+        "(accumulate) do not change their number",
+        default=0, ge=0, unit="images",
+    )  # fmt: skip
     distortion: float = key(
         "strength of the second view's colour distortion; 1 is SimCLR's", default=1.0, **STRENGTH
     )

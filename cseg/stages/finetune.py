@@ -172,9 +172,8 @@ def finetune(
         compile_features(network)
     if own.contrast_scope != "none":
         channels = settings.model.projection_channels
-        contrast = Contrast(
-            settings.pretrain, scope=own.contrast_scope, loop=own, channels=channels
-        ).to(device)
+        contrast = Contrast(settings.pretrain, scope=own.contrast_scope, channels=channels)
+        contrast.to(device)
     training = training_of(
         "finetune", settings, weights=out.weights, threads=threads, title=title, data=data + more,
         start=sha256_file(inputs.pretrained) if inputs.pretrained else "",

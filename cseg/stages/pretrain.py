@@ -77,7 +77,6 @@ def pretrain(
     contrast = Contrast(
         settings.pretrain,
         scope=settings.scope,
-        loop=settings.pretrain,
         channels=settings.model.projection_channels,
     )
     objective = PretrainObjective(network, contrast.to(device), settings.pretrain.distortion)

@@ -11,21 +11,20 @@ from cseg.compute.ranks import current_share
 from cseg.datasets.samples import IGNORE
 from cseg.errors import ConfigError
 from cseg.losses import PixelContrastLoss
-from cseg.settings import ContrastSettings, LoopSettings
+from cseg.settings import ContrastSettings
 from cseg.settings.training import Scope
 
 
 class Contrast(nn.Module):
     """The pixel contrastive loss of a batch, averaged over its grids.
 
-    With a memory (scope batch) the candidates are the batch's pixels and those of earlier batches,
+    With a memory (scope batch) the candidates are the batch's pixels and those of earlier images,
     as they were then: Wang et al. 2020 (arXiv 1912.06798), cross-batch memory. It lies in buffers,
     so that a saved training state holds it.
 
     Args:
         settings: see `ContrastSettings`.
         scope: where candidates come from.
-        loop: of the stage; the memory has room for batches of its size.
         channels: channels of the projected features.
 
     Raises:
@@ -36,7 +35,7 @@ class Contrast(nn.Module):
     remembered_labels: Tensor
 
     def __init__(
-        self, settings: ContrastSettings, *, scope: Scope, loop: LoopSettings, channels: int
+        self, settings: ContrastSettings, *, scope: Scope, channels: int
     ) -> None:
         super().__init__()
         self.settings, self.scope = settings, scope
@@ -54,13 +53,13 @@ class Contrast(nn.Module):
             )
             for grid in [settings.grid, *settings.coarse_grids]
         ]
-        if settings.memory:
+        if settings.memory_images:
             if current_share().ranks > 1:
                 raise ConfigError(
-                    f"config key pretrain.memory is {settings.memory}, which needs one process; "
-                    "set it 0, or run on one device"
+                    f"config key pretrain.memory_images is {settings.memory_images}, which needs "
+                    "one process; set it 0, or run on one device"
                 )
-            images = settings.memory * loop.batch // loop.accumulate
+            images = settings.memory_images
             shape = (images, channels, *settings.grid)
             self.register_buffer("remembered", torch.zeros(shape))
             nothing = torch.full((images, *settings.grid), IGNORE)
@@ -86,7 +85,7 @@ class Contrast(nn.Module):
         if anchors_BHW is not None:
             anchor_labels = labels.masked_fill(~anchors_BHW, IGNORE)
             other_BDHW, other_labels = feats_BDHW if other_BDHW is None else other_BDHW, labels
-        if self.settings.memory:
+        if self.settings.memory_images:
             return self._with_memory(feats_BDHW, anchor_labels, other_BDHW, labels)
         loss = feats_BDHW.new_zeros((), dtype=torch.float32)
         for criterion in self.losses:
