@@ -230,6 +230,24 @@ def same_picture(root: Path) -> None:
     save(root / "images" / "v.png", np.repeat(grey("a")[..., None], 3, 2), compress_level=1)
 
 
+def compressed_anew(root: Path) -> None:
+    """Some detail, without which nothing can tell two pictures; within the tolerance of a truth."""
+    detail = np.random.default_rng(0).integers(-2, 3, (16, 24))
+    picture = (grey("a") + detail).clip(0, 255).astype(np.uint8)
+    save(root / "images" / "a.png", picture)
+    save(root / "images" / "north" / "a.jpg", picture, quality=100)
+    write_label_kind(root / "labels" / "north" / "a.png", ids("a"), "grey8", PALETTE)
+    (root / "val.txt").write_text("v\nnorth/a.jpg\n")
+
+
+def braces(root: Path) -> None:
+    for name in NAMES:
+        for folder in ("images", "labels"):
+            (root / folder / f"{name}.png").rename(root / folder / f"{{seed}}_{{{name}.png")
+    (root / "train.txt").write_text("{seed}_{a\n{seed}_{b\n")
+    (root / "val.txt").write_text("{seed}_{v\n")
+
+
 def no_labels(root: Path) -> None:
     shutil.rmtree(root / "labels")
     (root / "labels").mkdir()

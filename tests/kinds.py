@@ -9,8 +9,10 @@ from kind_folders import (
     Make,
     binary,
     bits,
+    braces,
     broken,
     coco,
+    compressed_anew,
     half_a_label,
     huge,
     jpeg_labels,
@@ -314,6 +316,7 @@ KINDS = (
         then(of(val_share=0.4), line_end),
         r"holds control characters or is not UTF-8",
     ),
+    Kind(FILES, "names with braces: `{seed}_{a.png`", "taken as they are", then(of(), braces)),
     Kind(
         FILES,
         "names that are not UTF-8",
@@ -327,6 +330,13 @@ KINDS = (
         "refused, naming both",
         then(of(), same_picture),
         r"v\.png \(val\) is the same picture as .*a\.png",
+    ),
+    Kind(
+        FILES,
+        "the same picture in training and validation, compressed anew",
+        "a warning, naming both",
+        then(of(), compressed_anew),
+        said=r"north/a\.jpg like \S*images/a\.png \(train\); take one of each off its list",
     ),
     Kind(
         FILES,

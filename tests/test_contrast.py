@@ -169,7 +169,7 @@ def test_a_joint_loss_moves_the_features_and_leaves_no_projection_head(tmp_path)
 @pytest.mark.parametrize(
     ("arm", "changes", "words"),
     [
-        ("cross", {"pretrain": {"memory_images": 2}}, r"pretrain\.memory_images is 2 \(arm cross\)"),
+        ("cross", {"pretrain": {"memory_images": 2}}, r"memory_images is 2 \(arm cross\)"),
         ("batch", {"pretrain": {"memory_images": 2, "coarse_grids": [[4, 4]]}}, r"no coarse_grids"),
         (
             "scratch",

@@ -16,7 +16,9 @@ from cseg.datasets.reading import decode_image, is_deep, read_raw_label, to_rgb
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
 from cseg.errors import DataError
 
-SKETCH = 16  # pixels a side, taken from an image to find the same picture again
+SAMPLED = 128  # pixels a side, taken from an image to find the same picture again
+SKETCH = 16  # grey cells a side that these are averaged to
+STEP = 8  # between the samples whose checksum is kept
 
 
 class Traits(NamedTuple):
@@ -24,6 +26,7 @@ class Traits(NamedTuple):
 
     Attributes:
         crc: of a few of the image's pixels; the same picture has the same.
+        sketch: grey levels of cells of the image; similar pictures have similar ones.
         peak: the largest value of an image of more than 8 bits, of which range; None for others.
         palette: see `ClassIds`.
         ways: see `ClassIds`; None without label.
@@ -31,6 +34,7 @@ class Traits(NamedTuple):
     """
 
     crc: int
+    sketch: bytes
     peak: tuple[float, float] | None
     palette: Mapping[int, int]
     ways: frozenset[str] | None
@@ -72,7 +76,7 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
     try:
         image_data = read_bytes(sample.image, "image")
         image = decode_image(sample.image, info, image_data)
-        sketch = _sketch(sample.image, image, info)
+        sampled = _sampled(sample.image, image, info)
     except DataError as error:
         problems.append(_problem(str(error), sample.image, sample))
     label_data = b""
@@ -99,7 +103,8 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
         label_sha256=hashlib.sha256(label_data).hexdigest() if sample.label else "",
         **_counted(meaning, info),
         traits=Traits(
-            zlib.crc32(sketch),
+            zlib.crc32(sampled[::STEP, ::STEP].tobytes()),
+            _sketch(sampled),
             _peak(image, info),
             meaning.palette if meaning else {},
             meaning.ways if meaning else None,
@@ -115,7 +120,7 @@ def _problem(text: str, file: Path, sample: Sample) -> Problem:
     return Problem(text, file, "".join("#" if letter.isdigit() else letter for letter in kind))
 
 
-def _sketch(path: Path, image: Decoded, info: DatasetInfo) -> bytes:
+def _sampled(path: Path, image: Decoded, info: DatasetInfo) -> np.ndarray:
     """A few of the image's pixels, RGB, the same for the same picture in any format.
 
     Raises:
@@ -123,8 +128,13 @@ def _sketch(path: Path, image: Decoded, info: DatasetInfo) -> bytes:
     """
     if is_deep(image):
         to_rgb(path, image, info)  # every value is looked at
-    few = image.image.resize((SKETCH, SKETCH), Image.Resampling.NEAREST)
-    return to_rgb(path, replace(image, image=few), info).tobytes()
+    few = image.image.resize((SAMPLED, SAMPLED), Image.Resampling.NEAREST)
+    return to_rgb(path, replace(image, image=few), info)
+
+
+def _sketch(sampled: np.ndarray) -> bytes:
+    grey = Image.fromarray(sampled).convert("L")
+    return grey.resize((SKETCH, SKETCH), Image.Resampling.BOX).tobytes()
 
 
 def _counted(meaning: Meaning | None, info: DatasetInfo) -> dict:

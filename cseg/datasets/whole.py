@@ -3,12 +3,11 @@
 Problems end the index; notices are said in its log.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from cseg.datasets.copies import leaks, near_copies, same_files
 from cseg.datasets.label_values import colour_name
 from cseg.datasets.pairs import Pair
-from cseg.datasets.reading import read_image
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo
 
 DARK = 0.5  # a deep image none of whose pixels is above this share of its type's range is too dark
@@ -22,7 +21,7 @@ def problems_of(pairs: Sequence[Pair], info: DatasetInfo, complete: bool) -> lis
         info: of the dataset.
         complete: whether those are all, so that they may be counted.
     """
-    found = [*_leaks(pairs, info), *_palettes(pairs), *_unsure(pairs), *_dark(pairs)]
+    found = [*leaks(pairs, info), *_palettes(pairs), *_unsure(pairs), *_dark(pairs)]
     for split in SPLITS if complete else ():
         found += _too_few_classes([pair for pair in pairs if pair.split == split], split, info)
     return found
@@ -44,11 +43,19 @@ def notices_of(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
     twice = [
         second
         for split in (*SPLITS, UNLABELLED)
-        for _, second in _same_files([p for p in pairs if p.split == split])
+        for _, second in same_files([p for p in pairs if p.split == split])
     ]
     if twice:
         names = listed([str(pair.image) for pair in twice])
         found.append(f"{len(twice)} images are files that their split has already: {names}")
+    near = near_copies(pairs, info)
+    if near:
+        names = listed([f"{pair.image} like {other.image} ({other.split})" for pair, other in near])
+        found.append(
+            f"{len(near)} val images differ by their compression only from images to learn from: "
+            f"{names}; take one of each off its list, or put its id into the dataset's option "
+            "exclude"
+        )
     return found
 
 
@@ -56,48 +63,6 @@ def listed(names: Sequence[str]) -> str:
     """The first three names, and how many more there are."""
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
-
-
-def _leaks(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
-    """Validation images that are also there to learn from, under another name or format."""
-    learned = [pair for pair in pairs if pair.split != "val"]
-    by_file = {pair.image_sha256: pair for pair in learned}
-    by_pixels = defaultdict(list)
-    for pair in learned:
-        by_pixels[_look(pair)].append(pair)
-    found = []
-    for pair in pairs:
-        if pair.split != "val":
-            continue
-        other, what = by_file.get(pair.image_sha256), "the same file as"
-        if other is None:
-            what = "the same picture as"
-            alike = by_pixels.get(_look(pair), [])
-            other = next((seen for seen in alike if _same_pixels(pair, seen, info)), None)
-        if other is not None:
-            found.append(
-                f"image {pair.image} (val) is {what} {other.image} ({other.split}); take one off "
-                f"its list, or put its id ({pair.id}) into the dataset's option exclude"
-            )
-    return found
-
-
-def _look(pair: Pair) -> tuple[int, int, int]:
-    return pair.traits.crc, pair.width, pair.height
-
-
-def _same_pixels(one: Pair, other: Pair, info: DatasetInfo) -> bool:
-    return bool((read_image(one.image, info) == read_image(other.image, info)).all())
-
-
-def _same_files(pairs: Iterable[Pair]) -> list[tuple[Pair, Pair]]:
-    first: dict[str, Pair] = {}
-    found = []
-    for pair in pairs:
-        if pair.image_sha256 in first:
-            found.append((first[pair.image_sha256], pair))
-        first.setdefault(pair.image_sha256, pair)
-    return found
 
 
 def _palettes(pairs: Sequence[Pair]) -> list[str]:

@@ -34,9 +34,7 @@ class Contrast(nn.Module):
     remembered: Tensor
     remembered_labels: Tensor
 
-    def __init__(
-        self, settings: ContrastSettings, *, scope: Scope, channels: int
-    ) -> None:
+    def __init__(self, settings: ContrastSettings, *, scope: Scope, channels: int) -> None:
         super().__init__()
         self.settings, self.scope = settings, scope
         self.pairing = torch.Generator()
