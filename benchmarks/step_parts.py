@@ -49,14 +49,14 @@ def marked() -> Iterator[list[dict[str, float]]]:
             now.clear()
 
     def before(module: nn.Module, inputs: Any) -> None:
-        if isinstance(module, loop._Objective):
+        if isinstance(module, loop.Objective):
             now["network"] = tick()
             now["projector"] = id(module.network.projector)
 
     def after(module: nn.Module, inputs: Any, outputs: Any) -> None:
         if id(module) == now.get("projector") or isinstance(module, Segmenter):
             now["features"] = tick()
-        elif isinstance(module, loop._Objective):
+        elif isinstance(module, loop.Objective):
             now["lost"] = tick()
 
     def before_update(*_: Any) -> None:

@@ -185,6 +185,16 @@ def _draw_counts(draw: st.DrawFn, config: dict[str, Any]) -> None:
     config["label_counts"] = draw(
         st.lists(counts, min_size=1, max_size=4, unique_by=lambda n: str(n))
     )
+    weight = config["finetune"]["consistency"]["weight"]
+    if any("teacher" in arm or _weight(arm, weight) for arm in config["arms"].values()):
+        whole = {"all", smallest}  # leaves no image to learn from without label
+        config["label_counts"] = [n for n in config["label_counts"] if n not in whole] or ["1/2"]
+
+
+def _weight(arm: dict[str, Any], shared: float) -> float:
+    """Weight of an arm's consistency."""
+    finetune = arm.get("overrides", {}).get("finetune", {})
+    return finetune.get("consistency", {}).get("weight", shared)
 
 
 @st.composite

@@ -193,7 +193,9 @@ def test_pseudo_arms_become_a_table(tmp_path):
     results = tmp_path / "results" / "smoke" / "shapes"
     quality = pd.read_csv(results / "pseudo.csv").iloc[0]
     assert (quality["arm"], quality["n"], quality["images"]) == ("cross_pseudo", 4, 5)
-    table = pd.read_csv(results / "tables" / "semi_supervised.csv").iloc[0]
+    table = pd.read_csv(results / "tables" / "semi_supervised.csv").set_index("arm")
+    assert table.loc["cross", ["pseudo_miou", "pseudo_kept"]].isna().all()
+    table = table.loc["cross_pseudo"]
     assert table["pseudo_miou"] == pytest.approx(quality["miou"])
     assert table["pseudo_kept"] == pytest.approx(quality["kept"])
     assert len(list((results / "cross_pseudo/n4/seed0/pseudo_labels").glob("*.png"))) == 5

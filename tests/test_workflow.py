@@ -110,7 +110,7 @@ def test_ablations_become_a_table(tmp_path):
     table = pd.read_csv(results / "tables" / "ablations.csv")
     assert list(dict.fromkeys(table["group"])) == list(groups)
     assert list(table["setting"]) == [setting for group in plan.values() for setting in group]
-    assert (table["runs"] == 1).all() and table["diff_first"].notna().sum() == 4
+    assert (table["runs"] == 1).all() and table["difference"].notna().sum() == 4
     assert (results / "tables" / "ablations.html").stat().st_size > 0
 
 

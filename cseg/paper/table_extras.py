@@ -37,7 +37,12 @@ def pseudo_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
 
     what = "without and with pseudo labels for the unlabelled images"
     pairs = pd.DataFrame(plan, columns=["group", "setting", "arm"])
-    return _compared(results, pairs, "semi", what, measured)
+    table, printed = _compared(results, pairs, "semi", what, measured)
+    if len(quality):
+        means = quality.groupby(["arm", "n"], as_index=False)[["miou", "kept"]].mean()
+        names = {"miou": "pseudo_miou", "kept": "pseudo_kept"}
+        table = table.merge(means.rename(columns=names), "left", ["arm", "n"])
+    return table, printed
 
 
 def ablation_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
