@@ -63,7 +63,7 @@ MATTERS = {
     "pretrain.temperature": Case("pretrain", 0.2, arm="cross"),
     "pretrain.grid": Case("pretrain", [6, 6], arm="cross"),
     "pretrain.coarse_grids": Case("pretrain", [[4, 4]], arm="cross"),
-    "pretrain.memory": Case("pretrain", 2, {"run_arms": ["batch"]}, "batch"),
+    "pretrain.memory_images": Case("pretrain", 2, {"run_arms": ["batch"]}, "batch"),
     "pretrain.distortion": Case("pretrain", 0.5, arm="cross"),
     "finetune.consistency.weight": Case("further", 1.0),
     "finetune.consistency.ratio": Case("further", 2, CONSISTENT),
