@@ -4,7 +4,7 @@ Both read the same pairs of VOC size (500x375 JPEG, palette PNG), scale them by 
 2, cut 513x513 and mirror half of them, and end in normalised float batches; for cseg, which
 hands uint8 to the device and normalises there, the uint8 batches are timed too.
 
-    python benchmarks/loader.py --out benchmarks/results/loader.csv
+    python benchmarks/loader.py --voc data --out benchmarks/results/loader.csv
 """
 
 import argparse
@@ -46,7 +46,6 @@ is in the rows without workers, by processor seconds; with workers, cseg's float
 the main process, beside them, where a GPU would do it; how those rows scale holds only where the
 load average, taken at the end, is not above the number of workers. Each figure is the fastest of
 the repeats, which take turns."""
-ANIMALS = Path(__file__).parents[2] / "shared" / "data" / "voc2012_animals"
 
 
 def main() -> None:
@@ -55,7 +54,11 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=12, help="timed batches of 16 images")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of them counts")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--voc", type=Path, default=ANIMALS, help="pairs to resize, if present")
+    parser.add_argument(
+        "--voc",
+        type=Path,
+        help="folder of VOCdevkit/, to resize its pairs; without it pairs are painted",
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/loader.csv"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -64,7 +67,7 @@ def main() -> None:
         names = make_voc(root, chosen.voc, chosen.pairs)
         rows = compare(root, names, chosen.batches, chosen.repeats, chosen.workers)
         costs = profile(root, names, chosen.repeats)
-    source = "voc2012_animals, resized" if chosen.voc.is_dir() else "generated"
+    source = f"{chosen.voc.name}, resized" if chosen.voc else "painted"
     facts = {"pairs": len(names), "source": source, "crop": CROP, "batch": BATCH,
              "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__,
              "load_average": round(os.getloadavg()[0], 1),
@@ -221,15 +224,15 @@ def paths(root: Path, name: str) -> tuple[Path, Path]:
     return home / "JPEGImages" / f"{name}.jpg", home / "SegmentationClass" / f"{name}.png"
 
 
-def make_voc(root: Path, source: Path, count: int) -> list[str]:
+def make_voc(root: Path, source: Path | None, count: int) -> list[str]:
     """Write `count` pairs of 500x375 (or 375x500) in VOC's layout; returns their names."""
-    home = source / "VOCdevkit" / "VOC2012"
-    if source.is_dir():
-        names = (home / "ImageSets" / "Segmentation" / "train.txt").read_text().split()[:count]
+    if source:
+        lists = source / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
+        names = (lists / "train.txt").read_text().split()[:count]
     else:
         names = [f"2007_{i:06d}" for i in range(count)]
     for i, name in enumerate(names):
-        pair = [Image.open(path) for path in paths(source, name)] if source.is_dir() else paint(i)
+        pair = [Image.open(path) for path in paths(source, name)] if source else paint(i)
         size = (500, 375) if pair[0].width >= pair[0].height else (375, 500)
         image, label = paths(root, name)
         image.parent.mkdir(parents=True, exist_ok=True)

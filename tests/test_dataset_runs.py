@@ -27,7 +27,13 @@ def voc_animals(folder):
     return {
         "dataset": "voc2012",
         "data_dir": str(shared_data("voc2012_animals")),
-        "dataset_options": {"voc2012": {"relax_counts": True, "download": False}},
+        "dataset_options": {
+            "voc2012": {
+                "lists": "workflow/resources/voc2012_animals",
+                "relax_counts": True,
+                "download": False,
+            }
+        },
         "image": {"short_side": 36},
     }, 437
 

@@ -127,6 +127,15 @@ def test_missing_folders_are_named_with_their_key(root):
         folder.fetch(root, root, options(root, LISTS))
 
 
+def test_absent_data_are_named_with_what_to_put_there(root):
+    said = r"absent does not exist; .* or put images, labels, train\.txt, val\.txt there, from: me$"
+    with pytest.raises(DataError, match=said):
+        folder.fetch(root / "absent", root, options(root, LISTS))
+    with pytest.raises(DataError, match=r"or put images, labels there$"):
+        text = SHARE.replace("citation: me\n", "")
+        folder.fetch(root / "absent", root, options(root, text))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

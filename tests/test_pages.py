@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from small_runs import ROOT
 from snakemake.cli import get_argument_parser
 
@@ -91,6 +92,19 @@ def test_the_table_of_datasets_has_their_numbers_of_classes():
         assert classes == str(info.num_classes), name
         for split, size in info.split_sizes.items():  # those of shapes are as the config asks
             assert name == "shapes" or f"{size:,}" in images, (name, split)
+
+
+def test_nothing_shipped_points_outside_of_the_repository():
+    files = [path for folder in ("workflow", "profiles", "envs", "examples", "benchmarks", "cseg")
+             for path in (ROOT / folder).rglob("*.*")
+             if path.suffix in (".py", ".yaml", ".smk", ".md", ".rst")]  # fmt: skip
+    assert len(files) > 150
+    outside = [path for path in [*files, *PAGES] if "../shared" in path.read_text("utf-8")
+               or '/ "shared"' in path.read_text("utf-8")]  # fmt: skip
+    assert outside == []
+    overlays = (ROOT / "workflow" / "configs").rglob("*.yaml")
+    folders = [yaml.safe_load(path.read_text("utf-8")).get("data_dir", "data") for path in overlays]
+    assert [folder for folder in folders if Path(folder).is_absolute() or ".." in folder] == []
 
 
 def test_the_readme_is_short():

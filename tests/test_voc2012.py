@@ -14,7 +14,7 @@ from unruly_server import serving
 
 from cseg.datasets import voc2012
 from cseg.datasets.reading import read_raw_label
-from cseg.errors import DataError
+from cseg.errors import ConfigError, DataError
 from cseg.stages.fetch import fetch
 from cseg.stages.index import index
 
@@ -43,6 +43,30 @@ def test_train_is_vocs_own_list(tmp_path):
     ]
     with pytest.raises(DataError, match=r"train list of voc2012 has 3 images instead of 1464"):
         voc2012.samples(tmp_path, tmp_path, {})
+
+
+def test_lists_replace_vocs_own(tmp_path):
+    make_voc(tmp_path)
+    own = tmp_path / "lists"
+    own.mkdir()
+    write_list(own / "train.txt", [NAMES[2], NAMES[0]])
+    write_list(own / "val.txt", [NAMES[4]])
+    options = {"lists": str(own), "relax_counts": True}
+    found = voc2012.samples(tmp_path, tmp_path, options)
+    assert [(s.id, s.split) for s in found] == [
+        (NAMES[2], "train"), (NAMES[0], "train"), (NAMES[4], "val"),
+    ]  # fmt: skip
+    assert voc2012.sources(tmp_path, options) == [own / "train.txt", own / "val.txt"]
+    assert voc2012.sources(tmp_path, {}) == []
+    with pytest.raises(ConfigError, match=r"lists replaces .* train_aug adds SBD's; keep one"):
+        voc2012.samples(tmp_path, tmp_path, {**options, "train_set": "train_aug"})
+
+
+def test_the_shipped_lists_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = {"lists": "workflow/resources/voc2012_animals"}
+    train, val = (path.read_text().split() for path in voc2012.sources(tmp_path, options))
+    assert (len(train), len(val)) == (437, 445) and not set(train) & set(val)
 
 
 def test_train_aug_is_sbd_and_train_without_val(tmp_path):

@@ -14,6 +14,7 @@ from cseg.errors import ConfigError, reason
 
 INLINE = "dataset_options: folder: description"
 DEFAULTS: dict[str, Any] = {"description": "", "relax_counts": False}
+UNSTATED = "not stated"
 VALUES = (int, list, str)
 KEYS: dict[str, Any] = {  # of the description, with their types
     "name": str, "classes": list, "ignore": VALUES, "images": str, "labels": (str, list),
@@ -82,8 +83,8 @@ def read_description(options: Mapping[str, Any]) -> Description:
         palette=palette,
         label_map=meanings.numbers | ({IGNORE: IGNORE} if by_default else {}),
         split_sizes={},
-        licence=keys.get("licence", "not stated"),
-        citation=keys.get("citation", "not stated"),
+        licence=keys.get("licence", UNSTATED),
+        citation=keys.get("citation", UNSTATED),
         colour_map=meanings.colours,
         ignore_default=by_default,
         labels_by=keys.get("labels_by", ""),

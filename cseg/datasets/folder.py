@@ -11,10 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cseg.datasets.description import INLINE, Description, read_description
+from cseg.datasets.description import INLINE, UNSTATED, Description, read_description
 from cseg.datasets.image_files import find_files
 from cseg.datasets.list_files import SUFFIXES, KnownImages, bare, one_form, read_lines
-from cseg.datasets.options import require_folder
 from cseg.datasets.polygons import Drawing, draw, read_coco, read_labelme
 from cseg.datasets.reading import write_label
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
@@ -52,8 +51,15 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     Raises:
         DataError: a folder is missing, or an outline cannot be drawn; names it.
     """
-    require_folder(root)
     described = read_description(options)
+    if not root.is_dir():
+        wanted = [described.images, *described.labels, *described.lists.values()]
+        work = described.info.citation
+        raise DataError(
+            f"data_dir {root} does not exist; correct data_dir in the config, or put "
+            f"{', '.join(dict.fromkeys(filter(None, [*wanted, described.unlabelled])))} there"
+            + ("" if work == UNSTATED else f", from: {work}")
+        )
     places = _places(root, described)
     for key, folder in (("images", places.images), ("labels", places.labels)):
         if not folder.is_dir():

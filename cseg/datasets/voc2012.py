@@ -21,6 +21,7 @@ from cseg.datasets.options import check_options, check_sizes, require_folder
 from cseg.datasets.reading import write_label
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample, default_colours
 from cseg.errors import ConfigError, DataError, reason
+from cseg.pipeline import HOME
 
 # Addresses and md5 as torchvision 0.29 has them in datasets/voc.py and datasets/sbd.py.
 VOC_URL = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
@@ -40,6 +41,7 @@ CLASSES = (
 )  # fmt: skip
 DEFAULTS = {
     "download": True,
+    "lists": "",
     "relax_counts": False,
     "sbd_url": SBD_URL,
     "train_set": "train",
@@ -94,6 +96,8 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
 def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
     """List VOC's train ids, then (train_aug) SBD's sorted by id, then VOC's val ids.
 
+    The option `lists` names a folder whose train.txt and val.txt replace VOC's.
+
     Raises:
         DataError: a list is missing, empty or not of the official size.
     """
@@ -103,8 +107,9 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
         extra = _sbd_ids(voc, sbd)
     else:
         voc, extra = _find_voc(root, work_dir) or root, []
-    train = [_voc_sample(voc, name, "train") for name in _voc_ids(voc, "train")]
-    val = [_voc_sample(voc, name, "val") for name in _voc_ids(voc, "val")]
+    lists = _lists(voc, chosen)
+    train = [_voc_sample(voc, name, "train") for name in read_lines(lists / "train.txt")]
+    val = [_voc_sample(voc, name, "val") for name in read_lines(lists / "val.txt")]
     folders = _label_folders(root, work_dir)
     for name in extra:
         places = [folder / f"{name}.png" for folder in folders]
@@ -136,19 +141,32 @@ def read_sbd_label(path: Path) -> np.ndarray:
         ) from error
 
 
+def sources(root: Path, options: Mapping[str, Any]) -> list[Path]:
+    """The list files that the option `lists` names; VOC's own are not the user's to edit."""
+    chosen = _chosen(options)
+    return [_lists(root, chosen) / f"{s}.txt" for s in ("train", "val")] if chosen["lists"] else []
+
+
+def _lists(voc: Path, chosen: Mapping[str, Any]) -> Path:
+    """The folder of train.txt and val.txt: as the config says it, or as shipped, or VOC's own."""
+    if not chosen["lists"]:
+        return voc / "ImageSets" / "Segmentation"
+    named = Path(chosen["lists"]).expanduser()
+    return named if named.is_dir() else HOME / named
+
+
 def _voc_sample(voc: Path, name: str, split: str) -> Sample:
     image, label = voc / "JPEGImages" / f"{name}.jpg", voc / "SegmentationClass" / f"{name}.png"
     return Sample(name, split, image, label)
 
 
-def _voc_ids(voc: Path, split: str) -> list[str]:
-    return read_lines(voc / "ImageSets" / "Segmentation" / f"{split}.txt")
-
-
 def _sbd_ids(voc: Path, sbd: Path) -> list[str]:
     """List the ids that SBD adds to VOC's train list, sorted."""
-    listed = {name for split in ("train", "val") for name in read_lines(sbd / f"{split}.txt")}
-    return sorted(listed - set(_voc_ids(voc, "train")) - set(_voc_ids(voc, "val")))
+
+    def listed(folder: Path) -> set[str]:
+        return {name for split in ("train", "val") for name in read_lines(folder / f"{split}.txt")}
+
+    return sorted(listed(sbd) - listed(voc / "ImageSets" / "Segmentation"))
 
 
 def _home(root: Path, work_dir: Path) -> tuple[Path, Path]:
@@ -193,5 +211,10 @@ def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             "dataset_options: voc2012: train_set must be train or train_aug, "
             f"not {chosen['train_set']!r}; correct it in the config"
+        )
+    if chosen["lists"] and chosen["train_set"] != "train":
+        raise ConfigError(
+            "dataset_options: voc2012: lists replaces VOC's train.txt and val.txt, and train_aug "
+            "adds SBD's; keep one of the two"
         )
     return chosen
