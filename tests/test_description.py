@@ -3,7 +3,7 @@
 import pytest
 
 from cseg.datasets.description import read_description
-from cseg.datasets.label_values import TRANSPARENT
+from cseg.datasets.samples import TRANSPARENT
 from cseg.errors import ConfigError
 
 TWO = [{"name": "soil"}, {"name": "crop"}]

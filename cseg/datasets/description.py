@@ -7,9 +7,16 @@ from typing import Any
 
 import yaml
 
-from cseg.datasets.label_values import TRANSPARENT, colour_name
 from cseg.datasets.options import check_options
-from cseg.datasets.samples import IGNORE, MAX_CLASSES, MEGAPIXELS, DatasetInfo, default_colours
+from cseg.datasets.samples import (
+    IGNORE,
+    MAX_CLASSES,
+    MEGAPIXELS,
+    TRANSPARENT,
+    DatasetInfo,
+    colour_name,
+    default_colours,
+)
 from cseg.errors import ConfigError, reason
 
 INLINE = "dataset_options: folder: description"

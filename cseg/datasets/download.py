@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tqdm import tqdm
-
 from cseg.errors import DataError
 from cseg.storage.files import NO_SPACE
 
@@ -201,6 +199,8 @@ def _locked(part: Path) -> Iterator[BinaryIO]:
 def _progress(name: str, start: int, total: int | None) -> Iterator[Callable[[int], object]]:
     """Yield `advance(bytes)`: a bar on a terminal, else a line per tenth of the file."""
     if sys.stderr.isatty():
+        from tqdm import tqdm  # planning does without
+
         with tqdm(
             desc=name, initial=start, total=total, unit="B", unit_scale=True, unit_divisor=1024
         ) as bar:

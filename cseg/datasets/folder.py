@@ -9,15 +9,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cseg.datasets.description import INLINE, UNSTATED, Description, read_description
 from cseg.datasets.image_files import find_files
 from cseg.datasets.list_files import SUFFIXES, KnownImages, bare, one_form, read_lines
-from cseg.datasets.polygons import Drawing, draw, read_coco, read_labelme
-from cseg.datasets.reading import write_label
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
 from cseg.errors import DataError
+
+if TYPE_CHECKING:
+    from cseg.datasets.polygons import Drawing
 
 OUTLINES = ".json"
 DRAWN = "labels"  # below the work folder
@@ -51,6 +52,9 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     Raises:
         DataError: a folder is missing, or an outline cannot be drawn; names it.
     """
+    from cseg.datasets.polygons import draw  # planning needs no numpy
+    from cseg.datasets.reading import write_label
+
     described = read_description(options)
     if not root.is_dir():
         wanted = [described.images, *described.labels, *described.lists.values()]
@@ -261,8 +265,10 @@ def _unlabelled(
     return [Sample(_id(file), UNLABELLED, places.images / file, None) for file, _ in listed]
 
 
-def _drawings(listed: Sequence[Sample], places: Folders) -> list[tuple[Sample, Drawing]]:
+def _drawings(listed: Sequence[Sample], places: Folders) -> "list[tuple[Sample, Drawing]]":
     """The outlines of the samples that have outlines."""
+    from cseg.datasets.polygons import read_coco, read_labelme
+
     labelled = [sample for sample in listed if sample.label]
     if not places.coco:
         return [

@@ -16,11 +16,10 @@ import numpy as np
 from PIL import Image
 
 from cseg.datasets.decode import Decoded
-from cseg.datasets.samples import IGNORE, DatasetInfo
+from cseg.datasets.samples import IGNORE, TRANSPARENT, DatasetInfo, colour_name
 from cseg.errors import DataError
 
 UNKNOWN = 254  # marks values that are no class, until they are reported
-TRANSPARENT = 1 << 24  # stands among colours, 0xRRGGBB, for pixels without one
 GREY = 0x010101  # the colour of level g is g times this
 ONE_BIT, COLOUR = "of one bit", "of stated colours"
 Classes = dict[int, int]  # stored value (or colour) -> class id
@@ -264,15 +263,6 @@ def _unknown(raw: RawLabel, counts: Mapping[int, int], info: DatasetInfo) -> Dat
         f"label {raw.path} holds {what} that are no class: {', '.join(listed[:5])}{more}; "
         "correct the file, or the dataset's classes and ignore value"
     )
-
-
-def colour_name(colour: int) -> str:
-    """A colour 0xRRGGBB as a description states it; -1 is none."""
-    if colour == TRANSPARENT:
-        return "transparent"
-    if colour < 0:
-        return "no colour"
-    return f"[{colour >> 16}, {colour >> 8 & 255}, {colour & 255}]"
 
 
 def _palette(image: Image.Image) -> dict[int, int]:

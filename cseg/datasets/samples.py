@@ -13,6 +13,7 @@ from cseg.storage.files import read_json
 IGNORE = 255
 MAX_CLASSES = 254  # class ids 0..253: 254 marks unknown values, 255 ignored pixels
 MEGAPIXELS = 179  # images with more are refused unless the description allows them
+TRANSPARENT = 1 << 24  # stands among colours, 0xRRGGBB, for pixels without one
 SPLITS = ("train", "val")
 UNLABELLED = "unlabelled"  # the split of images that have no label
 
@@ -123,3 +124,12 @@ def default_colours(count: int) -> tuple[tuple[int, int, int], ...]:
         return sum((c >> (3 * k + j) & 1) << (7 - k) for k in range(8))
 
     return tuple((channel(c, 0), channel(c, 1), channel(c, 2)) for c in range(count))
+
+
+def colour_name(colour: int) -> str:
+    """A colour 0xRRGGBB as a description states it; -1 is none."""
+    if colour == TRANSPARENT:
+        return "transparent"
+    if colour < 0:
+        return "no colour"
+    return f"[{colour >> 16}, {colour >> 8 & 255}, {colour & 255}]"

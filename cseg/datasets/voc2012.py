@@ -9,19 +9,18 @@ label, which is drawn more finely and marks object boundaries 255; SBD's labels 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from cseg.datasets.archives import extract
 from cseg.datasets.download import download, home_for
 from cseg.datasets.list_files import read_lines
 from cseg.datasets.options import check_options, check_sizes, require_folder
-from cseg.datasets.reading import write_label
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample, default_colours
 from cseg.errors import ConfigError, DataError, reason
 from cseg.pipeline import HOME
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Addresses and md5 as torchvision 0.29 has them in datasets/voc.py and datasets/sbd.py.
 VOC_URL = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
@@ -76,6 +75,10 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     Raises:
         DataError: not there and not to be downloaded, or an archive or .mat file is damaged.
     """
+    from tqdm import tqdm  # planning needs neither
+
+    from cseg.datasets.reading import write_label
+
     chosen = _chosen(options)
     require_folder(root)
     if _find_voc(root, work_dir) is None:
@@ -124,12 +127,13 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
     return train + val
 
 
-def read_sbd_label(path: Path) -> np.ndarray:
+def read_sbd_label(path: Path) -> "np.ndarray":
     """Read the class map of an SBD .mat file, uint8 HxW.
 
     Raises:
         DataError: missing, damaged or without a class map; names the file.
     """
+    import numpy as np
     from scipy.io import loadmat  # half a second to import, and only train_aug needs it
 
     try:

@@ -6,9 +6,8 @@ Problems end the index; notices are said in its log.
 from collections.abc import Sequence
 
 from cseg.datasets.copies import leaks, near_copies, same_files
-from cseg.datasets.label_values import colour_name
 from cseg.datasets.pairs import Pair
-from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo
+from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, colour_name
 
 DARK = 0.5  # a deep image none of whose pixels is above this share of its type's range is too dark
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from cseg.datasets.decode import open_image
-from cseg.datasets.label_values import TRANSPARENT, raw_label
+from cseg.datasets.label_values import raw_label
 from cseg.datasets.polygons import Drawing
-from cseg.datasets.samples import IGNORE, MAX_CLASSES
+from cseg.datasets.samples import IGNORE, MAX_CLASSES, TRANSPARENT
 from cseg.errors import CsegError, DataError
 
 MOST_LEVELS = 64  # more grey values than that are shades, not classes
