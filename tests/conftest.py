@@ -74,7 +74,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tried(request: pytest.FixtureRequest) -> Callable[..., None]:
     """Record, at the end of a test marked `fault`, how often it broke what and what was lost."""
 
-    test = request.node.nodeid.split("/")[-1].split("[")[0]
+    test = reliability.test_name(request.node.nodeid)
     request.config.stash[RUN].add(test)
 
     def record(section: str, what: str, times: int, outcome: str, lost: str = "nothing") -> None:

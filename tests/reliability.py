@@ -1,4 +1,4 @@
-"""How often something was broken on purpose, and what was lost: docs/reliability.{csv,md}."""
+"""How often we injected which fault, and what was lost: docs/reliability.{csv,md}."""
 
 import csv
 from collections.abc import Iterable
@@ -7,9 +7,10 @@ from pathlib import Path
 
 HEAD = """# Reliability
 
-What was broken on purpose, how often, and what was lost. Written by the tests that break it:
-`make reliability` runs all of them (marker `fault`) and writes this page again; a row stands here
-only where its test has passed, and says at which revision.
+This page lists every fault we injected, how often, and what was lost. The tests that inject the
+faults write it: `make reliability` runs all of them (marker `fault`) and rewrites the page. A row
+is here only if its test has passed, and the last column names the revision of the code that was
+tested.
 
 """
 
@@ -20,12 +21,12 @@ class Trial:
 
     Attributes:
         section: what kind of fault it is: a heading of the page.
-        what: what was broken, and where.
+        what: the fault, and where it was injected.
         times: how often.
         outcome: what happened instead of harm.
         lost: what was lost.
-        test: the test that did it.
-        revision: of the code that was tried.
+        test: the test that injected it.
+        revision: revision of the code that was tested.
     """
 
     section: str
@@ -35,6 +36,11 @@ class Trial:
     lost: str
     test: str
     revision: str
+
+
+def test_name(node: str) -> str:
+    """A test's file and function, of pytest's id: without folders, and without parameters."""
+    return node.split("[")[0].split("/")[-1]
 
 
 def merged(old: Iterable[Trial], new: Iterable[Trial], run: set[str]) -> list[Trial]:
@@ -73,11 +79,12 @@ def page(trials: list[Trial]) -> str:
     kinds = {(t.section, t.what) for t in trials}
     lost = sum(t.lost != "nothing" for t in trials)
     lines = [
-        f"{sum(t.times for t in trials)} trials of {len(kinds)} kinds; rows in which something was "
-        f"lost: {lost}."
+        f"{sum(t.times for t in trials):,} faults of {len(kinds)} kinds; rows in which something "
+        f"was lost: {lost}."
     ]
     for section in dict.fromkeys(t.section for t in trials):
-        lines += ["", f"## {section}", "", "| what | tried | what happened | lost | test | at |",
+        lines += ["", f"## {section}", "",
+                  "| fault | times | what happened | lost | test | revision |",
                   "| --- | ---: | --- | --- | --- | --- |"]  # fmt: skip
         lines += [
             f"| {t.what} | {t.times} | {t.outcome} | {t.lost} | `{t.test}` | {t.revision} |"

@@ -24,7 +24,7 @@ def test_a_process_that_dies_while_it_saves_leaves_the_state_before(tmp_path, tr
     assert checkpoint.load(path, "training_state")["step"] == 2
     assert [p.name for p in tmp_path.iterdir()] == ["weights.state"]
     tried("Kills", "the process dies in the middle of saving a state", 1,
-          "the state before is whole, and the next save uses up the half")  # fmt: skip
+          "the state before is whole, and the next save overwrites the half file")  # fmt: skip
 
 
 @pytest.mark.fault

@@ -93,4 +93,5 @@ def test_a_damaged_file_is_named_and_made_good(
     kind = "an image" if "images" in file.parts else "a label" if "labels" in file.parts else (
         file.name)  # fmt: skip
     tried("Damaged files", f"{kind}: {KINDS[damage]}", 1,
-          f"named in one sentence; results as undisturbed once {remedy}d")  # fmt: skip
+          "named in one sentence; the same results as an undisturbed run once the file is "
+          f"{remedy}d")  # fmt: skip

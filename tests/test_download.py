@@ -112,7 +112,7 @@ def test_a_part_of_another_version_is_replaced_not_used(tmp_path, length, tried)
     with serving(CONTENT) as server:
         get(server, tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == CONTENT
-    tried("Network", "a part of another version lies there", 1, "replaced, not used")
+    tried("Network", "a partial file of another version is there", 1, "replaced, not used")
 
 
 @pytest.mark.parametrize("script", [["chunked"], [("chunked_cut", 500_000), "chunked"]])
@@ -144,7 +144,7 @@ def test_a_dead_link_is_reported_at_once_with_the_way_out(tmp_path, tried):
         with pytest.raises(DataError, match=r"answers 404 .*put it at .*f$"):
             get(server, tmp_path / "f")
         assert len(server.requests) == 1
-    tried("Network", "dead link", 1, "said at once, with the way out")
+    tried("Network", "dead link", 1, "reported at once, with the remedy")
 
 
 @pytest.mark.fault
@@ -153,7 +153,7 @@ def test_nobody_listens(tmp_path, tried):
         pass
     with pytest.raises(DataError, match=r"could not be downloaded \(.*refused.*2 attempts"):
         get(server, tmp_path / "f", attempts=2)
-    tried("Network", "nobody listens", 1, "said after two attempts")
+    tried("Network", "nobody listens", 1, "reported after two attempts")
 
 
 def test_retry_after_is_waited_for(tmp_path):

@@ -41,7 +41,8 @@ def test_a_second_snakemake_in_the_same_folder_is_refused(undisturbed, tmp_path,
     assert first.wait(300) == 0, (folder / "said").read_text()
     assert_same_results(folder, undisturbed)
     tried("Surroundings", "a second Snakemake on the same folder while the first runs", refused,
-          "refused by Snakemake's lock; the first ends as undisturbed")  # fmt: skip
+          "refused by Snakemake's lock; the first ends with the same results as an "
+          "undisturbed run")  # fmt: skip
 
 
 def digests(folder: Path) -> dict[str, bytes]:
@@ -69,7 +70,8 @@ def test_read_only_results_are_left_as_they_are(undisturbed, tmp_path, tried):
     assert done.returncode == 0, done.stderr
     assert_same_results(folder, undisturbed)
     tried("Surroundings", "results on a read-only disk: snakemake, cseg paper", 3,
-          "stopped by name of the files; unchanged, and as undisturbed once writable")  # fmt: skip
+          "stopped, with the files named; nothing changed, and the same results as an "
+          "undisturbed run once writable")  # fmt: skip
 
 
 def test_an_empty_read_only_results_folder_is_named(tmp_path, tried):
@@ -131,4 +133,4 @@ def test_a_clock_that_jumps_back_during_a_run_loses_nothing(undisturbed, tmp_pat
     assert seconds.shape == (2, 3) and (seconds >= 0).all(axis=None)
     assert set(trained(folder).values()) == {1}
     tried("Surroundings", "clock set back by an hour while a job trains", jumps,
-          "results as undisturbed, nothing trained twice")  # fmt: skip
+          "the same results as an undisturbed run, nothing trained twice")  # fmt: skip

@@ -149,8 +149,8 @@ def test_a_disk_that_fills_up_while_training_leaves_the_state_before(disk, tried
         assert done.returncode == 0, done.stderr
         assert f"resumes after step {step}," in (folder / "logs" / f"{stage}.log").read_text()
         tried("Full disk", f"no space left while {stage} runs", 1,
-              "one sentence that names the state; the state before is whole, and the same weights "
-              "come of it")  # fmt: skip
+              "one sentence that names the state; the state before is whole, and the run ends "
+              "with the same weights")  # fmt: skip
     assert leftovers(disk.root) == []
     found = results(disk.root / "results")
     assert f"shapes/cross/n4/seed0/{stage}.pt" in found

@@ -162,7 +162,7 @@ def test_a_killed_snakemake_is_unlocked_and_run_again_to_the_same_bytes(
     assert leftovers(tmp_path) == []
     tried("Kills", "SIGKILL of Snakemake and its jobs, then `--unlock` and again", 1,
           "the same files in the end")  # fmt: skip
-    tried("Kills", "SIGKILL of Snakemake alone, then again beside the job that lives on", 1,
+    tried("Kills", "SIGKILL of Snakemake alone, then again while its job still runs", 1,
           "the same files in the end")  # fmt: skip
 
 

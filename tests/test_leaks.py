@@ -42,7 +42,7 @@ def test_the_whole_workflow_and_every_command_run_without_a_network(undisturbed,
         assert done.returncode == 0, done.stderr
     assert_same_results(tmp_path, undisturbed)
     tried("Network", "workflow, report and commands in a namespace without a network", len(lines),
-          "all done, results as undisturbed")  # fmt: skip
+          "all done, the same results as an undisturbed run")  # fmt: skip
 
 
 def test_weights_that_must_be_downloaded_say_so_without_a_network(tmp_path, tried):
@@ -54,7 +54,9 @@ def test_weights_that_must_be_downloaded_say_so_without_a_network(tmp_path, trie
     done = unshared("n", python("-c", code), cwd=ROOT, env=environment)
     *_, last = done.stdout.splitlines()  # the hub's client says first what it tries
     assert "could not be downloaded" in last and fault_of(last) is None
-    tried("Network", "ImageNet weights asked for without a network", 1, "one sentence, the way out")
+    tried(
+        "Network", "ImageNet weights asked for without a network", 1, "one sentence with the remedy"
+    )
 
 
 def files_with(marker: bytes, folder: Path) -> tuple[list[str], int]:

@@ -205,7 +205,7 @@ def test_two_processes_stopped_by_a_signal_go_on_to_the_same_bytes(tmp_path, tri
     assert f"resumes after step {step}" in (broken / "log.txt").read_text()
     for name in NAMES[:2]:
         assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
-    tried("Kills", "SIGTERM in pretrain of two processes, a state being there", 1,
+    tried("Kills", "SIGTERM in pretrain of two processes with a saved state", 1,
           "goes on from the state to the same weights and curve")  # fmt: skip
 
 

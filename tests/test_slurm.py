@@ -256,4 +256,9 @@ def test_results_are_those_of_an_undisturbed_run(undisturbed, broken, tried):
     assert len(first) == 5 and first.equals(second)
     assert not list(broken.rglob("*.state"))
     tried("Slurm", "slurmd and slurmctld restarted under a running job", 1, "the job ran on")
-    tried("Slurm", "the five runs of the cases above, compared", 5, "results as undisturbed")
+    tried(
+        "Slurm",
+        "the five runs of the cases above, compared",
+        5,
+        "the same results as an undisturbed run",
+    )

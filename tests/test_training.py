@@ -187,7 +187,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tried, stage, number, 
     for name in NAMES[:2]:
         assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
     assert not state.exists()
-    tried("Kills", f"{number.name} in {stage} ({arm}), a state being there", 1,
+    tried("Kills", f"{number.name} in {stage} ({arm}) with a saved state", 1,
           "goes on from the state to the same weights and curve")  # fmt: skip
 
 
