@@ -1,5 +1,6 @@
 """Settings every test shares, made before anything is imported."""
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,13 +49,24 @@ def every_message_is_one_sentence_with_a_remedy() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of one whole run of the smoke config; tests copy it and leave it as it is."""
+    """The folder of one whole run of the smoke config; tests copy it and leave it as it is.
+
+    Every worker of the session takes the same one.
+    """
     from small_runs import SMOKE
     from workflow_runs import snakemake
 
-    folder = tmp_path_factory.mktemp("undisturbed")
-    done = snakemake(folder, "smoke", "--configfile", str(SMOKE))
-    assert done.returncode == 0, done.stderr
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if worker else shared
+    folder = shared / "undisturbed"
+    with (shared / "undisturbed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "whole").exists():
+            folder.mkdir(exist_ok=True)
+            done = snakemake(folder, "smoke", "--configfile", str(SMOKE))
+            assert done.returncode == 0, done.stderr
+            (folder / "whole").touch()
     return folder
 
 

@@ -1,7 +1,8 @@
 """Dry-runs the workflow once for each config named on stdin, in this one process.
 
-Builds the same DAG as `snakemake -n --configfile CONFIG`, through Snakemake's API; a line of JSON
-per config says what became of it: null, or the kind and the words of the error.
+They run in the folder that the argument names, or in the config's. Builds the same DAG as
+`snakemake -n --configfile CONFIG`, through Snakemake's API; a line of JSON per config says what
+became of it: null, or the kind and the words of the error.
 """
 
 import json
@@ -40,4 +41,5 @@ if __name__ == "__main__":
     answers, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         path = Path(line.strip())
-        print(json.dumps(dry_run(path, path.parent)), file=answers, flush=True)
+        folder = Path(sys.argv[1]) if sys.argv[1:] else path.parent
+        print(json.dumps(dry_run(path, folder)), file=answers, flush=True)

@@ -38,9 +38,9 @@ def counted_by_snakemake(tmp_path, files, extra):
     ("files", "extra"),
     [
         ([SMOKE], []),
-        ([CONFIGS / "semi_supervised.yaml"], []),
+        pytest.param([CONFIGS / "semi_supervised.yaml"], [], marks=pytest.mark.slow),
         ([CONFIGS / "semi_supervised.yaml"], ["run_arms=[cross_pseudo]", "prepared_cache=True"]),
-        ([CONFIGS / "evidence" / "shapes.yaml"], []),
+        pytest.param([CONFIGS / "evidence" / "shapes.yaml"], [], marks=pytest.mark.slow),
     ],
 )
 def test_its_jobs_are_those_of_a_dry_run(tmp_path, files, extra):
@@ -76,6 +76,7 @@ def test_the_finish_on_some_devices(devices, expected):
     assert finish(runs, devices) >= max(12 / devices, 5)
 
 
+@pytest.mark.slow
 def test_it_measures_saves_and_plans_again_without_measuring(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     saved = tmp_path / "costs.json"

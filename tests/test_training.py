@@ -158,11 +158,35 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 @pytest.mark.parametrize(
     ("stage", "number", "arm", "changes"),
     [
-        ("pretrain", signal.SIGKILL, "cross", {}),
-        ("pretrain", signal.SIGKILL, "batch", {"pretrain": {"memory_images": 12}}),
+        pytest.param(
+            "pretrain",
+            signal.SIGKILL,
+            "cross",
+            {},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "pretrain",
+            signal.SIGKILL,
+            "batch",
+            {"pretrain": {"memory_images": 12}},
+            marks=pytest.mark.slow,
+        ),
         ("finetune", signal.SIGTERM, "scratch", {}),
-        ("finetune", signal.SIGKILL, "scratch", {"finetune": {"contrast_scope": "batch"}}),
-        ("finetune", signal.SIGKILL, "scratch", {"finetune": {"consistency": {"weight": 1.0}}}),
+        pytest.param(
+            "finetune",
+            signal.SIGKILL,
+            "scratch",
+            {"finetune": {"contrast_scope": "batch"}},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "finetune",
+            signal.SIGKILL,
+            "scratch",
+            {"finetune": {"consistency": {"weight": 1.0}}},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tried, stage, number, arm, changes):

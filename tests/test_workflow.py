@@ -1,10 +1,14 @@
 """The workflow as its users run it: dry runs, a whole small run, and what goes wrong."""
 
+import json
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 import yaml
+from disturbed_runs import copied
 from shared_data import shared_data
 from small_runs import ROOT, SMOKE
 from workflow_runs import overlay, snakemake
@@ -12,12 +16,16 @@ from workflow_runs import overlay, snakemake
 CONFIGS = sorted((ROOT / "workflow" / "configs").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_gives_a_plan(tmp_path, config):
-    done = snakemake(tmp_path, "-n", "--quiet", "all", "--configfile", str(config))
-    assert done.returncode == 0, done.stderr
+def test_every_config_gives_a_plan(tmp_path):
+    """Dry runs in one process: `snakemake -n --configfile CONFIG` of each."""
+    command = [sys.executable, str(ROOT / "tests" / "dry_runs.py"), str(tmp_path)]
+    asked = "".join(f"{path}\n" for path in CONFIGS)
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert dict(zip(CONFIGS, answers, strict=True)) == dict.fromkeys(CONFIGS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["all", "paper_tables", "smoke"])
 def test_targets_exist(tmp_path, target):
     done = snakemake(tmp_path, target, "-n", "--quiet", "all", "--configfile", str(SMOKE))
@@ -25,14 +33,12 @@ def test_targets_exist(tmp_path, target):
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """One whole run of the smoke config."""
-    folder = tmp_path_factory.mktemp("smoke")
-    done = snakemake(folder, "smoke", "--configfile", str(SMOKE))
-    assert done.returncode == 0, done.stderr
-    return folder
+def smoke(undisturbed, tmp_path_factory):
+    """A copy of one whole run of the smoke config."""
+    return copied(undisturbed, tmp_path_factory.mktemp("smoke"))
 
 
+@pytest.mark.slow
 def test_a_whole_run_writes_every_promised_file(smoke):
     results = smoke / "results" / "smoke" / "shapes"
     summary = pd.read_csv(results / "summary.csv")
@@ -45,11 +51,13 @@ def test_a_whole_run_writes_every_promised_file(smoke):
     assert not list(results.rglob("*.tmp*")) and not list(results.rglob("*.state"))
 
 
+@pytest.mark.slow
 def test_a_second_run_has_nothing_to_do(smoke):
     done = snakemake(smoke, "smoke", "--configfile", str(SMOKE))
     assert done.returncode == 0 and "Nothing to be done" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_changed_setting_reruns_what_depends_on_it_and_no_more(smoke):
     path = smoke / "lr.yaml"
     path.write_text("pretrain: {lr: 0.05}\n")
@@ -62,6 +70,7 @@ def test_a_changed_setting_reruns_what_depends_on_it_and_no_more(smoke):
     assert jobs["pretrain"] == 1 and "index" not in jobs and "subset" not in jobs
 
 
+@pytest.mark.slow
 def test_two_runs_agree_to_the_byte_but_for_time(smoke, tmp_path):
     done = snakemake(tmp_path, "smoke", "--configfile", str(SMOKE))
     assert done.returncode == 0, done.stderr
@@ -74,6 +83,7 @@ def test_two_runs_agree_to_the_byte_but_for_time(smoke, tmp_path):
     assert len(time) == 3 and differing <= time
 
 
+@pytest.mark.slow
 def test_the_report_holds_tables_and_figures(smoke):
     done = snakemake(
         smoke, "smoke", "--configfile", str(SMOKE), "--report", str(smoke / "report.html")
@@ -119,11 +129,21 @@ def test_ablations_become_a_table(tmp_path):
     ("text", "said"),
     [
         ("finetune: {learning_rate: 1}", "finetune.learning_rate is unknown"),
-        ("label_counts: [25]", "25 is more than the 24 training images"),
-        ("run_arms: [sideways]", "run_arms names 'sideways'"),
-        ("dataset: mnist", "dataset is 'mnist'"),
-        ("model: {encoder: resnet50.a1_in1k}", "model.encoder is 'resnet50.a1_in1k'"),
-        ("seeds: zero", "seeds is 'zero'; give a list of different whole numbers"),
+        pytest.param(
+            "label_counts: [25]", "25 is more than the 24 training images", marks=pytest.mark.slow
+        ),
+        pytest.param("run_arms: [sideways]", "run_arms names 'sideways'", marks=pytest.mark.slow),
+        pytest.param("dataset: mnist", "dataset is 'mnist'", marks=pytest.mark.slow),
+        pytest.param(
+            "model: {encoder: resnet50.a1_in1k}",
+            "model.encoder is 'resnet50.a1_in1k'",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "seeds: zero",
+            "seeds is 'zero'; give a list of different whole numbers",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_wrong_config_stops_before_any_job(tmp_path, text, said, tried):
@@ -134,6 +154,7 @@ def test_a_wrong_config_stops_before_any_job(tmp_path, text, said, tried):
     tried("Fuzzed configs", "wrong configs written by hand", 1, "refused by key before any job")
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_a_missing_data_dir_is_one_sentence(tmp_path, tried):
     text = "dataset: camvid\ndata_dir: nowhere\nlabel_counts: [4]\n"
@@ -145,6 +166,7 @@ def test_a_missing_data_dir_is_one_sentence(tmp_path, tried):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_a_damaged_image_is_named(tmp_path, tried):
     data = snakemake(tmp_path, "results/smoke/shapes/fetch.json", "--configfile", str(SMOKE))
@@ -157,6 +179,7 @@ def test_a_damaged_image_is_named(tmp_path, tried):
     tried("Damaged files", "an image cut short before it is indexed", 1, "named; no index written")
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 def test_damaged_weights_stop_the_evaluation_by_name(smoke, tmp_path, tried):
     copy = tmp_path / "copy"
