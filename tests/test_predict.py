@@ -37,13 +37,13 @@ def scores(image, size, protocol):
     return torch.cat(bands, dim=1), len(bands)
 
 
-def by_hand(image, window):
+def by_hand(image, window, overlap=None):
     """Mean probabilities over all windows, whole maps at once, float64."""
     height, width = image.shape[-2:]
     total, weight = torch.zeros(4, height, width, dtype=torch.float64), torch.zeros(height, width)
 
     def starts(length, side):
-        step = max(1, side // 2)
+        step = max(1, side // 2 if overlap is None else side - overlap, side // 2)
         places = [at for at in range(0, length, step) if at < length - side]
         return [*places, max(0, length - side)]
 
@@ -56,11 +56,14 @@ def by_hand(image, window):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.tuples(SIDES, SIDES), st.tuples(SIDES, SIDES), st.integers(0, 9))
-def test_a_sliding_window_is_the_mean_over_its_windows(size, window, seed):
+@given(
+    st.tuples(SIDES, SIDES), st.tuples(SIDES, SIDES), st.none() | st.integers(0, 8),
+    st.integers(0, 9),
+)  # fmt: skip
+def test_a_sliding_window_is_the_mean_over_its_windows(size, window, overlap, seed):
     image = noise(*size, seed)
-    found, bands = scores(image, size, ProtocolSettings(None, window))
-    assert torch.allclose(found.double(), by_hand(image, window), atol=1e-6)
+    found, bands = scores(image, size, ProtocolSettings(None, window, overlap))
+    assert torch.allclose(found.double(), by_hand(image, window, overlap), atol=1e-6)
     if window[0] < size[0]:
         assert bands > 1
 
@@ -90,7 +93,7 @@ def test_bands_change_no_label(monkeypatch):
 def test_large_images_are_predicted_by_windows_unless_the_run_says_how(checkpoint, monkeypatch):
     loaded = load_segmenter(checkpoint)
     assert loaded.protocol((4095, 4096), None) == ProtocolSettings(None, None)
-    assert loaded.protocol((4096, 4096), None) == ProtocolSettings(None, (1024, 1024))
+    assert loaded.protocol((4096, 4096), None) == ProtocolSettings(None, (1024, 1024), 128)
     assert loaded.protocol((4096, 4096), (512, 256)) == ProtocolSettings(None, (512, 256))
     usual = loaded.settings
     windowed = replace(usual, evaluate=replace(usual.evaluate, window=(64, 48)))

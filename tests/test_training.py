@@ -256,12 +256,12 @@ def test_foreign_checkpoints_are_refused_by_name(tmp_path, tried):
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "executed"),))
 
-    torch.save({"cseg_format": 2, "kind": "pretrain", "network": Danger()}, tmp_path / "evil.pt")
+    torch.save({"cseg_format": 3, "kind": "pretrain", "network": Danger()}, tmp_path / "evil.pt")
     with pytest.raises(TrainingError, match=r"evil\.pt is damaged or not a checkpoint"):
         checkpoint.load(tmp_path / "evil.pt", "pretrain")
     assert not (tmp_path / "executed").exists()
     torch.save({"cseg_format": 1, "kind": "finetune", "network": {}}, tmp_path / "old.pt")
-    with pytest.raises(TrainingError, match=r"old\.pt is of an older cseg, whose encoders"):
+    with pytest.raises(TrainingError, match=r"old\.pt is of an older cseg, whose settings"):
         checkpoint.load(tmp_path / "old.pt", "finetune")
     checkpoint.save(tmp_path / "a.pt", "pretrain", {"network": {}})
     with pytest.raises(TrainingError, match=r"a\.pt holds a pretrain, not a finetune"):

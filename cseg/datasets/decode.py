@@ -158,7 +158,7 @@ def _check_size(name: str, image: Image.Image, most: int) -> None:
         raise DataError(
             f"{name} is {image.width}x{image.height}, {pixels:.0f} megapixels, and more than "
             f"{most} are not decoded; cut it into tiles, or set max_megapixels to "
-            f"{int(pixels) + 1}"
+            f"{int(pixels) + 1} (of predict: --max-megapixels)"
         )
 
 

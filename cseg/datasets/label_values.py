@@ -125,8 +125,8 @@ def meaning_of(raw: RawLabel, info: DatasetInfo) -> Meaning:
 def _counted(values_HW: np.ndarray) -> dict[int, int]:
     """Pixels by value, ascending."""
     if values_HW.dtype == np.uint8:
-        counts = np.bincount(values_HW.ravel())
-        return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+        counted = enumerate(Image.fromarray(values_HW).histogram())
+        return {value: count for value, count in counted if count}
     values, counts = np.unique(values_HW, return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 

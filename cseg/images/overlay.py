@@ -41,7 +41,7 @@ def overlay(image_HW3: np.ndarray, classes_HW: np.ndarray, legend: Legend) -> Im
         The picture, RGB: at least as wide as its legend, whose lines give each class's share of the
         counted pixels.
     """
-    counts = np.bincount(classes_HW.ravel(), minlength=256)
+    counts = Image.fromarray(classes_HW).histogram()
     return with_legend(blend(image_HW3, classes_HW, legend), legend, counts)
 
 
@@ -62,7 +62,7 @@ def blend(image_HW3: np.ndarray, classes_HW: np.ndarray, legend: Legend) -> Imag
 
 
 def with_legend(
-    picture: Image.Image, legend: Legend, counts: Mapping[int, int] | np.ndarray
+    picture: Image.Image, legend: Legend, counts: Mapping[int, int] | Sequence[int]
 ) -> Image.Image:
     """The picture above the classes that have pixels, in as many columns as have room.
 

@@ -225,8 +225,9 @@ def _predict_one(
             else:
                 grey = maps.entropy if kind == ENTROPY else maps.probability
                 Image.fromarray(grey).save(temporary, format="PNG")
-    shares = np.bincount(maps.classes.ravel(), minlength=info.num_classes) / maps.classes.size
-    return Row(path, f"{name}_{MASK}.png", maps.mean_entropy, shares=tuple(shares.tolist()))
+    counts = Image.fromarray(maps.classes).histogram()[: info.num_classes]
+    shares = tuple(count / maps.classes.size for count in counts)
+    return Row(path, f"{name}_{MASK}.png", maps.mean_entropy, shares=shares)
 
 
 def _write_table(own: OwnFiles, rows: Sequence[Row], class_names: Sequence[str]) -> None:

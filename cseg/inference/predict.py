@@ -24,11 +24,13 @@ class ProtocolSettings:
 
     Attributes:
         short_side: the image is resized to this shorter side first; None keeps its size.
-        window: height and width of a sliding window with half overlap; None for the whole image.
+        window: height and width of a sliding window; None for the whole image.
+        overlap: pixels that neighbouring windows share at least; None for half a window.
     """
 
     short_side: int | None
     window: tuple[int, int] | None
+    overlap: int | None = None
 
     @property
     def name(self) -> str:
@@ -126,7 +128,7 @@ def score_bands(
         if protocol.window is None:
             maps = iter([network(_input(resized, device))[0]])
         else:
-            maps = _slide(network, resized, protocol.window, device)
+            maps = _slide(network, resized, protocol.window, protocol.overlap, device)
         if tuple(resized.shape[-2:]) == tuple(size):
             yield from maps
         else:
@@ -145,17 +147,21 @@ def _input(image_3HW: Tensor, device: torch.device) -> Tensor:
 
 
 def _slide(
-    network: Segmenter, image_3HW: Tensor, window: tuple[int, int], device: torch.device
+    network: Segmenter,
+    image_3HW: Tensor,
+    window: tuple[int, int],
+    overlap: int | None,
+    device: torch.device,
 ) -> Iterator[Tensor]:
-    """Mean class probabilities (K, rows, w) over windows with half overlap, in bands of rows."""
+    """Mean class probabilities (K, rows, w) over overlapping windows, in bands of rows."""
     if min(window) < 1:
         raise ConfigError(f"a window of {window[0]}x{window[1]} is empty; give at least 1 and 1")
     height, width = image_3HW.shape[-2:]
-    tops = _starts(height, window[0])
+    tops, lefts = (_starts(*sides, overlap) for sides in zip((height, width), window, strict=True))
     total = weight = torch.zeros(0, 0, 0)
     for top, after in zip(tops, [*tops[1:], height], strict=True):
         bottom = min(top + window[0], height)
-        for left in _starts(width, window[1]):
+        for left in lefts:
             columns = slice(left, min(left + window[1], width))
             part = network(_input(image_3HW[:, top:bottom, columns], device)).softmax(dim=1)[0]
             if not total.numel():
@@ -171,10 +177,11 @@ def _slide(
         total, weight = total[:, done:], weight[:, done:]
 
 
-def _starts(length: int, window: int) -> list[int]:
-    """Where windows start so that they cover `length` with at least half overlap."""
-    last = max(0, length - window)
-    return sorted({*range(0, last, max(1, window // 2)), last})
+def _starts(length: int, window: int, overlap: int | None) -> list[int]:
+    """Where windows start so that they cover `length` and share at least `overlap`, or half."""
+    last, half = max(0, length - window), window - window // 2
+    shared = half if overlap is None else min(overlap, half)
+    return sorted({*range(0, last, max(1, window - shared)), last})
 
 
 def _resized(scores_Khw: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:

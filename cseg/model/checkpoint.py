@@ -9,7 +9,7 @@ import torch
 from cseg.errors import TrainingError
 from cseg.storage.files import atomic
 
-FORMAT = 2  # 1: encoders under other names
+FORMAT = 3  # 1: encoders under other names; 2: a memory stated in batches
 
 
 def save(path: str | Path, kind: str, content: dict[str, Any]) -> None:
@@ -54,9 +54,9 @@ def load(path: str | Path, *kinds: str) -> dict[str, Any]:
         raise TrainingError(
             f"checkpoint {path} is damaged or not a checkpoint of cseg ({reason[:120]}); {remedy}"
         ) from error
-    if isinstance(content, dict) and content.get("cseg_format") == 1:
+    if isinstance(content, dict) and content.get("cseg_format") in (1, 2):
         raise TrainingError(
-            f"checkpoint {path} is of an older cseg, whose encoders had other names; {remedy}"
+            f"checkpoint {path} is of an older cseg, whose settings had other names; {remedy}"
         )
     if not isinstance(content, dict) or content.get("cseg_format") != FORMAT:
         raise TrainingError(f"checkpoint {path} was not written by this version of cseg; {remedy}")
