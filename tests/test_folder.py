@@ -1,12 +1,13 @@
 import re
 from pathlib import Path
 
+import kind_folders
 import pandas as pd
 import pytest
 import yaml
 from made_trees import paint_image, paint_label, write_list
 
-from cseg.datasets import description_files, folder
+from cseg.datasets import description_files, folder, outlines_state
 from cseg.errors import ConfigError, CsegError, DataError
 from cseg.stages.fetch import fetch
 from cseg.stages.index import index
@@ -65,6 +66,28 @@ def test_a_description_may_stand_in_the_config(root):
     assert description_files("folder", root, written)[0] == written["description"]
     with pytest.raises(ConfigError, match=r"folder: description: colour is unknown"):
         folder.info({"description": {**described, "colour": 1}})
+
+
+@pytest.mark.parametrize("key", ["train", "val", "unlabelled", "labels"])
+def test_files_that_the_workflow_watches_have_no_braces(root, key):
+    described = {**yaml.safe_load(LISTS), key: "mine_{a}.json"}
+    with pytest.raises(ConfigError, match=f"{key} has braces, which Snakemake takes for wildcards"):
+        folder.info({"description": described})
+
+
+def test_the_state_of_outlines_follows_each_edit(tmp_path):
+    own = {"description": {**kind_folders.labelme(tmp_path), "val_share": 0.4}}
+    states = [outlines_state("folder", tmp_path, own)]
+    edited = tmp_path / "images" / "b.json"
+    edited.write_text(edited.read_text() + " ")
+    states.append(outlines_state("folder", tmp_path, own))
+    edited.rename(edited.with_name("c.json"))
+    states.append(outlines_state("folder", tmp_path, own))
+    assert len({*states, ""}) == 4
+    assert outlines_state("folder", tmp_path, own) == states[-1]
+    images = {"description": {**own["description"], "label_suffix": ".png"}}
+    assert outlines_state("folder", tmp_path, images) == ""  # the outlines are not what counts
+    assert outlines_state("shapes", tmp_path, {}) == ""
 
 
 def test_classes_colours_and_values(root):

@@ -3,6 +3,8 @@
 import json
 import re
 
+import kind_folders
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -10,6 +12,7 @@ from small_runs import SMOKE
 from workflow_runs import overlay, snakemake
 
 from cseg import experiment
+from cseg.datasets.reading import read_class_ids
 
 SHARED = {
     "run_arms": ["shared", "cross"],
@@ -68,6 +71,46 @@ def test_a_change_runs_again_what_it_shapes_and_nothing_else(
         rule: found[rule] for rule in ("pretrain", "finetune", "evaluate") if rule in found
     } == (trained)
     assert not {"fetch", "index", "subset", "pseudolabel"} & set(found)
+
+
+def _without_weeds(root):
+    """Edit the outlines of b."""
+    path = root / "coco.json"
+    path = path if path.exists() else root / "images" / "b.json"
+    content = json.loads(path.read_text())
+    if "shapes" in content:
+        content["shapes"] = [s for s in content["shapes"] if s["label"] != "weed"]
+    else:
+        content["annotations"] = [
+            a for a in content["annotations"] if a["image_id"] != 1 or a["category_id"] != 8
+        ]
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [kind_folders.labelme, kind_folders.coco])
+def test_edited_outlines_are_drawn_again(tmp_path, make):
+    """Weeds (class 2) are taken out of the label of b."""
+    keys = make(tmp_path / "mine")
+    description = {**keys, "name": "mine", "val_share": 0.4}
+    changes = {
+        "dataset": "folder", "data_dir": str(tmp_path / "mine"),
+        "dataset_options": {"folder": {"description": description}},
+    }  # fmt: skip
+    results = "results/smoke/mine"
+    path = overlay(tmp_path, yaml.safe_dump(changes))
+    asked = (f"{results}/index.csv", "--configfile", str(SMOKE), path)
+    drawn = tmp_path / results / "prepared" / "labels" / "b.png"
+    truth = kind_folders.ids("b")
+    for edit in (False, True):
+        if edit:
+            _without_weeds(tmp_path / "mine")
+            truth = np.where(truth == 2, 0, truth)
+        done = snakemake(tmp_path, *asked)
+        assert done.returncode == 0, done.stderr
+        assert (read_class_ids(drawn) == truth).all()
+    again = snakemake(tmp_path, *asked)
+    assert "Nothing to be done" in again.stdout + again.stderr
 
 
 def test_the_same_values_as_text_change_nothing(undisturbed, tmp_path):

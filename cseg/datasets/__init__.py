@@ -9,6 +9,8 @@ A dataset module offers
         the train and val samples in the order of the source's lists;
     sources(root, options) -> list[Path]
         only where users describe the dataset in files of their own: those files;
+    outlines(root, options) -> list[Path]
+        only where users draw outlines: the file of each image from which its label is drawn;
     unlabelled(options) -> bool
         only where there may be images without labels: whether there are.
 To add a dataset, write such a module and name it in `MODULES`.
@@ -22,6 +24,7 @@ from typing import Any
 
 from cseg.datasets.samples import DatasetInfo, Sample
 from cseg.errors import ConfigError
+from cseg.storage.files import fingerprint
 
 __all__ = [
     "MODULES",
@@ -31,6 +34,7 @@ __all__ = [
     "dataset_module",
     "description_files",
     "has_unlabelled",
+    "outlines_state",
     "own_options",
 ]
 
@@ -76,6 +80,22 @@ def description_files(name: str, data_dir: str | Path, options: Mapping[str, Any
         return []
     files = module.sources(Path(data_dir).expanduser(), own_options(options))
     return [str(path) for path in files if path.is_file()]
+
+
+def outlines_state(name: str, data_dir: str | Path, options: Mapping[str, Any]) -> str:
+    """A fingerprint of names, sizes and times of the files that labels are drawn from, if any.
+
+    It changes if one is edited, so that labels are drawn again.
+
+    Raises:
+        DataError: as `cseg.datasets.image_files.find_files`.
+    """
+    module = dataset_module(name)
+    if not hasattr(module, "outlines"):
+        return ""
+    files = module.outlines(Path(data_dir).expanduser(), own_options(options))
+    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return fingerprint(states) if states else ""
 
 
 def has_unlabelled(name: str, options: Mapping[str, Any]) -> bool:

@@ -78,6 +78,9 @@ def read_description(options: Mapping[str, Any]) -> Description:
         if keys.get(key, choices[0]) not in choices:
             raise _wrong(place, key, f"is {keys[key]!r}; it must be {' or '.join(choices)}")
     _check_split(place, keys)
+    for key in ("train", "val", "unlabelled", "labels"):
+        if any("{" in str(name) or "}" in str(name) for name in _as_list(keys.get(key, ""))):
+            raise _wrong(place, key, "has braces, which Snakemake takes for wildcards; rename it")
     meanings = _Meanings(place)
     if "ignore" in keys:
         for value in _as_list(keys["ignore"]):

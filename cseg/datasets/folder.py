@@ -97,6 +97,15 @@ def sources(root: Path, options: Mapping[str, Any]) -> list[Path]:
     return [*own, *(path for path in files if not path.is_dir())]
 
 
+def outlines(root: Path, options: Mapping[str, Any]) -> list[Path]:
+    """List labelme's files, a file for each image, from which labels are drawn."""
+    described = read_description(options)
+    places, suffix = _places(root, described), described.label_suffix or OUTLINES
+    if places.coco or not suffix.lower().endswith(OUTLINES) or not places.labels.is_dir():
+        return []
+    return [places.labels / file for file in find_files(places.labels, (suffix.lower(),))]
+
+
 def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
     """List the pairs that the lists name, or all images, divided by `val_share`.
 

@@ -17,7 +17,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
 from cseg.compute.leases import visible_gpus
-from cseg.datasets import description_files
+from cseg.datasets import description_files, outlines_state
 from cseg.errors import CsegError
 from cseg import experiment
 from cseg.settings import plain, pretraining
@@ -80,6 +80,16 @@ def dataset_sources(wildcards):
     return description_files(
         EXPERIMENT.dataset, EXPERIMENT.data_dir, EXPERIMENT.options
     )
+
+
+def dataset_outlines(wildcards):
+    """The state of the files that labels are drawn from: labels follow their edits."""
+    try:
+        return outlines_state(
+            EXPERIMENT.dataset, EXPERIMENT.data_dir, EXPERIMENT.options
+        )
+    except CsegError:  # the rule says what is wrong with them
+        return ""
 
 
 def settings_of(wildcards):

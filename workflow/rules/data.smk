@@ -22,6 +22,7 @@ rule fetch:
         dataset=EXPERIMENT.dataset,
         data_dir=EXPERIMENT.data_dir,
         options=EXPERIMENT.options,
+        outlines=dataset_outlines,
     script:
         "../scripts/fetch.py"
 
