@@ -22,7 +22,7 @@ from cseg.images.overlay import Legend
 from cseg.init import proposal
 from cseg.init.files import label_suffix
 from cseg.init.look import choose_split, look
-from cseg.init.proposal import Data, Machine, propose
+from cseg.init.proposal import Data, Machine, fit_steps, propose
 from cseg.init.sheet import Cell, choose_pairs, contact_sheet
 from cseg.init.text import config_text
 
@@ -317,6 +317,18 @@ def data(**changes):
 
 
 CPU, GPU = Machine(cores=2, gpu=""), Machine(cores=16, gpu="H100")
+
+
+def test_labelling_images_without_label_takes_time(fast):
+    """Of two counts and two seeds each, a pupil labels 60,000 images in ten minutes."""
+    described = {"classes": [{"name": "a"}, {"name": "b"}], "val_share": 0.5, "unlabelled": "more"}
+    config = {
+        "dataset": "folder", "dataset_options": {"folder": {"description": described}},
+        **propose(data(unlabelled=1), CPU),
+    }  # fmt: skip
+    few, many = (fit_steps(config, data(unlabelled=n), CPU) for n in (0, 60_000))
+    assert few.steps > many.steps == 200
+    assert few.minutes <= 10 and 20 < many.minutes < 30
 
 
 @pytest.mark.parametrize(

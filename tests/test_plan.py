@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from small_runs import ROOT, SMOKE
@@ -13,6 +14,7 @@ from cseg.errors import ConfigError
 from cseg.estimate.calibrate import ArmCost
 from cseg.estimate.plan import Chain, Sizes, chains, finish, image_counts, image_size, job_counts
 from cseg.experiment import Run
+from cseg.storage.files import write_json
 
 CONFIGS = ROOT / "workflow" / "configs"
 COST = ArmCost(0.5, 0.25, 0.01, 2.0, 800.0, 4.0, 0.001, "made up")
@@ -22,8 +24,8 @@ def loaded(tmp_path, *files, **changes):
     return experiment.load(files, {"results_dir": str(tmp_path / "results"), **changes})
 
 
-def planned(config):
-    return chains(config, Sizes(512, 200), dict.fromkeys(config.arms, COST))
+def planned(config, unlabelled=0):
+    return chains(config, Sizes(512, 200, unlabelled), dict.fromkeys(config.arms, COST))
 
 
 def counted_by_snakemake(tmp_path, files, extra):
@@ -64,6 +66,8 @@ def test_a_pupil_labels_and_waits_for_its_teacher(tmp_path):
     assert pupil.run.stages == ("pseudolabel", "finetune", "evaluate")
     assert pupil.seconds == pytest.approx(1200 * 0.25 + (512 - 16 + 216) * 0.01 + 3 * 2)
     assert finish([teacher, pupil], 8) == pytest.approx(teacher.seconds + pupil.seconds)
+    _, more = planned(config, unlabelled=300)
+    assert more.seconds == pytest.approx(pupil.seconds + 300 * 0.01)
 
 
 @pytest.mark.parametrize(("devices", "expected"), [(1, 12), (2, 7), (3, 5), (8, 5)])
@@ -95,6 +99,9 @@ def test_what_cannot_be_known_yet_is_said(tmp_path):
     with pytest.raises(ConfigError, match="--size HEIGHT WIDTH"):
         image_size(config)
     assert image_counts(config) == Sizes(367, 101)
+    indexed = {"train_size": 5, "val_size": 4, "unlabelled_size": 3}
+    write_json(Path(config.results) / "dataset.json", indexed)
+    assert image_counts(config) == Sizes(5, 4, 3)
     described = {"description": {"classes": [{"name": "a"}], "val_share": 0.5}}
     own = loaded(tmp_path, dataset="folder", dataset_options={"folder": described})
     with pytest.raises(ConfigError, match="not known before its index exists"):

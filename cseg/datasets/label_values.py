@@ -113,7 +113,7 @@ def meaning_of(raw: RawLabel, info: DatasetInfo) -> Meaning:
     Raises:
         DataError: a value or colour that is no class, or two readings that give other classes.
     """
-    counts = _counted(raw.values_HW)
+    counts = count_values(raw.values_HW)
     used = list(counts)
     classes, ways, unsure = _classes(raw, counts, info)
     told = bool(info.colour_map or info.labels_by)
@@ -122,7 +122,7 @@ def meaning_of(raw: RawLabel, info: DatasetInfo) -> Meaning:
     return Meaning(classes, counts, palette, ways, unsure)
 
 
-def _counted(values_HW: np.ndarray) -> dict[int, int]:
+def count_values(values_HW: np.ndarray) -> dict[int, int]:
     """Pixels by value, ascending."""
     if values_HW.dtype == np.uint8:
         counted = enumerate(Image.fromarray(values_HW).histogram())

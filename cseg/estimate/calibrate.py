@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -78,8 +79,8 @@ def calibrate(
     arguments = (experiment, list(arms), size_HW)
     if copies == 1:
         return _measure_all(*arguments)
-    with get_context("spawn").Pool(copies) as pool:
-        measured = pool.starmap(_measure_all, [arguments] * copies)
+    with ProcessPoolExecutor(copies, mp_context=get_context("spawn")) as pool:
+        measured = list(pool.map(_measure_all, *([argument] * copies for argument in arguments)))
     return {arm: _mean([costs[arm] for costs in measured]) for arm in arms}
 
 

@@ -39,10 +39,11 @@ class Chain:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Images of the dataset: how many to train on and to evaluate on."""
+    """Images of the dataset: how many to train on, to evaluate on, and without label."""
 
     train: int
     val: int
+    unlabelled: int = 0
 
 
 def plan(
@@ -126,7 +127,7 @@ def image_counts(experiment: Experiment) -> Sizes:
     facts = Path(experiment.results) / "dataset.json"
     if facts.exists():
         found = read_json(facts)
-        return Sizes(found["train_size"], found["val_size"])
+        return Sizes(found["train_size"], found["val_size"], found.get("unlabelled_size", 0))
     known = experiment.info.split_sizes
     if "train" not in known or "val" not in known:
         raise ConfigError(
@@ -179,7 +180,7 @@ def _labelled(experiment: Experiment, n: Count, sizes: Sizes) -> int:
 
 def _seconds(experiment: Experiment, run: Run, labelled: int, sizes: Sizes, cost: ArmCost) -> float:
     settings = experiment.run_settings(run.arm, run.seed)
-    finetune, images = settings.finetune, sizes.train - labelled
+    finetune, images = settings.finetune, sizes.train - labelled + sizes.unlabelled
     taught = settings.pseudolabel.images if settings.pseudolabel else None
     measured = finetune.steps // finetune.validate_every if finetune.validate_every else 0
     trained = min(labelled, settings.evaluate.train_images)

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cseg.datasets.decode import open_image
-from cseg.datasets.label_values import raw_label
+from cseg.datasets.label_values import count_values, raw_label
 from cseg.datasets.polygons import Drawing
 from cseg.datasets.samples import IGNORE, MAX_CLASSES, TRANSPARENT
 from cseg.errors import CsegError, DataError
@@ -77,12 +75,7 @@ def read_held(path: Path) -> Held | str:
         raw = raw_label(path, open_image(path, "label"))
     except CsegError as error:
         return str(error)
-    if raw.values_HW.dtype == np.uint8:
-        counts = np.bincount(raw.values_HW.ravel())
-        used = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
-    else:
-        found, numbers = np.unique(raw.values_HW, return_counts=True)
-        used = dict(zip(found.tolist(), numbers.tolist(), strict=True))
+    used = count_values(raw.values_HW)
     shown = {v: raw.colours.get(v, -1) for v in used} if raw.kind == "palette" else {}
     return Held(kind=raw.kind, bits=raw.file.bits, used=used, shown=shown)
 

@@ -125,7 +125,7 @@ def fit_steps(config: Mapping[str, Any], data: Data, machine: Machine) -> Fitted
         data: of the images.
         machine: where it will run.
     """
-    experiment, sizes = load([], config), Sizes(data.train, data.val)
+    experiment, sizes = load([], config), Sizes(data.train, data.val, data.unlabelled)
     size = (data.height, data.width)
     costs = calibrate(experiment, planned_arms(experiment), size_HW=size, copies=machine.devices)
 

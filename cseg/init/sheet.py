@@ -46,7 +46,7 @@ def contact_sheet(cells: Iterable[Cell], legend: Legend) -> Image.Image:
     """Each image, and next to it the image with its label laid over; below, the legend."""
     pictures, counts = [], np.zeros(256, np.int64)
     for cell in cells:
-        counts += np.bincount(cell.classes_HW.ravel(), minlength=256)
+        counts += np.array(Image.fromarray(cell.classes_HW).histogram())
         pictures.append(_picture(cell, legend))
     width = max(picture.width for picture in pictures)
     height = max(picture.height for picture in pictures)
@@ -56,7 +56,7 @@ def contact_sheet(cells: Iterable[Cell], legend: Legend) -> Image.Image:
     for number, picture in enumerate(pictures):
         row, column = divmod(number, columns)
         sheet.paste(picture, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
-    return with_legend(sheet, legend, counts)
+    return with_legend(sheet, legend, counts.tolist())
 
 
 def _picture(cell: Cell, legend: Legend) -> Image.Image:
