@@ -2,20 +2,16 @@
 
 import json
 
+import pandas as pd
 import pytest
 import yaml
 from test_init import PALETTE, truth, write_folder
-from workflow_runs import snakemake
+from workflow_runs import overlay, snakemake
 from written_kinds import write_image_kind
 
 from cseg.cli import main
-from cseg.estimate.calibrate import ArmCost
-from cseg.init import proposal
 
-SHORT = {  # what `init` proposes would take ten minutes
-    "run_arms": ["scratch", "cross"], "seeds": [0], "label_counts": ["all"],
-    "pretrain": {"steps": 4}, "finetune": {"steps": 4},
-}  # fmt: skip
+SHORT = {stage: {"steps": 4} for stage in ("pretrain", "finetune")}  # not ten minutes of them
 
 
 def colour_masks(root):
@@ -27,32 +23,42 @@ def colour_masks(root):
     (root / "label_colors.txt").write_text("\n".join(names))
 
 
-def masks_of_0_and_255(root):
+def deep_images_some_without_label(root):
+    """Grey of 16 bits, masks of 0 and 255, and four images that have none."""
     write_folder(root, "0 and 255", "16", count=8, image_suffix=".tif", labels="masks")
+    for number in range(20, 24):
+        write_image_kind(root / "images" / f"{number}.tif", truth(number)[0], "16")
 
 
 def outlines(root):
+    """Of labelme, next to images whose names have braces."""
     for number in range(8):
         grey, _ = truth(number)
         (root / "images").mkdir(exist_ok=True, parents=True)
-        write_image_kind(root / "images" / f"{number}.png", grey, "8")
+        write_image_kind(root / "images" / f"{{leaf}}_{number}.png", grey, "8")
         points = [[4, 4], [20 + number, 4], [20, 20], [4, 20]]
         shape = {"label": "leaf", "points": points, "shape_type": "polygon"}
         content = {"shapes": [shape], "imageHeight": 24, "imageWidth": 32, "imagePath": "x"}
-        (root / "images" / f"{number}.json").write_text(json.dumps(content))
+        (root / "images" / f"{{leaf}}_{number}.json").write_text(json.dumps(content))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [colour_masks, masks_of_0_and_255, outlines])
-def test_a_folder_becomes_a_page(tmp_path, monkeypatch, make):
-    cost = ArmCost(0.1, 0.05, 0.01, 2.0, 800.0, 4.0, 0.001, "made up")
-    monkeypatch.setattr(proposal, "calibrate", lambda _, arms, **__: dict.fromkeys(arms, cost))
+@pytest.mark.parametrize(
+    ("make", "taught"),
+    [(colour_masks, False), (deep_images_some_without_label, True), (outlines, False)],
+)
+def test_a_folder_becomes_a_page(tmp_path, make, taught):
+    """What `init` wrote is run as it is, but for the steps."""
     make(tmp_path / "mine")
     config = tmp_path / "first.yaml"
     assert main(["init", str(tmp_path / "mine"), "--out", str(config)]) == 0
-    (tmp_path / "short.yaml").write_text(yaml.safe_dump(SHORT))
-    files = (str(config), str(tmp_path / "short.yaml"))
-    done = snakemake(tmp_path, "all", "--configfile", *files, timeout=900)
+    path = overlay(tmp_path, yaml.safe_dump(SHORT))
+    done = snakemake(tmp_path, "all", "--configfile", str(config), path, timeout=1800)
     assert done.returncode == 0, done.stderr
-    (page,) = tmp_path.rglob("summary.html")
-    assert page.parent.name == "first" and "cross" in page.read_text(encoding="utf-8")
+    results = tmp_path / "results" / "first"
+    rows = pd.read_csv(results / "summary.csv")
+    arms = ["scratch", "cross", "imagenet"] + ["cross_pseudo"] * taught
+    runs = {(arm, n, seed) for arm in arms for n in (4, 6) for seed in (0, 1)}
+    assert set(zip(rows["arm"], rows["n"], rows["seed"])) == runs
+    page = (results / "summary.html").read_text(encoding="utf-8")
+    assert all(f"{arm}</" in page for arm in arms)

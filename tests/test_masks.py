@@ -167,7 +167,7 @@ def test_images_above_a_limit_are_skipped_until_it_is_raised(checkpoint, tmp_pat
     assert masks(checkpoint, path, out=tmp_path / "out", max_megapixels=1).problems == 1
     (row,) = table(tmp_path / "out")
     assert "1 megapixels, and more than 1 are not decoded" in row["problem"]
-    assert row["problem"].endswith("set max_megapixels to 2")
+    assert row["problem"].endswith("set max_megapixels to 2 (of predict: --max-megapixels)")
     assert masks(checkpoint, path, out=tmp_path / "out", max_megapixels=2).done == 1
 
 
