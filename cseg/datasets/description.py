@@ -80,7 +80,7 @@ def read_description(options: Mapping[str, Any]) -> Description:
     _check_split(place, keys)
     for key in ("train", "val", "unlabelled", "labels"):
         if any("{" in str(name) or "}" in str(name) for name in _as_list(keys.get(key, ""))):
-            raise _wrong(place, key, "has braces, which Snakemake takes for wildcards; rename it")
+            raise _wrong(place, key, "has braces, which Snakemake takes for wildcards")
     meanings = _Meanings(place)
     if "ignore" in keys:
         for value in _as_list(keys["ignore"]):

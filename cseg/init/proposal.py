@@ -11,7 +11,7 @@ from cseg.estimate.plan import Chain, Sizes, chains, finish, planned_arms, rende
 from cseg.experiment import Experiment, load, merge
 
 CPU_SIDE, GPU_SIDE = 96, 512  # shorter side of a training crop, at most, pixels
-CPU_MINUTES, GPU_MINUTES = 10, 60  # that the whole experiment may take
+CPU_MINUTES, GPU_MINUTES = 8, 60  # that the runs may take; on CPUs the rest takes about two
 LEAST_STEPS, MOST_STEPS = 200, 20_000  # of a stage
 CELL = 16  # crops are multiples of it, pixels
 LARGE = 2**22  # pixels of an image from which on it is evaluated by windows
