@@ -108,6 +108,22 @@ def test_large_images_are_predicted_by_windows_unless_the_run_says_how(checkpoin
     assert (loaded.predict(image) == loaded.predict(image, window=(16, 16))).all()
 
 
+@pytest.mark.parametrize(("overlap", "windows"), [(None, 6 * 9), (64, 6 * 9), (16, 4 * 6), (0, 20)])
+def test_a_large_image_is_seen_once_but_for_the_overlap(overlap, windows):
+    """No window is larger than asked for, and each but the last is `overlap` from its neighbour."""
+    seen = []
+
+    class Watched(Pixelwise):
+        def forward(self, images):
+            seen.append(tuple(images.shape[-2:]))
+            return super().forward(images)
+
+    protocol = ProtocolSettings(None, (128, 128), overlap)
+    rows = [b.shape[1] for b in score_bands(Watched(), noise(400, 600), (400, 600), protocol, CPU)]
+    assert seen == [(128, 128)] * windows
+    assert sum(rows) == 400 and max(rows) <= 128
+
+
 def test_no_memory_is_one_sentence_with_the_remedy():
     class Greedy(nn.Module):
         def forward(self, images):
