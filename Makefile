@@ -20,7 +20,7 @@ help:
 	@echo "make clean  remove results of the default experiment and caches"
 
 demo: $(STAMP)
-	$(BIN)/snakemake --cores all --quiet rules
+	$(BIN)/snakemake --cores all
 	@echo "Results: results/shapes/tables/main.md, results/shapes/figures/, results/shapes/summary.html"
 	@cat results/shapes/tables/main.md
 

@@ -36,21 +36,29 @@ rule all:
         rules.tables.output,
         rules.figures.output,
         rules.best.output,
+    message:
+        f"all: {RESULTS}/summary.html"
 
 
 rule paper_tables:
     input:
         rules.tables.output,
         rules.figures.output,
+    message:
+        f"{RESULTS}/tables and {RESULTS}/figures"
 
 
 # Run it with --configfile workflow/configs/ablations.yaml.
 rule ablations:
     input:
         ablation_tables,
+    message:
+        f"{RESULTS}/tables"
 
 
 # The same DAG; run it with --configfile workflow/configs/smoke.yaml.
 rule smoke:
     input:
         rules.all.input,
+    message:
+        f"{RESULTS}/summary.html"

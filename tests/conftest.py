@@ -66,6 +66,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder.mkdir(exist_ok=True)
             done = snakemake(folder, "smoke", "--configfile", str(SMOKE))
             assert done.returncode == 0, done.stderr
+            (folder / "said").write_text(done.stderr)
             (folder / "whole").touch()
     return folder
 

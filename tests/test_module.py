@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from made_trees import paint_image, paint_label
 from small_runs import ROOT, SMOKE
 
 MODULE = f'module cseg:\n    snakefile: "{ROOT / "Snakefile"}"\n'
@@ -45,6 +47,34 @@ def test_an_imported_workflow_with_a_prefix_runs_to_its_page(tmp_path):
     assert not (tmp_path / "results" / "smoke").exists() or not list(
         (tmp_path / "results" / "smoke").rglob("*.csv")
     )
+
+
+def test_the_users_own_files_stay_where_they_are_under_a_prefix(tmp_path):
+    for number in range(6):
+        paint_image(tmp_path / "mine" / "images" / f"{number}.png", number)
+        paint_label(tmp_path / "mine" / "labels" / f"{number}.png", [0, 1])
+    (tmp_path / "mine" / "train.txt").write_text("".join(f"{n}.png\n" for n in range(4)))
+    (tmp_path / "mine" / "val.txt").write_text("4.png\n5.png\n")
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\nclasses: [{name: one}, {name: two}]\ntrain: train.txt\nval: val.txt\n"
+    )
+    (tmp_path / "two.txt").write_text("3.png\n1.png\n")
+    changes = {
+        "dataset": "folder",
+        "data_dir": "mine",
+        "dataset_options": {"folder": {"description": "mine.yaml"}},
+        "label_counts": ["two"],
+        "label_lists": {"two": "two.txt"},
+        "audit_lists": ["two.txt"],
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(changes))
+    (tmp_path / "Snakefile").write_text(USES["with a prefix and other names"])
+    made = "nested/results/smoke/mine/subsets/ntwo_seed0.csv"
+    done = snakemake(tmp_path, made, "--configfile", "own.yaml")
+    assert done.returncode == 0, done.stderr
+    assert [row.split(",")[1] for row in (tmp_path / made).read_text().split()[1:]] == ["3", "1"]
+    done = snakemake(tmp_path, "cseg_audit", "-n", "--configfile", "own.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_values_inside_lists_and_mappings_of_config_are_read_as_their_types(tmp_path):

@@ -33,9 +33,9 @@ def jobs(folder, tmp_path, changes, *more):
     done = snakemake(folder, "-n", "--configfile", str(SMOKE), path, *more)
     assert done.returncode == 0, done.stderr
     found = {}
-    for part in re.split(r"^(?:local)?rule ", done.stdout, flags=re.M)[1:]:
-        arm = re.search(r"wildcards: arm=(\w+)", part)
-        found.setdefault(part.split(":")[0], set()).update([arm[1]] if arm else [])
+    run = r"^Job \d+: (\w+)(?: \S+/(\w+)/n\w+/seed\d+)?"
+    for rule, arm in re.findall(run, done.stdout, flags=re.M):
+        found.setdefault(rule, set()).update({arm} - {""})
     return found
 
 

@@ -39,6 +39,16 @@ def smoke(undisturbed, tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_the_console_is_a_list_of_jobs_and_of_what_is_left(smoke):
+    said = (smoke / "said").read_text()
+    assert ": finetune shapes/cross/n4/seed0\n" in said and "16 of 16 steps (100%) done" in said
+    assert "2 of 2 runs are done, 0 have begun, 0 are to come\n" in said
+    for word in ("reason:", "wildcards:", "resources:", "input:", "output:", "Host:"):
+        assert word not in said, word
+    assert len(said) < 5000
+
+
+@pytest.mark.slow
 def test_a_whole_run_writes_every_promised_file(smoke):
     results = smoke / "results" / "smoke" / "shapes"
     summary = pd.read_csv(results / "summary.csv")

@@ -18,6 +18,7 @@ PLAN = "experiment.json"  # written by the rule manifest
 LAST = {"pseudolabel": "pseudo_labels.csv", "pretrain": "pretrain.pt", "finetune": "finetune.pt",
         "evaluate": "metrics.csv"}  # the file by which a stage is done  # fmt: skip
 SILENT_MINUTES = 10  # a training says a line every ten seconds, but for its validation
+Which = tuple[str, str, int]  # a run: arm, n, seed
 LEFT = re.compile(r"step (\d+)/(\d+).* (\d+) s left")
 
 
@@ -45,7 +46,7 @@ class Job:
     left: float | None = None
 
     @property
-    def run(self) -> tuple[str, str, int]:
+    def run(self) -> Which:
         """The run that it is a stage of."""
         return self.arm, self.n, self.seed
 
@@ -137,16 +138,33 @@ def _failed(job: Job) -> bool:
     return job.word is not None and job.word.startswith("error:")
 
 
-def _described(folder: Path) -> str:
+def headline(folder: Path) -> str:
+    """How many runs of one experiment are done, and what is left of it, as one line.
+
+    Raises:
+        CsegError: the plan is missing or damaged.
+    """
     jobs = read_jobs(folder)
+    runs, begun, done = _progress(jobs)
+    when = "" if len(done) == len(runs) else f"; {_how_long(seconds_left(jobs))}"
+    return (
+        f"{folder}: {len(done)} of {len(runs)} runs are done, {len(begun - done)} have begun, "
+        f"{len(runs) - len(begun)} are to come{when}"
+    )
+
+
+def _progress(jobs: Sequence[Job]) -> tuple[list[Which], set[Which], set[Which]]:
+    """All runs in their order, those that have begun (done ones as well), those that are done."""
     runs = list(dict.fromkeys(job.run for job in jobs))
     begun = {job.run for job in jobs if job.done or job.word is not None}
-    done = {run for run in runs if all(job.done for job in jobs if job.run == run)}
-    left = seconds_left(jobs)
-    when = "" if len(done) == len(runs) else f"; {_how_long(left)}"
+    return runs, begun, set(runs) - {job.run for job in jobs if not job.done}
+
+
+def _described(folder: Path) -> str:
+    jobs = read_jobs(folder)
+    runs, begun, done = _progress(jobs)
     lines = [
-        f"{folder}: {len(done)} of {len(runs)} runs are done, {len(begun - done)} have begun, "
-        f"{len(runs) - len(begun)} are to come{when}",
+        headline(folder),
         "",
         "| arm | done | begun | to come |",
         "| --- | ---: | ---: | ---: |",

@@ -24,5 +24,7 @@ rule best:
         mem_mb=2000,
         runtime=10,
         gpu=0,
+    message:
+        "{rule}"
     script:
         "../scripts/best.py"

@@ -64,6 +64,11 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+def own_files(paths):
+    """Files that the user names, which keep their place under a module's prefix."""
+    return [local(path) for path in paths]
+
+
 def label_count(wildcards):
     """The label count of a run, as the config writes it: a count, or the name of a list."""
     planned = EXPERIMENT.counts
@@ -72,13 +77,15 @@ def label_count(wildcards):
 
 def label_list(wildcards):
     """The published list of a run, if its label count is a name."""
-    return EXPERIMENT.label_lists.get(wildcards.n, [])
+    return own_files(
+        path for name, path in EXPERIMENT.label_lists.items() if name == wildcards.n
+    )
 
 
 def dataset_sources(wildcards):
     """Files in which the user describes the dataset."""
-    return description_files(
-        EXPERIMENT.dataset, EXPERIMENT.data_dir, EXPERIMENT.options
+    return own_files(
+        description_files(EXPERIMENT.dataset, EXPERIMENT.data_dir, EXPERIMENT.options)
     )
 
 

@@ -23,6 +23,8 @@ rule fetch:
         data_dir=EXPERIMENT.data_dir,
         options=EXPERIMENT.options,
         outlines=dataset_outlines,
+    message:
+        "{rule}"
     script:
         "../scripts/fetch.py"
 
@@ -44,6 +46,8 @@ rule index:
         mem_mb=2000,
         runtime=60,
         gpu=0,
+    message:
+        "{rule}"
     script:
         "../scripts/index.py"
 
@@ -69,6 +73,8 @@ rule prepare:
         gpu=0,
     params:
         short_side=EXPERIMENT.image.short_side,
+    message:
+        "{rule}"
     script:
         "../scripts/prepare.py"
 

@@ -26,5 +26,7 @@ rule evaluate:
     params:
         settings=settings_of,
         title=title,
+    message:
+        "{rule} {params.title}"
     script:
         "../scripts/evaluate.py"

@@ -21,5 +21,7 @@ rule features:
         jobs_per_gpu=JOBS_PER_GPU,
     params:
         starts=starts,
+    message:
+        "{rule}"
     script:
         "../scripts/features.py"

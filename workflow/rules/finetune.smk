@@ -28,5 +28,7 @@ rule finetune:
     params:
         settings=settings_of,
         title=title,
+    message:
+        "{rule} {params.title}"
     script:
         "../scripts/finetune.py"

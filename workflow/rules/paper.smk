@@ -46,6 +46,8 @@ rule manifest:
         gpu=0,
     params:
         plan=EXPERIMENT.manifest(),
+    message:
+        "{rule}"
     script:
         "../scripts/manifest.py"
 
@@ -73,6 +75,8 @@ rule summary:
         gpu=0,
     params:
         ablations=plain(EXPERIMENT.ablations),
+    message:
+        "{rule}"
     script:
         "../scripts/summary.py"
 
@@ -101,6 +105,8 @@ rule tables:
         mem_mb=2000,
         runtime=10,
         gpu=0,
+    message:
+        "{rule}"
     script:
         "../scripts/tables.py"
 
@@ -132,5 +138,7 @@ rule figures:
         mem_mb=2000,
         runtime=10,
         gpu=0,
+    message:
+        "{rule}"
     script:
         "../scripts/figures.py"

@@ -27,5 +27,7 @@ rule pretrain:
     params:
         settings=pretraining_of,
         title=title,
+    message:
+        "{rule} {params.title}"
     script:
         "../scripts/pretrain.py"

@@ -24,5 +24,7 @@ rule pseudolabel:
     params:
         settings=settings_of,
         title=title,
+    message:
+        "{rule} {params.title}"
     script:
         "../scripts/pseudolabel.py"

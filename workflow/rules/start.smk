@@ -20,5 +20,7 @@ rule start:
         gpu=0,
     params:
         start=start_settings,
+    message:
+        "{rule} {wildcards.start}"
     script:
         "../scripts/start.py"

@@ -21,6 +21,8 @@ rule subset:
         gpu=0,
     params:
         n=label_count,
+    message:
+        "{rule} n{wildcards.n}/seed{wildcards.seed}"
     script:
         "../scripts/subset.py"
 
@@ -34,7 +36,7 @@ rule audit:
             n=list(EXPERIMENT.counts),
             seed=EXPERIMENT.seeds,
         ),
-        lists=EXPERIMENT.audit_lists,
+        lists=own_files(EXPERIMENT.audit_lists),
     output:
         table=f"{RESULTS}/audit.csv",
         findings=report(
@@ -59,5 +61,7 @@ rule audit:
         mem_mb=2000,
         runtime=10,
         gpu=0,
+    message:
+        "{rule}"
     script:
         "../scripts/audit.py"

@@ -1,6 +1,8 @@
+import sys
 from functools import partial
 from pathlib import Path
 
+from cseg.estimate.status import PLAN, headline
 from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
@@ -20,3 +22,7 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
         threads=snakemake.threads,
     )
     launch(snakemake.log[0], run, **gpus_of(snakemake.resources))
+
+results = Path(snakemake.output.metrics).parents[3]
+if (results / PLAN).exists():
+    print(headline(results), file=sys.stderr, flush=True)

@@ -8,5 +8,5 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
         n=snakemake.params.n,
         seed=int(snakemake.wildcards.seed),
         out=snakemake.output.subset,
-        list_path=snakemake.input.published or None,
+        list_path=next(iter(snakemake.input.published), None),
     )
