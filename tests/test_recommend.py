@@ -119,6 +119,9 @@ def test_the_reference_is_what_the_experiment_says_else_scratch_else_the_first_a
     rows[rows["arm"] != "scratch"].to_csv(folder / "summary.csv", index=False)
     assert read_results(folder).reference == "cross"
     assert read_results(folder).rival == "imagenet"
+    rows["arm"] = rows["arm"].replace("scratch", "scratch_distorted")
+    rows.sort_values("arm").to_csv(folder / "summary.csv", index=False)  # cross comes first
+    assert read_results(folder).reference == "scratch_distorted"
 
 
 def test_seeds_that_share_a_subset_are_averaged_before_they_are_tested(tmp_path):

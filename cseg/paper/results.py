@@ -162,7 +162,8 @@ def read_results(folder: Path) -> Results:
     """Read the CSVs, `dataset.json` and `experiment.json` of one results folder.
 
     The reference arm is that of `experiment.json`. Without it, or if that arm has no run, it is
-    `scratch` if that has run, else the first arm of `summary.csv`.
+    `scratch` if that has run, else the first arm of `summary.csv` whose name begins with
+    `scratch`, else the first of all (gathered CSVs are in alphabetical order).
 
     Raises:
         DataError: `summary.csv` is missing, empty, or lacks a key column.
@@ -175,7 +176,8 @@ def read_results(folder: Path) -> Results:
         raise DataError(f"{folder / 'summary.csv'} {what}; run the stage `summary` to write it")
     tables = {name: _read(folder / f"{name}.csv") for name in (*OPTIONAL, *EXTRA)}
     arms = tuple(summary["arm"].unique())
-    wanted = [str(_facts(folder / "experiment.json").get("reference_arm")), "scratch", arms[0]]
+    usual = ("scratch", *(arm for arm in arms if arm.startswith("scratch")), arms[0])
+    wanted = [str(_facts(folder / "experiment.json").get("reference_arm")), *usual]
     return Results(
         folder=folder,
         dataset=str(summary["dataset"].iloc[0]),
