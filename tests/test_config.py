@@ -352,13 +352,13 @@ def test_the_pages_of_keys_are_current():
     assert json.loads((docs / "config.schema.json").read_text()) == json_schema(), "`make keys`"
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(valid_configs())
 def test_json_schema_accepts_what_we_accept(config):
     jsonschema.validate(json.loads(json.dumps(config)), json_schema())
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(spoiled_configs())
 def test_json_schema_refuses_what_we_refuse(drawn):
     config, _, how = drawn

@@ -12,7 +12,11 @@ from cseg.cli import main
 from cseg.estimate.flops import counted_costs, loss_flops, step_work
 from cseg.model.network import build_segmenter
 
-CONFIGS = sorted((ROOT / "workflow" / "configs").glob("**/*.yaml"))
+PLACE = ROOT / "workflow" / "configs"
+CONFIGS = [
+    pytest.param(path, marks=[] if path.parent == PLACE else pytest.mark.slow)
+    for path in sorted(PLACE.glob("**/*.yaml"))
+]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
@@ -77,6 +81,7 @@ def test_the_loss_sees_as_many_pairs_as_its_scope_says():
     assert flops("within", coarse_grids=[[3, 5]]) == 2 * flops("within")
 
 
+@pytest.mark.slow
 def test_twice_the_speed_takes_half_the_time():
     config = experiment.load([SMOKE])
     slow, fast = (
@@ -88,6 +93,7 @@ def test_twice_the_speed_takes_half_the_time():
     assert slow.memory_mib == fast.memory_mib
 
 
+@pytest.mark.slow
 def test_the_paper_grid_is_planned_for_a_device_that_is_not_here(capsys):
     files = ["--configfile", str(ROOT / "workflow" / "configs" / "voc2012.yaml")]
     assert main(["plan", *files, "--size", "375", "500", "--teraflops", "100"]) == 0

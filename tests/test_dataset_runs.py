@@ -77,6 +77,7 @@ def test_every_dataset_trains(tmp_path, made):
     assert (results / "figures" / "qualitative.png").is_file()
 
 
+@pytest.mark.slow
 def test_an_edited_description_or_list_is_noticed(tmp_path):
     config, _ = own_folder(tmp_path)
     fetched = "results/smoke/fields/fetch.json"
@@ -104,6 +105,7 @@ def listed(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_published_list_is_a_subset_and_is_audited_beside_ours(tmp_path, listed):
     results = run(tmp_path, listed, "audit")
     chosen = pd.read_csv(results / "subsets" / "npublished_seed0.csv")
@@ -141,6 +143,7 @@ def test_runs_on_a_list_and_from_the_cache_agree_with_plain_ones(tmp_path, liste
     assert f": {size / 2**20:.1f} MiB" in (cached / "logs" / "prepare.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_list_for_another_dataset_is_one_sentence(tmp_path, listed):
     write(tmp_path / "five images.txt", ["2007_000032"])
     path = overlay(tmp_path, yaml.safe_dump(listed))
@@ -149,6 +152,7 @@ def test_a_list_for_another_dataset_is_one_sentence(tmp_path, listed):
     assert "error: no line of five images.txt names a training image" in done.stderr
 
 
+@pytest.mark.slow
 def test_windows_lists_of_camvid_go_through(tmp_path):
     home = make_camvid(tmp_path / "data")
     for path in home.glob("*.txt"):

@@ -42,6 +42,7 @@ def check(rows):
         assert row["kernel"] not in MULTIPLY or row["tensor_core_ops"] > 0, row
 
 
+@pytest.mark.slow
 def test_the_papers_form_on_an_h100():
     rows = compiled("90", "bfloat16", "64", "within", "all")
     check(rows)
@@ -50,6 +51,7 @@ def test_the_papers_form_on_an_h100():
                      ("walk", "")]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_float32_takes_tensor_cores_on_a_small_card():
     rows = compiled("86", "float32", "32", "within", "negatives")
     check(rows)

@@ -39,6 +39,7 @@ def jobs(folder, tmp_path, changes, *more):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "trained"),
     [
@@ -113,12 +114,14 @@ def test_edited_outlines_are_drawn_again(tmp_path, make):
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
+@pytest.mark.slow
 def test_the_same_values_as_text_change_nothing(undisturbed, tmp_path):
     text = ["--config", "seeds=[0]", "image={flip: true}", "pretrain={lr: 0.1}", "label_counts=[4]"]
     assert jobs(undisturbed, tmp_path, {}, *text) == {}
     assert "finetune" in jobs(undisturbed, tmp_path, {}, "--config", "image={flip: false}")
 
 
+@pytest.mark.slow
 def test_the_plan_is_written_for_those_who_read_the_results(undisturbed):
     written = json.loads(
         (undisturbed / "results" / "smoke" / "shapes" / "experiment.json").read_text()
@@ -144,6 +147,7 @@ def test_a_shared_pretraining_is_paid_once_and_counted_for_each(tmp_path):
     assert cost["shared", "pretrain"] == cost["cross", "pretrain"]
 
 
+@pytest.mark.slow
 def test_an_arm_that_only_pretrains_for_another_one_does_no_more(tmp_path):
     only = SHARED | {"run_arms": ["shared"]}
     found = jobs(tmp_path, tmp_path, only)
