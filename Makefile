@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow reliability lint bench docs dag keys lock venv clean help
+.PHONY: demo test slow reliability mutants lint bench docs dag keys lock venv clean help
 
 help:
 	@echo "make demo   install, then run the default experiment: results/shapes/summary.html"
 	@echo "make test   install, then run the tests"
 	@echo "make slow   the tests of minutes"
 	@echo "make reliability  break everything on purpose, and write docs/reliability.md"
+	@echo "make mutants  plant small mistakes in what computes numbers, hours; mutmut results lists survivors"
 	@echo "make lint   ruff, snakefmt, snakemake --lint, mypy, pip check"
 	@echo "make bench  speed and memory of the loss, short form"
 	@echo "make docs   the documentation site, into site/"
@@ -32,6 +33,10 @@ slow: $(STAMP)
 
 reliability: $(STAMP)
 	$(BIN)/python -m pytest -q -m fault --reliability docs/reliability.csv
+
+mutants: $(STAMP)
+	$(BIN)/python -m pip install --quiet mutmut==3.8.1
+	$(BIN)/mutmut run --max-children 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,56 +1,54 @@
-"""Kill the jobs of a workflow at moments drawn beforehand, and compare what they leave."""
+"""Kill jobs at changes of their files drawn beforehand (never at seconds), and what they leave."""
 
+import os
 import re
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from subprocess import Popen
 
 import pandas as pd
 import psutil
 
-POLL = 0.02  # seconds
+HOOK = Path(__file__).parent / "kill_hook"
 SCRIPT = re.compile(r"/\.snakemake/scripts/\w+\.(\w+)\.py$")
 # files that tell of time, not of results: checksums.json is also of columns of seconds
 TIMES = re.compile(r"/(logs|benchmarks)/|cost\.\w+$|/checksums\.json$")
 COST = re.compile(rb"<li>Arms of unequal cost: .*?</li>|Mind the \d+ warnings? below first.")
 
 
-class Watcher(threading.Thread):
-    """Follows the jobs below a Snakemake until it ends, and kills them when their moment comes.
+class Orders:
+    """Orders to jobs to end or stop right before a change; see kill_hook/sitecustomize.py."""
 
-    Attributes:
-        killed: how many processes of each rule were killed.
-        seconds: the shortest life of a process of each rule that was not killed.
-    """
+    def __init__(self, folder: Path, below: Path) -> None:
+        """Of changes of the files below a folder; `folder` is made."""
+        folder.mkdir()
+        self.folder, self.below = folder, below
 
-    def __init__(self, snakemake: Popen, moment: Callable[[str, Counter], float | None]) -> None:
-        """`moment` of a rule, so many of each being killed: seconds until its process is, too."""
-        super().__init__()
-        self.snakemake, self.moment = snakemake, moment
-        self.killed: Counter[str] = Counter()
-        self.seconds: dict[str, float] = {}
-        self.start()
+    def environment(self, name: str = "") -> dict[str, str]:
+        """Variables of the processes that obey: of scripts of Snakemake, or the rule `name`."""
+        paths = [str(HOOK), *filter(None, [os.environ.get("PYTHONPATH")])]
+        found = {"CSEG_KILLS": str(self.folder), "CSEG_KILLS_BELOW": str(self.below),
+                 "PYTHONPATH": os.pathsep.join(paths)}  # fmt: skip
+        return found | ({"CSEG_KILLS_NAME": name} if name else {})
 
-    def run(self) -> None:
-        living: dict[psutil.Process, tuple[str, float, float | None]] = {}
-        while self.snakemake.poll() is None:
-            now, seen = time.monotonic(), dict(scripts(self.snakemake.pid))
-            for process, rule in seen.items():
-                if process not in living:
-                    living[process] = rule, now, self.moment(rule, self.killed)
-            for process, (rule, began, moment) in list(living.items()):
-                lived = now - began
-                if process not in seen:
-                    self.seconds[rule] = min(self.seconds.get(rule, lived), lived)
-                    del living[process]
-                elif moment is not None and lived >= moment:
-                    process.kill()
-                    self.killed[rule] += 1
-                    del living[process]
-            time.sleep(POLL)
+    def give(self, rule: str, changes: Sequence[int], word: str = "kill") -> None:
+        """Give orders to the jobs of a rule, one each, in this sequence."""
+        for number, change in enumerate(changes):
+            (self.folder / f"{rule}.{number}").write_text(f"{word} {change}")
+
+    def changes(self) -> dict[str, int]:
+        """How many changes the jobs of each rule made that had no order; of several, the fewest."""
+        found: dict[str, int] = {}
+        for path in self.folder.glob("*.count"):
+            rule, count = path.name.split(".")[0], int(path.read_text())
+            found[rule] = min(count, found.get(rule, count))
+        return found
+
+    def obeyed(self) -> Counter[str]:
+        """How many orders of each rule were obeyed; every order must have been taken."""
+        names = [path.name for path in self.folder.iterdir() if path.suffix != ".count"]
+        assert all(name.endswith(".taken") for name in names), names
+        return Counter(name.split(".")[0] for name in names)
 
 
 def scripts(snakemake: int) -> Iterator[tuple[psutil.Process, str]]:

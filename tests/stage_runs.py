@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,10 +65,18 @@ def evaluated(
     return out
 
 
-def start(stage: str, data: RunInputs, settings: RunSettings, folder: Path) -> subprocess.Popen:
+def start(
+    stage: str,
+    data: RunInputs,
+    settings: RunSettings,
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen:
     """Begin pretrain or finetune in a process of its own; its outputs lie in `folder`."""
     outputs(folder)
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
+    environment = os.environ | (environment or {})
+    paths = [str(ROOT), str(ROOT / "tests"), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     run = pickle.dumps((stage, data, settings, folder)).hex()
     command = [sys.executable, "-c", SCRIPT, run]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from small_runs import ROOT
@@ -24,12 +25,14 @@ def snakemake(folder: Path, *arguments: str, timeout: int = 1200) -> subprocess.
     )  # fmt: skip
 
 
-def begin_snakemake(folder: Path, *arguments: str) -> subprocess.Popen:
+def begin_snakemake(
+    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen:
     """Begin to run the checkout's Snakefile in `folder`; what it says goes to the file `said`."""
     with (folder / "said").open("a") as said:
         return subprocess.Popen(
             command(folder, *arguments),
-            stdout=said, stderr=said, env=os.environ | ENVIRONMENT, cwd=ROOT,
+            stdout=said, stderr=said, env=os.environ | ENVIRONMENT | (environment or {}), cwd=ROOT,
         )  # fmt: skip
 
 
