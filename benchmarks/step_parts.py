@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.modules import module as hooks
 from torch.optim import optimizer as optimizers
 
+from cseg.compute.device import has_gpu
 from cseg.model.network import Segmenter
 from cseg.training import loop
 
@@ -30,7 +31,7 @@ def marked() -> Iterator[list[dict[str, float]]]:
     real = loop.iterate
 
     def tick() -> float:
-        if torch.cuda.is_available():
+        if has_gpu():
             torch.cuda.synchronize()
         return time.perf_counter()
 

@@ -196,13 +196,12 @@ def _paper(chosen: argparse.Namespace) -> int:
 
 
 def _plan(chosen: argparse.Namespace) -> int:
-    import torch
-
     from cseg import experiment
+    from cseg.compute.device import has_gpu
     from cseg.estimate.plan import plan
 
     planned = experiment.load(chosen.configfile)
-    alone = planned.device != "cpu" and torch.cuda.is_available()
+    alone = planned.device != "cpu" and has_gpu()
     told = plan(
         planned,
         chosen.devices,

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # xdist runs one process per core
-if not Path("/proc/driver/nvidia").exists():
-    # triton reads this once, when it is first imported, and torch may import it in any test
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-
 import messages
 import reliability
 
+from cseg.compute.device import has_gpu
 from cseg.errors import CsegError
 from cseg.storage.provenance import git_revision
+
+if not has_gpu():
+    # triton reads this once, when it is first imported, and torch may import it in any test
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

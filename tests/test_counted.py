@@ -10,6 +10,7 @@ from torch import nn
 from cseg import experiment
 from cseg.cli import main
 from cseg.estimate.flops import counted_costs, loss_flops, step_work
+from cseg.losses.work import kernel_flops
 from cseg.model.network import build_segmenter
 
 PLACE = ROOT / "workflow" / "configs"
@@ -74,11 +75,26 @@ def test_the_loss_sees_as_many_pairs_as_its_scope_says():
         return loss_flops(settings, "pretrain")
 
     channels = small_settings("within").model.projection_channels
-    assert flops("within") == 6 * 4 * 15**2 * channels
-    assert flops("cross") == 2 * flops("within") and flops("batch") == 4 * flops("within")
+    # float32: three products of half the width for each
+    assert flops("within") == 3 * 8 * 4 * 15**2 * channels
+    # half of a partner's pixels are taken to be of the anchor's class
+    assert flops("cross") == 1.5 * flops("within") and flops("batch") == 4 * flops("within")
     assert flops("scratch") == 0 and flops("batch", memory_images=8) == 3 * flops("batch")
     assert flops("batch", accumulate=2) == flops("batch") / 2  # a piece at a time
     assert flops("within", coarse_grids=[[3, 5]]) == 2 * flops("within")
+
+
+def test_flops_of_the_loss_are_those_of_its_kernels():
+    size = {"images": 4, "pixels": 10, "channels": 8, "alike": 0.25}
+    half = {"half": True, "second_view": True}
+    paper = [kernel_flops(scope, "all", **size, **half) for scope in ("within", "cross", "batch")]
+    assert paper == [8 * 8 * 4 * 100 * others for others in (1, 1.25, 4)]
+    released = [kernel_flops(scope, "negatives", **size, **half)
+                for scope in ("within", "cross", "batch")]  # fmt: skip
+    # bags of one view, of an image and its partner, and of all pixels of both views
+    assert released == [6.5 * 8 * pixels for pixels in (8 * 10**2, 4 * 20**2, 80**2)]
+    full = kernel_flops("within", "negatives", **size, half=False, second_view=False)
+    assert full == 3 * released[0] / 2
 
 
 @pytest.mark.slow

@@ -65,3 +65,9 @@ def test_values_stay_in_range_and_input_is_untouched():
     out = distortion.distort(batch, 2.0, np.random.default_rng(1))
     assert out.min() >= 0 and out.max() <= 1 and out.shape == batch.shape
     assert (batch == copy).all()
+
+
+def test_autocast_changes_no_bit():
+    plain = distortion.distort(images(), 1.0, np.random.default_rng(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(distortion.distort(images(), 1.0, np.random.default_rng(0)), plain)

@@ -6,10 +6,11 @@ import stage_runs
 import torch
 from small_runs import small_data, small_settings
 
+from cseg.compute.device import has_gpu
 from cseg.model import checkpoint
 from cseg.training import loop
 
-GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+GPU = pytest.mark.skipif(not has_gpu(), reason="this machine has no GPU")
 BLOCKS = {
     "pretrain": {"distortion": 1.0, "steps": 20, "log_every": 10},
     "finetune": {"distortion": 1.0, "steps": 20, "log_every": 10},

@@ -8,6 +8,7 @@ import torch
 from loss_cases import random_case, relative_error
 from torch.autograd import functional
 
+from cseg.compute.device import has_gpu
 from cseg.losses import PixelContrastLoss, pixel_contrast_loss, row_blocks, tiled, triangle
 
 FORMS = list(itertools.product(("within", "cross", "batch"), ("all", "negatives")))
@@ -173,7 +174,7 @@ def test_a_temperature_learns_in_every_engine(scope, denominator, two_views, dty
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_temperature_learns_through_the_kernels(scope, denominator):
     pytest.importorskip("triton")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if has_gpu() else "cpu"
     if device == "cpu" and os.environ.setdefault("TRITON_INTERPRET", "1") != "1":
         pytest.skip("triton was imported for a GPU")
     case = random_case(8, images=2, pixels=20, channels=16)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from loss_cases import loss_and_grads, random_case, relative_error
 
+from cseg.compute.device import has_gpu
 from cseg.losses import LossInputError, PixelContrastLoss, pixel_contrast_loss, row_blocks, tiled
 
 FORMS = list(itertools.product(("within", "cross", "batch"), ("all", "negatives")))
@@ -43,7 +44,7 @@ def test_features_of_ignored_pixels_may_be_anything(
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_the_kernels_do_not_see_ignored_features(scope, denominator):
     pytest.importorskip("triton")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if has_gpu() else "cpu"
     if device == "cpu" and os.environ.setdefault("TRITON_INTERPRET", "1") != "1":
         pytest.skip("triton was imported for a GPU")
     feats, labels, other, other_labels = (t.to(device) for t in random_case(6, 2, 20))

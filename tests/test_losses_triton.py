@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loss_cases import loss_and_grads, random_case, relative_error
 
+from cseg.compute.device import has_gpu
 from cseg.losses import LossInputError, PixelContrastLoss, pixel_contrast_loss, scopes
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DEVICE = "cuda" if has_gpu() else "cpu"
 if DEVICE == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # before the kernels are first imported
 pytest.importorskip("triton")

@@ -3,16 +3,27 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import ROOT, SMOKE
+from small_runs import ROOT, SMOKE, small_settings
 
 from cseg import experiment
 from cseg.cli import main
 from cseg.errors import ConfigError
+from cseg.estimate import calibrate
 from cseg.estimate.calibrate import ArmCost
-from cseg.estimate.plan import Chain, Sizes, chains, finish, image_counts, image_size, job_counts
+from cseg.estimate.plan import (
+    Chain,
+    Sizes,
+    chains,
+    finish,
+    image_counts,
+    image_size,
+    job_counts,
+    sharing,
+)
 from cseg.experiment import Run
 from cseg.storage.files import write_json
 
@@ -92,6 +103,31 @@ def test_it_measures_saves_and_plans_again_without_measuring(tmp_path, capsys, m
     other = ["plan", "--configfile", str(CONFIGS / "semi_supervised.yaml")]
     assert main([*other, "--calibration", str(saved)]) == 1
     assert "lacks arm scratch_pseudo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("device_mib", "memory_mib", "jobs"),
+    [(81920, 800, 51), (81920, 20000, 3), (8192, 3000, 0), (0, 800, 0)],  # 0: says nothing
+)
+def test_it_says_how_many_jobs_fit_on_a_gpu(device_mib, memory_mib, jobs):
+    small = replace(COST, device_mib=device_mib)
+    told = sharing([small, replace(small, memory_mib=memory_mib)])
+    assert bool(told) == bool(jobs)
+    assert not jobs or f"`jobs_per_gpu` to at most {jobs} " in told[1]
+
+
+def test_the_run_that_compiles_is_not_timed(tmp_path, monkeypatch):
+    took = iter([60.0, 0.4, 0.4 + 0.1 * 40])  # seconds of three runs; the first one compiles
+    runs = []
+
+    def train(inputs, settings, *, out, threads, title):
+        runs.append(settings.finetune.steps)
+        write_json(out.cost, {"seconds": next(took)})
+
+    monkeypatch.setattr(calibrate, "finetune", train)
+    seconds, _ = calibrate.step_seconds("finetune", small_settings("scratch"), None, tmp_path)
+    assert runs == [4, 4, 44]
+    assert seconds == pytest.approx(0.1)
 
 
 def test_what_cannot_be_known_yet_is_said(tmp_path):

@@ -15,6 +15,7 @@ from small_runs import SMOKE, changed, small_data, small_settings
 from stage_runs import NAMES, start, trained
 
 from cseg import experiment
+from cseg.compute.device import has_gpu
 from cseg.errors import ConfigError, TrainingError
 from cseg.model import checkpoint
 from cseg.settings import LoopSettings, plain
@@ -275,7 +276,7 @@ def test_foreign_checkpoints_are_refused_by_name(tmp_path, tried):
 
 
 def test_cuda_asked_for_and_not_there_is_a_sentence(tmp_path):
-    if torch.cuda.is_available():
+    if has_gpu():
         pytest.skip("this machine has a GPU")
     data = small_data(tmp_path)
     settings = small_settings("scratch", device="cuda")

@@ -31,8 +31,16 @@ class DeviceSettings:
     deterministic: bool = False
 
 
+def has_gpu() -> bool:
+    """Whether torch sees a GPU that this process may use."""
+    return torch.cuda.is_available()
+
+
 def open_device(settings: DeviceSettings) -> torch.device:
-    """Choose the device and set the thread count of this process.
+    """Choose the device, set the thread count of this process and begin to measure peak memory.
+
+    Float32 is that of PyTorch's defaults: on a GPU, convolutions may round what they multiply to
+    TF32 (10 binary digits, sums in float32), and matrix products do not.
 
     Raises:
         ConfigError: cuda asked for where there is none, more GPUs than there are, an unknown name.
@@ -45,9 +53,11 @@ def open_device(settings: DeviceSettings) -> torch.device:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if settings.device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"config key device is {settings.device!r}; use auto, cpu or cuda")
-    if settings.device == "cuda" and not torch.cuda.is_available():
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = False
+    if settings.device == "cuda" and not has_gpu():
         raise ConfigError("config key device is cuda but torch sees no GPU here; use auto or cpu")
-    if settings.device == "cpu" or not torch.cuda.is_available():
+    if settings.device == "cpu" or not has_gpu():
         return torch.device("cpu")
     if world_size() == 1:
         return _with_memory(torch.device("cuda"))
@@ -69,6 +79,7 @@ def _with_memory(device: torch.device) -> torch.device:
             f"other processes fill GPU {device}: {free / 2**20:.0f} of {total / 2**20:.0f} MiB are "
             f"free; {remedy}"
         )
+    torch.cuda.reset_peak_memory_stats(device)
     return device
 
 
@@ -85,8 +96,15 @@ def device_name(device: torch.device) -> str:
     return f"cpu {platform.machine()}"
 
 
+def gpu_memory(setting: str) -> float:
+    """Memory in MiB of the GPU that the config key device chooses; 0 if it chooses a CPU."""
+    if setting == "cpu" or not has_gpu():
+        return 0.0
+    return torch.cuda.get_device_properties("cuda").total_memory / 2**20
+
+
 def peak_memory(device: torch.device) -> float:
-    """Peak memory in MiB: of the GPU's allocator, or of this process on a CPU."""
+    """Peak memory in MiB: of a GPU's allocator since `open_device`; of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return peak_memory_mib()

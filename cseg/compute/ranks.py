@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from cseg.compute.device import has_gpu
 from cseg.errors import ConfigError
 from cseg.losses.gather import world_size
 
@@ -49,7 +50,7 @@ def current_share() -> Share:
 @contextmanager
 def group() -> Iterator[None]:
     """Join the group that the launcher describes in the environment, and leave it at the end."""
-    gpu = torch.cuda.is_available()
+    gpu = has_gpu()
     if gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")

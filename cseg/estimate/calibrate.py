@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from cseg.compute.device import gpu_memory
 from cseg.datasets.samples import UNLABELLED, DatasetInfo, info_to_json
 from cseg.experiment import Experiment
 from cseg.settings import ContrastSettings, LoopSettings, RunSettings, plain
@@ -49,6 +50,7 @@ class ArmCost:
         weights_mib: the weights that a run leaves.
         prediction_mib: one predicted map; an untrained network's, which compresses badly.
         device: where this was measured.
+        device_mib: memory of that GPU; 0 for a CPU, or if nothing was measured.
     """
 
     pretrain_step: float
@@ -59,6 +61,7 @@ class ArmCost:
     weights_mib: float
     prediction_mib: float
     device: str
+    device_mib: float = 0.0
 
 
 def calibrate(
@@ -152,6 +155,7 @@ def _measure(
         weights_mib=sum((folder / f"{stage}.pt").stat().st_size for stage in stages) / mib,
         prediction_mib=out.predictions.stat().st_size / IMAGES / mib,
         device=facts[-1]["device"],
+        device_mib=gpu_memory(settings.device),
     )
 
 
@@ -159,6 +163,8 @@ def step_seconds(
     stage: Stage, settings: RunSettings, inputs: RunInputs, folder: Path, *, threads: int = 1
 ) -> tuple[float, Path]:
     """Seconds of an optimiser step, as the difference of a short and a longer run.
+
+    The run before them is not timed: compilers and libraries choose their code in it.
 
     Args:
         stage: pretrain or finetune.
@@ -184,6 +190,7 @@ def step_seconds(
         run(inputs, chosen, out=out, threads=threads, title="calibration")
         return float(read_json(cost)["seconds"])
 
+    seconds(FIRST_STEPS)
     first = seconds(FIRST_STEPS)
     more = int(np.clip(SECONDS * FIRST_STEPS / max(first, 1e-3), 8, 400))
     return max((seconds(FIRST_STEPS + more) - first) / more, 1e-6), cost

@@ -8,13 +8,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cseg.estimate.calibrate import ArmCost, Stage, job_seconds
 from cseg.experiment import Experiment
+from cseg.losses.work import kernel_flops
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.settings import ModelSettings, RunSettings
 
 IMAGES = 2  # counted, and then multiplied
 MIB = 2**20
 PREDICTED_SHARE = 1 / 20  # bytes of a predicted map, compressed, per pixel
-LOSS_FLOPS = 6  # per pair of pixels and channel, forward and backward
+ALIKE = 0.5  # share of the pairs of pixels that have one class; about that of photographs
 
 
 def counted_costs(
@@ -112,17 +113,27 @@ def step_work(stage: Stage, settings: RunSettings, classes: int) -> tuple[float,
 
 
 def loss_flops(settings: RunSettings, stage: Stage) -> float:
-    """Flops of the contrastive loss in a step: every anchor against every candidate."""
+    """Flops of the contrastive loss in a step, as its CUDA kernels do them."""
     scope = _contrast_scope(settings, stage)
     if scope == "none":
         return 0.0
     pretrain = settings.pretrain
     loop = pretrain if stage == "pretrain" else settings.finetune
-    images, piece = loop.batch, loop.batch // loop.accumulate
-    others = {"within": 1, "cross": 2, "batch": piece + pretrain.memory_images}
-    grids = [pretrain.grid, *pretrain.coarse_grids]
-    pairs = images * others[scope] * sum((h * w) ** 2 for h, w in grids)
-    return float(LOSS_FLOPS * pairs * settings.model.projection_channels)
+    hard = stage == "finetune" and settings.finetune.contrast_anchors == "hard"
+    return loop.accumulate * sum(
+        kernel_flops(
+            scope,
+            pretrain.denominator,
+            images=loop.batch // loop.accumulate,
+            pixels=height * width,
+            channels=settings.model.projection_channels,
+            half=settings.precision == "bf16",
+            second_view=stage == "pretrain" or hard or pretrain.memory_images > 0,
+            alike=ALIKE,
+            remembered=pretrain.memory_images,
+        )
+        for height, width in [pretrain.grid, *pretrain.coarse_grids]
+    )
 
 
 def _contrast_scope(settings: RunSettings, stage: Stage) -> str:

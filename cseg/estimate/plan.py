@@ -1,7 +1,7 @@
 """What a config will cost: jobs, device-hours, disk, memory and the shortest finish."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from cseg.storage.lists import read_index
 
 # every config has them once; the target `all` is a job of its own
 ONCE = ("fetch", "index", "features", "best", "manifest", "summary", "figures", "tables", "all")
+
+CONTEXT_MIB = 600  # that CUDA and its libraries take in each process
+KEPT = 1.25  # memory of the allocator, divided by the peak of what is in use
 
 
 @dataclass(frozen=True)
@@ -264,5 +267,23 @@ def render(
             f"weights and predictions, at most; {finish(found, devices) / 3600:.3g} hours on "
             f"{devices} of these devices at best. Not in the hours: the download, the index, "
             "feature sampling, tables and figures.",
+            *sharing(costs.values()),
         ]
     )
+
+
+def sharing(costs: Collection[ArmCost]) -> list[str]:
+    """How many of the jobs fit into the memory of the GPU that they were measured on.
+
+    Each takes its peak, what the allocator keeps beyond it, and CUDA's own memory.
+    """
+    room = min(cost.device_mib for cost in costs)
+    each = CONTEXT_MIB + KEPT * max(cost.memory_mib for cost in costs)
+    jobs = int(room // each)
+    if jobs < 2:
+        return []
+    return [
+        "",
+        f"{jobs} of these jobs fit into the memory of one GPU. If a job leaves the GPU idle, set "
+        f"`jobs_per_gpu` to at most {jobs} and to the CPU cores per GPU.",
+    ]

@@ -40,9 +40,10 @@ def distort(
         return images_B3HW
     pixel, mean = colour_maps(len(images_B3HW) * share.ranks, strength, rng)
     mine = np.stack([share.part(pixel), share.part(mean)]).astype(np.float32)
-    maps = to_device(mine, images_B3HW.device).to(images_B3HW.dtype)
-    offset = maps[1] @ images_B3HW.mean(dim=(2, 3))[:, :, None]
-    out = torch.baddbmm(offset, maps[0], images_B3HW.flatten(2))
+    with torch.autocast(images_B3HW.device.type, enabled=False):  # bfloat16 has 256 shades
+        maps = to_device(mine, images_B3HW.device).to(images_B3HW.dtype)
+        offset = maps[1] @ images_B3HW.mean(dim=(2, 3))[:, :, None]
+        out = torch.baddbmm(offset, maps[0], images_B3HW.flatten(2))
     return out.view(images_B3HW.shape).clamp_(0, 1)
 
 

@@ -58,7 +58,9 @@ def this_machine() -> Machine:
     """The machine this process runs on."""
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    from cseg.compute.device import device_name, has_gpu
+
+    gpu = device_name(torch.device("cuda")) if has_gpu() else ""
     return Machine(cores=len(os.sched_getaffinity(0)), gpu=gpu)
 
 

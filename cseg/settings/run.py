@@ -46,8 +46,11 @@ class SharedSettings:
     finetune: FinetuneSettings = FinetuneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     device: Device = key("where to compute; auto takes a GPU if there is one", default="auto")
-    precision: Precision = key("number format of the network: fp32, or bf16 by autocast",
-                               default="fp32")  # fmt: skip
+    precision: Precision = key(
+        "number format of the network: bf16 by autocast, or fp32, in which convolutions on a GPU "
+        "may round what they multiply to TF32",
+        default="fp32",
+    )
     deterministic: bool = key(
         "make GPU results reproducible bit for bit (slower); a CPU's are anyway", default=False
     )
