@@ -12,6 +12,7 @@ from stage_runs import trained
 from workflow_runs import overlay, snakemake
 
 from cseg import experiment
+from cseg.compute.device import has_gpu
 from cseg.errors import ConfigError, CsegError
 from cseg.experiment import Experiment
 from cseg.model import checkpoint
@@ -210,7 +211,7 @@ def test_an_audited_list_gets_a_row(tmp_path):
 
 @pytest.mark.slow
 def test_the_device_is_the_one_asked_for(runs):
-    if torch.cuda.is_available():
+    if has_gpu():
         pytest.skip("this machine has a GPU")
     assert runs.outcome("finetune", "scratch", {"device": "auto"}) == runs.outcome(
         "finetune", "scratch", {}
