@@ -48,9 +48,15 @@ def run(data, tmp_path, monkeypatch):
     return go
 
 
+def others_slow(cases):
+    """The first case runs always, the others with the slow tests."""
+    first, *others = cases
+    return [first, *(pytest.param(case, marks=pytest.mark.slow) for case in others)]
+
+
 PRETRAIN = {
-    "within": ("within", {}),
     "cross": ("cross", {}),
+    "within": ("within", {}),
     "cross, released": ("cross", {"denominator": "negatives"}),
     "batch, released": ("batch", {"denominator": "negatives"}),
     "memory": ("batch", {"memory_images": 2}),
@@ -59,7 +65,7 @@ PRETRAIN = {
 }
 
 
-@pytest.mark.parametrize("case", PRETRAIN)
+@pytest.mark.parametrize("case", others_slow(PRETRAIN))
 def test_a_step_of_pretraining_never_waits(run, case):
     arm, changes = PRETRAIN[case]
     seen, waits = run("pretrain", arm, **changes)
@@ -74,8 +80,8 @@ def test_a_step_of_pretraining_never_waits(run, case):
 
 
 FINETUNE = {
-    "plain": {},
     "joint": {"contrast_scope": "within"},
+    "plain": {},
     "hard": {"contrast_scope": "cross", "contrast_anchors": "hard"},
     "hard, memory": {"contrast_scope": "batch", "contrast_anchors": "hard",
                      "pretraining": {"memory_images": 2}},
@@ -86,7 +92,7 @@ FINETUNE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", FINETUNE)
+@pytest.mark.parametrize("case", others_slow(FINETUNE))
 def test_a_step_of_fine_tuning_never_waits(run, case):
     seen, waits = run("finetune", "scratch", **FINETUNE[case])
     assert not waits
@@ -139,7 +145,7 @@ def condition(logits, labels):
 MISTAKES = [item, host_vector, mask, host_index, to_list, to_cpu, new_tensor, condition]
 
 
-@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda function: function.__name__)
+@pytest.mark.parametrize("mistake", others_slow(MISTAKES), ids=lambda function: function.__name__)
 def test_a_mistake_in_a_step_is_seen(run, monkeypatch, mistake):
     right = finetune.cross_entropy
 
