@@ -71,3 +71,12 @@ def test_autocast_changes_no_bit():
     plain = distortion.distort(images(), 1.0, np.random.default_rng(0))
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(distortion.distort(images(), 1.0, np.random.default_rng(0)), plain)
+
+
+def test_jitter_and_grey_have_simclrs_probabilities():
+    """0.8 and 0.2: a fifth is not jittered, and four fifths of those keep their colours."""
+    pixel, mean = distortion.colour_maps(4000, 1.0, np.random.default_rng(0))
+    kept = (np.abs(pixel - np.eye(3)) < 1e-9).all(axis=(1, 2)) & (mean == 0).all(axis=(1, 2))
+    grey = (np.abs(pixel - pixel[:, :1]) < 1e-9).all(axis=(1, 2))
+    assert kept.mean() == pytest.approx(0.2 * 0.8, abs=0.02)
+    assert grey.mean() == pytest.approx(0.2, abs=0.02)

@@ -15,7 +15,7 @@ from cseg.datasets.reading import read_image, read_label
 from cseg.inference import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou
 from cseg.inference.predict import ProtocolSettings, predict
-from cseg.stages.run import read_dataset, validation_pairs
+from cseg.stages.run import labelled_pairs, read_dataset, validation_pairs
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,21 @@ def test_predictions_are_the_networks_and_give_the_same_miou(run):
             assert (saved == logits[0].argmax(0).numpy()).mean() > 0.999
             total += confusion_matrix(truth, saved, info.num_classes)
     assert pd.read_csv(out.metrics)["miou"][0] == pytest.approx(mean_iou(total), abs=1e-12)
+
+
+def test_the_training_miou_is_measured_on_the_labelled_images(run):
+    data, weights, out = run
+    loaded, (info, _) = load_segmenter(weights), read_dataset(data.dataset)
+    total = np.zeros((info.num_classes,) * 2, np.int64)
+    for pair in labelled_pairs(data)[0]:
+        image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
+        truth = read_label(pair.label, info)
+        guess = predict(
+            loaded.network, image, truth.shape, ProtocolSettings(None, None), torch.device("cpu")
+        )
+        total += confusion_matrix(truth, guess.numpy(), info.num_classes)
+    row = pd.read_csv(out.metrics).iloc[0]
+    assert row["train_miou"] == pytest.approx(mean_iou(total), abs=1e-6) != row["miou"]
 
 
 def test_every_row_carries_its_provenance(run):

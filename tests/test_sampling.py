@@ -62,3 +62,12 @@ def test_seeds_give_other_batches(batches):
     first = source[0][0]
     source.seed = 4
     assert not np.array_equal(first.numpy(), source[0][0].numpy())
+
+
+def test_the_cache_keeps_as_many_images_as_it_has_room_for(batches):
+    source = batches()
+    pair = 24 * 24 * 4  # bytes of an image and its labels
+    source.room = 2 * pair + 1
+    for index in range(len(source)):
+        source[index]
+    assert len(source.cache) == 2 and source.room == 1
