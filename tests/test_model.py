@@ -9,10 +9,15 @@ from torchvision.models import get_model, resnet50
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
 
 from cseg.errors import ConfigError
-from cseg.model.encoders import build_encoder
+from cseg.model.encoders import build_network, cut_encoder
 from cseg.model.network import ModelSettings, _conv, build_projector, build_segmenter
 
 LITE0 = "tf_efficientnet_lite0"
+
+
+def build_encoder(name, output_stride, maps=None):
+    """An encoder with random weights."""
+    return cut_encoder(build_network(name, output_stride), name, output_stride, maps)
 
 
 def settings(**changes):

@@ -41,11 +41,11 @@ def visible_gpus() -> list[str]:
     first that names nothing. Numbers are those of nvidia-smi. Slurm sets it to a job's GPUs.
     """
     cards = _cards()
-    wanted = os.environ.get(VISIBLE)
-    if wanted is None:
+    visible = os.environ.get(VISIBLE)
+    if visible is None:
         return [name for card in cards for name in card.instances or (card.name,)]
     names: list[str] = []
-    for token in wanted.split(","):
+    for token in visible.split(","):
         name = _named(token.strip(), cards)
         if name is None or name in names:
             break
@@ -163,11 +163,11 @@ def _wait(
 
 def _take(name: str, place: int, jobs_per_gpu: int, folder: Path) -> list[int]:
     """Lock a place on a GPU; the open files, or none if somebody has it."""
-    wanted = [(name, fcntl.LOCK_EX if jobs_per_gpu == 1 else fcntl.LOCK_SH)]
+    locks = [(name, fcntl.LOCK_EX if jobs_per_gpu == 1 else fcntl.LOCK_SH)]
     if jobs_per_gpu > 1:
-        wanted.append((f"{name}.{place}", fcntl.LOCK_EX))
+        locks.append((f"{name}.{place}", fcntl.LOCK_EX))
     handles: list[int] = []
-    for file, kind in wanted:
+    for file, kind in locks:
         handles.append(_open(folder / file.replace("/", "_")))
         try:
             fcntl.flock(handles[-1], kind | fcntl.LOCK_NB)

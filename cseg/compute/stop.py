@@ -7,8 +7,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def stop_flag(*signals: signal.Signals) -> Iterator[threading.Event]:
+def stop_flag(*signals: signal.Signals, patient: bool = False) -> Iterator[threading.Event]:
     """An event that the first of `signals` sets; a second one does what it did before.
+
+    If `patient`, further ones are ignored: processes that are stopped together get each one twice.
 
     Outside the main thread, which alone receives signals, the event stays unset.
     """
@@ -20,7 +22,8 @@ def stop_flag(*signals: signal.Signals) -> Iterator[threading.Event]:
 
     def set_flag(number: int, _: object) -> None:
         flag.set()
-        signal.signal(number, usual[signal.Signals(number)])
+        if not patient:
+            signal.signal(number, usual[signal.Signals(number)])
 
     for number in signals:
         signal.signal(number, set_flag)

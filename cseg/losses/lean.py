@@ -92,8 +92,8 @@ def _paper(
 ) -> tuple[Tensor, Sequence[Tensor | None]]:
     candidates = second or anchors
     bags = forms.candidate_bags(anchors, candidates, scope, partner, ignore_index)
-    wanted = (needs[0] or needs[2], needs[0] if second is None else needs[1])
-    loss, grads = engine.candidate_grads(bags, tau, ignore_index, wanted)
+    sides = (needs[0] or needs[2], needs[0] if second is None else needs[1])
+    loss, grads = engine.candidate_grads(bags, tau, ignore_index, sides)
     # s = x·y / tau, so tau dL/dtau = -Σ s dL/ds = -Σ x·dL/dx over the anchors.
     by_tau = _dot(bags.anchors_GND, grads[0]) / -tau if needs[2] else None
     by_feats, by_other = forms.candidate_view_grads(grads, anchors[0], candidates[0], partner)
@@ -113,9 +113,9 @@ def _released(
     needs: forms.Needs,
 ) -> tuple[Tensor, Sequence[Tensor | None]]:
     bags = forms.pixel_bags(first, second, scope, partner)
-    wanted = [need or needs[2] for need in needs[:2]] if len(bags) == 2 else [any(needs)]
+    sides = [need or needs[2] for need in needs[:2]] if len(bags) == 2 else [any(needs)]
     parts, grads = zip(
-        *(engine.pixel_grads(bag, tau, ignore_index, need) for bag, need in zip(bags, wanted))
+        *(engine.pixel_grads(bag, tau, ignore_index, need) for bag, need in zip(bags, sides))
     )
     by_tau = None
     if needs[2]:  # as in the paper's form, but every pixel is both anchor and candidate

@@ -61,8 +61,9 @@ def load(path: str | Path, *kinds: str) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("cseg_format") != FORMAT:
         raise TrainingError(f"checkpoint {path} was not written by this version of cseg; {remedy}")
     if content.get("kind") not in kinds:
-        wanted = " or ".join(kinds)
+        kind_names = " or ".join(kinds)
         raise TrainingError(
-            f"checkpoint {path} holds a {content.get('kind')}, not a {wanted}; give the right file"
+            f"checkpoint {path} holds a {content.get('kind')}, not a {kind_names}; give "
+            "the right file"
         )
     return content

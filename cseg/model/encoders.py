@@ -56,27 +56,21 @@ class Encoder(nn.Module):
         return maps[0], maps[-1]  # one map where both are the same
 
 
-def build_encoder(name: str, output_stride: int, maps: tuple[int, int] | None = None) -> Encoder:
-    """Build an encoder with random weights.
+def cut_encoder(net: Any, name: str, output_stride: int, maps: tuple[int, int] | None) -> Encoder:
+    """The encoder of a network from `build_network`, which is cut in place.
 
     Args:
-        name: one of timm's names without a tag, such as resnet50, convnext_tiny or
-            tf_efficientnet_lite0.
-        output_stride: input pixels per pixel of the high map. Where the network allows it, strides
-            beyond it become dilations (DeepLab, arXiv 1706.05587).
+        net: the network.
+        name: its name, for messages.
+        output_stride: input pixels per pixel of the high map.
         maps: numbers of the low and the high map among the network's feature maps, the first
             being 0; what comes behind the high map is left out. None takes the last map of at
             most stride 4 and the last one; of a network whose maps have one stride (a plain vision
             transformer), the one in the middle and the last one.
 
     Raises:
-        ConfigError: an unknown name, or a stride or map that the network does not have.
+        ConfigError: a stride or map that the network does not have.
     """
-    return cut_encoder(build_network(name, output_stride), name, output_stride, maps)
-
-
-def cut_encoder(net: Any, name: str, output_stride: int, maps: tuple[int, int] | None) -> Encoder:
-    """The encoder of a network from `build_network`, which is cut in place; see `build_encoder`."""
     strides = [part["reduction"] for part in net.feature_info]
     low, high = maps or _usual_maps(strides)
     if not 0 <= low <= high < len(strides):
@@ -98,6 +92,14 @@ def cut_encoder(net: Any, name: str, output_stride: int, maps: tuple[int, int] |
 
 def build_network(name: str, output_stride: int) -> Any:
     """The network that timm calls `name`, without a classifier, dilated where it can be.
+
+    Where the network allows it, strides beyond `output_stride` become dilations (DeepLab, arXiv
+    1706.05587).
+
+    Args:
+        name: one of timm's names without a tag, such as resnet50, convnext_tiny or
+            tf_efficientnet_lite0.
+        output_stride: input pixels per pixel of the last map in use.
 
     Returns:
         An nn.Module with timm's `feature_info`, `forward_intermediates` and

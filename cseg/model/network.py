@@ -14,6 +14,7 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from cseg.errors import ConfigError
 from cseg.model.encoders import Encoder
+from cseg.model.normalisation import normalised
 from cseg.model.weights import Start, start_encoder
 from cseg.settings import Init, ModelSettings, Trained
 
@@ -59,7 +60,7 @@ class Segmenter(nn.Module):
 
         `dropout` is the share of the encoder's channels that are left out.
         """
-        low, high = self.encoder((images_BCHW - self.mean) / self.std)
+        low, high = self.encoder(normalised(images_BCHW, self.mean, self.std))
         if dropout:
             low, high = F.dropout2d(low, dropout), F.dropout2d(high, dropout)
         high = F.interpolate(
@@ -137,10 +138,10 @@ def compile_features(network: Segmenter) -> None:
     """
     on_cpu = next(network.parameters()).device.type == "cpu"
     variable, usual = ("CXX", "g++") if on_cpu else ("CC", "gcc")  # as torch and Triton look for it
-    wanted = os.environ.get(variable, usual)
-    if shutil.which(wanted) is None:
+    compiler = os.environ.get(variable, usual)
+    if shutil.which(compiler) is None:
         raise ConfigError(
-            f"config key compile is true but the compiler {wanted} is not found; install it "
+            f"config key compile is true but the compiler {compiler} is not found; install it "
             f"(Debian: apt-get install {usual}), name another one in {variable}, or set compile to "
             "false"
         )

@@ -59,22 +59,20 @@ def load_state(net: nn.Module, state: Mapping[str, Tensor], title: str, encoder:
     Raises:
         TrainingError: tensors are missing or have another shape; the message lists them.
     """
-    wanted = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
-    best = _without_prefix(state, wanted)
+    own = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    best = _without_prefix(state, own)
     translate = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
-    if translate is not None and not wanted.keys() <= best.keys():
+    if translate is not None and not own.keys() <= best.keys():
         plain = dict(state)
         while len({key.partition(".")[0] for key in plain}) == 1:
             plain = {key.partition(".")[2]: value for key, value in plain.items()}
         with suppress(Exception):  # what translates one family's names may raise at any other's
             translated = translate(plain, net)
-            best = (
-                translated if len(translated.keys() & wanted) > len(best.keys() & wanted) else best
-            )
-    missing = [key for key in wanted if key not in best]
+            best = translated if len(translated.keys() & own) > len(best.keys() & own) else best
+    missing = [key for key in own if key not in best]
     shapes = [
         f"{key} {tuple(best[key].shape)} instead of {tuple(value.shape)}"
-        for key, value in wanted.items()
+        for key, value in own.items()
         if key in best and best[key].shape != value.shape
     ]
     if missing or shapes:
@@ -94,13 +92,13 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def _without_prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The part of `state` behind the prefix that most of the wanted names follow."""
-    first = next(iter(wanted))
+def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The part of `state` behind the prefix that most names of the network follow."""
+    first = next(iter(own))
     prefixes = {"", *(key[: -len(first)] for key in state if key.endswith(f".{first}"))}
 
     def rank(prefix: str) -> tuple[int, bool]:
-        found = sum(prefix + name in state for name in wanted)
+        found = sum(prefix + name in state for name in own)
         return found, not PREFERRED.isdisjoint(prefix.split("."))
 
     prefix = max(sorted(prefixes), key=rank)

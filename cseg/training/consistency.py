@@ -114,8 +114,8 @@ class Consistency(nn.Module):
         probs = logits.float().softmax(1)
         self._count(labels, probs, valid)
         if self.settings.align:
-            wanted = self.labelled / self.labelled.sum().clamp(min=1)
-            ratio = (wanted / self.predicted.clamp(min=1e-6)).clamp(max=MOST)
+            target_share = self.labelled / self.labelled.sum().clamp(min=1)
+            ratio = (target_share / self.predicted.clamp(min=1e-6)).clamp(max=MOST)
             probs = probs * ratio[:, None, None]
             probs = probs / probs.sum(1, keepdim=True).clamp(min=1e-12)
         best, guess = probs.max(1)

@@ -5,10 +5,9 @@ Shapes: B batch, H and W height and width of the crop.
 
 import math
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +25,7 @@ from cseg.compute.ranks import (
     share_batch_norm,
     sum_over_ranks,
 )
+from cseg.compute.stop import stop_flag
 from cseg.errors import TrainingError
 from cseg.images.transforms import to_unit
 from cseg.settings import LoopSettings, RunSettings
@@ -35,6 +35,7 @@ from cseg.training.resume import Best, Curve, resume, save_state
 from cseg.training.sampling import Batches
 from cseg.training.tensorboard import Board
 
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 POLY = 0.9  # power of DeepLab's schedule
 STEP, DISTORT = 3, 4  # first words of the random keys used here; sampling uses 1 and 2
 
@@ -169,7 +170,7 @@ def train(
     workers = spare if settings.workers is None else settings.workers
     board = Board(training.board if share.leads else None, first)
     shown = Progress(title, settings.steps, first, settings.batch, share.leads)
-    with shown as progress, _stop_flag() as stop:
+    with shown as progress, stop_flag(*SIGNALS, patient=True) as stop:
         for step, batch in enumerate(iterate(source, workers, pin), first):
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
@@ -289,19 +290,3 @@ def _finite_means(
             )
     columns = losses.T.tolist()
     return [sum(values) / len(values) for values in columns]
-
-
-@contextmanager
-def _stop_flag() -> Iterator[threading.Event]:
-    """An event set by SIGTERM, SIGUSR1 or Ctrl-C; the old handlers come back at the end."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    signals = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-    old = [signal.signal(number, lambda *_: flag.set()) for number in signals]
-    try:
-        yield flag
-    finally:
-        for number, handler in zip(signals, old, strict=True):
-            signal.signal(number, handler)
