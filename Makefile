@@ -1,10 +1,12 @@
 # Everything runs in a virtual environment of its own; the only needs are make and Python >= 3.11.
 PYTHON ?= python3
 VENV ?= .venv
+MINUTES ?= 9
+OUT ?= results/gpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow reliability mutants lint bench docs dag keys lock venv clean help
+.PHONY: demo test slow reliability mutants lint gpu bench docs dag keys lock venv clean help
 
 help:
 	@echo "make demo   install, then run the default experiment: results/shapes/summary.html"
@@ -13,6 +15,7 @@ help:
 	@echo "make reliability  break everything on purpose, and write docs/reliability.md"
 	@echo "make mutants  plant small mistakes in what computes numbers, hours; mutmut results lists survivors"
 	@echo "make lint   ruff, snakefmt, snakemake --lint, mypy, pip check"
+	@echo "make gpu    every figure that needs a GPU, in 9 minutes; installs nothing (PYTHON=..., MINUTES=..., OUT=...)"
 	@echo "make bench  speed and memory of the loss, short form"
 	@echo "make docs   the documentation site, into site/"
 	@echo "make dag    docs/img/dag.svg, after a change of the rules (needs graphviz)"
@@ -45,6 +48,10 @@ lint: $(STAMP)
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
 	$(BIN)/python -m pip check
+
+# On a machine that may have no network: nothing is installed, PYTHON is the interpreter to use.
+gpu:
+	PYTHONPATH=. $(PYTHON) benchmarks/gpu.py --minutes $(MINUTES) --out $(OUT)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/loss.py --short

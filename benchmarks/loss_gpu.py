@@ -22,7 +22,7 @@ import torch
 from loss import cpu_name, revision
 from torch import Tensor
 
-from cseg.losses import pixel_contrast_loss
+from cseg.losses import PixelContrastLoss
 
 HERE = Path(__file__).parent
 OURS = "ours, "
@@ -50,9 +50,8 @@ def rows_of(feats: Tensor, other: Tensor, labels: Tensor) -> dict[str, Callable[
     partner = torch.arange(len(labels)).roll(1)
 
     def ours(scope: str, denominator: str, second: Tensor | None) -> Callable[[], Tensor]:
-        return lambda: pixel_contrast_loss(
-            feats, labels, second, scope=scope, denominator=denominator, partner=partner
-        )
+        contrast = PixelContrastLoss(None, scope=scope, denominator=denominator)  # as in training
+        return lambda: contrast(feats, labels, second, partner=partner)
 
     def each(loss: Callable[..., Tensor]) -> Callable[[], Tensor]:
         return lambda: torch.stack([loss(f, y) for f, y in zip(feats, labels)]).mean()

@@ -1,0 +1,103 @@
+"""Measure everything that needs a GPU, within a time; a second call goes on where this one stopped.
+
+    make gpu, or: PYTHONPATH=. python benchmarks/gpu.py [--minutes 9] [--out gpu] [--tiny]
+
+Parts run in order of value, each in a process of its own, and each writes OUT/PART.json at once. A
+part whose file is of this code and this card is not repeated; one that would not fit into the time
+left is skipped and named. OUT/report.md holds the figures next to their targets. It needs torch,
+torchvision, numpy, pandas, pillow and timm, and no network. With --device cpu --tiny every part
+runs at a toy size anywhere: those figures are none of a GPU, and say so.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gpu_page
+import gpu_parts
+import torch
+from loss import cpu_name, revision
+
+from cseg.storage.files import atomic, read_json, write_json
+from cseg.storage.provenance import source_fingerprint
+
+START_SECONDS = 15  # of a process
+
+
+def facts(device: str, tiny: bool) -> dict[str, Any]:
+    """Code, card and size that a figure belongs to."""
+    return {
+        "source": source_fingerprint(),
+        "revision": revision(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        "gpu": device == "cuda",
+        "tiny": tiny,
+        "torch": torch.__version__,
+    }
+
+
+def is_done(path: Path, wanted: dict[str, Any]) -> bool:
+    """Whether a part was measured with this code, on this card, at this size."""
+    if not path.exists():
+        return False
+    found = read_json(path)["facts"]
+    return all(found.get(name) == wanted[name] for name in ("source", "device", "tiny", "torch"))
+
+
+def run_parts(out: Path, device: str, tiny: bool, seconds: float) -> list[str]:
+    """Run what is missing; returns sentences on what was not measured."""
+    wanted, ends = facts(device, tiny), time.monotonic() + seconds
+    missing = []
+    for part in gpu_parts.PARTS:
+        if is_done(out / f"{part.name}.json", wanted):
+            print(f"{part.name}: there already", flush=True)
+            continue
+        left = ends - time.monotonic()
+        if left < START_SECONDS + (0 if tiny else part.seconds):
+            missing.append(f"{part.name}: not begun, {left:.0f} s were left of {seconds:.0f} s")
+            continue
+        command = [sys.executable, __file__, "--part", part.name, "--out", str(out),
+                   "--device", device, *(["--tiny"] if tiny else [])]  # fmt: skip
+        log = out / f"{part.name}.log"
+        with log.open("w") as stream:
+            try:
+                done = subprocess.run(command, stdout=stream, stderr=stream, timeout=left)
+                failure = f"failed, see {log}" if done.returncode else ""
+            except subprocess.TimeoutExpired:
+                failure = f"stopped when the time was over, see {log}"
+        missing += [f"{part.name}: {failure}"] if failure else []
+        print(f"{part.name}: {failure or 'measured'}", flush=True)
+    return missing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--out", type=Path, default=Path("gpu"))
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="toy sizes, for a test")
+    parser.add_argument("--part", choices=[part.name for part in gpu_parts.PARTS])
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    if args.part:
+        part = next(part for part in gpu_parts.PARTS if part.name == args.part)
+        started = time.monotonic()
+        rows = part.measure(torch.device(args.device), args.tiny)
+        seconds = round(time.monotonic() - started, 1)
+        found = {"facts": facts(args.device, args.tiny), "seconds": seconds, "rows": rows}
+        write_json(args.out / f"{part.name}.json", found)
+        return
+    missing = run_parts(args.out, args.device, args.tiny, 60 * args.minutes)
+    wanted = facts(args.device, args.tiny)
+    paths = {part.name: args.out / f"{part.name}.json" for part in gpu_parts.PARTS}
+    results = {name: read_json(path) for name, path in paths.items() if is_done(path, wanted)}
+    with atomic(args.out / "report.md") as temporary:
+        temporary.write_text(gpu_page.page(results, missing, wanted))
+    print((args.out / "report.md").read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""The parts of `benchmarks/gpu.py`: each measures one thing and returns rows of plain values."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import loss_gpu
+import pandas as pd
+import plain_loop
+import step_parts
+import torch
+from step import SETTINGS, our_seconds
+
+from cseg import experiment
+from cseg.estimate.calibrate import paint, step_seconds
+from cseg.estimate.flops import step_work
+from cseg.losses import PixelContrastLoss
+from cseg.model import checkpoint
+from cseg.settings import RunSettings
+from cseg.stages.pretrain import pretrain
+from cseg.stages.run import RunInputs, labelled_pairs
+from cseg.stages.training_outputs import TrainingOutputs
+from cseg.storage.files import read_json
+
+Rows = list[dict[str, Any]]
+FORMS = [(s, d) for d in ("all", "negatives") for s in ("within", "cross", "batch")]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is measured, and the seconds that we expect of it on an H100 (not measured)."""
+
+    name: str
+    seconds: float
+    measure: Callable[[torch.device, bool], Rows]
+
+
+def ceilings(device: torch.device, tiny: bool) -> Rows:
+    """Rates of square matrix products by type, and of copying memory."""
+    size = 128 if tiny else 8192
+    rows = []
+    for name, dtype in (("bf16", torch.bfloat16), ("tf32", torch.float32), ("fp32", torch.float32)):
+        torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
+        rate = loss_gpu.matmul_rate(device, dtype, size)
+        rows.append({"what": f"products, {name}", "value": rate / 1e12, "unit": "TFLOP/s"})
+    torch.backends.cuda.matmul.allow_tf32 = False
+    source = torch.ones(2**20 if tiny else 2**30, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = median(_timed(lambda: target.copy_(source), device) for _ in range(10))
+    rate = 2 * source.numel() / seconds / 1e9
+    return [*rows, {"what": "memory, read and written", "value": rate, "unit": "GB/s"}]
+
+
+def _timed(action: Callable[[], Any], device: torch.device) -> float:
+    loss_gpu._wait(device)
+    started = time.perf_counter()
+    action()
+    loss_gpu._wait(device)
+    return time.perf_counter() - started
+
+
+def correctness(device: torch.device, tiny: bool) -> Rows:
+    """Relative errors of loss and gradients against all pairs in float64, for every form."""
+    sizes = [(2, 40, 32)] if tiny else [(3, 1000, d) for d in (32, 64, 128, 256, 512)]
+    rows = []
+    for images, pixels, channels in sizes:
+        feats, other, labels = loss_gpu.inputs(images, pixels, channels, device, torch.float64)
+        labels = torch.where(torch.rand(labels.shape, device=device) < 0.1, 255, labels)
+        for scope, denominator in FORMS:
+            exact = _value_and_grads(feats, other, labels, scope, denominator, "dense")
+            for name, dtype in loss_gpu.DTYPES.items():
+                found = _value_and_grads(
+                    feats.to(dtype), other.to(dtype), labels, scope, denominator, "auto"
+                )
+                errors = [float((a.double() - b).norm() / b.norm()) for a, b in zip(found, exact)]
+                rows.append({
+                    "scope": scope, "denominator": denominator, "channels": channels,
+                    "dtype": name, "loss_error": errors[0], "gradient_error": max(errors[1:]),
+                })  # fmt: skip
+    return rows
+
+
+def _value_and_grads(feats, other, labels, scope, denominator, backend) -> list[torch.Tensor]:
+    leaves = [view.detach().clone().requires_grad_() for view in (feats, other)]
+    loss = PixelContrastLoss(
+        None, scope=scope, denominator=denominator, normalize=False, backend=backend
+    )
+    partner = torch.arange(len(labels)).roll(1)
+    value = loss(leaves[0], labels, leaves[1], partner=partner)
+    value.backward()
+    return [value.detach(), *(leaf.grad for leaf in leaves)]
+
+
+def loss_table(dtype: str) -> Callable[[torch.device, bool], Rows]:
+    """Time, memory and shares of the matmul rate of our forms and their rivals, in one type."""
+
+    def measure(device: torch.device, tiny: bool) -> Rows:
+        sizes = (2, 200, 16) if tiny else (16, 4225, 256)
+        kind = loss_gpu.DTYPES[dtype]
+        rate = loss_gpu.matmul_rate(device, kind, 128 if tiny else 8192)
+        return list(loss_gpu.measured_rows(*sizes, kind, device, 2 if tiny else 10, rate))
+
+    return measure
+
+
+def _settings(tiny: bool, device: torch.device, **changes: Any) -> tuple[RunSettings, Any, Any]:
+    """Settings of the arm within, what the dataset is, and the size of its images."""
+    chosen = SETTINGS["smoke" if tiny else "paper"]
+    given = {**chosen.changes, "device": device.type, **changes}
+    planned = experiment.load(chosen.configs, given)
+    return planned.run_settings("within", 0), planned.info, chosen
+
+
+def step(stage: str, precision: str, compiled: bool) -> Callable[[torch.device, bool], Rows]:
+    """A step of a stage in parts, next to the same step written plainly with torchvision."""
+
+    def measure(device: torch.device, tiny: bool) -> Rows:
+        settings, info, chosen = _settings(tiny, device, precision=precision, compile=compiled)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            data = paint(folder, info, chosen.size_HW)
+            seconds, cost = step_seconds(stage, settings, data, folder, threads=_threads(tiny))
+            peak = read_json(cost)["peak_memory_mib"]
+            with step_parts.marked() as steps:
+                step_seconds(stage, settings, data, folder, threads=_threads(tiny))
+            network = plain_loop.plain_network(
+                settings.model, info.num_classes, chosen.torchvisions
+            )
+            plain = plain_loop.plain_steps(
+                stage, settings, labelled_pairs(data)[0], info.label_map, network, device,
+                2 if tiny else 6,
+            )  # fmt: skip
+        work, planned = step_work(stage, settings, info.num_classes)
+        parts = step_parts.typical(steps, 4)
+        return [{
+            "stage": stage, "precision": precision, "compiled": compiled,
+            "step_ms": 1000 * seconds, "plain_ms": 1000 * median(plain[1:]),
+            "faster": median(plain[1:]) / seconds, "peak_mib": peak,
+            "planned_activations_mib": planned / 2**20, "network_tflops": work / seconds / 1e12,
+            **{f"{part}_ms": value for part, value in parts.items()},
+        }]  # fmt: skip
+
+    return measure
+
+
+def _threads(tiny: bool) -> int:
+    return 1 if tiny else 8
+
+
+def _trained(settings: RunSettings, data: RunInputs, folder: Path, steps: int) -> TrainingOutputs:
+    folder.mkdir()
+    out = TrainingOutputs(
+        weights=folder / "pretrain.pt", curve=folder / "curve.csv", cost=folder / "cost.json"
+    )
+    short = {"steps": steps, "warmup_steps": 0, "log_every": steps}
+    settings = replace(settings, pretrain=replace(settings.pretrain, **short))
+    pretrain(data, settings, out=out, threads=1, title=folder.name)
+    return out
+
+
+def strict(device: torch.device, tiny: bool) -> Rows:
+    """Whether strict mode repeats every bit of the weights, and its time over the usual one's."""
+    settings, info, chosen = _settings(tiny, device)
+    with tempfile.TemporaryDirectory() as name:
+        data, seconds, weights = paint(Path(name), info, chosen.size_HW), {}, []
+        for number, mode in enumerate((False, False, True, True)):  # the first of each warms up
+            own = replace(settings, deterministic=mode)
+            torch.use_deterministic_algorithms(mode)
+            done = _trained(own, data, Path(name) / str(number), 4 if tiny else 20)
+            seconds[mode] = read_json(done.cost)["seconds"]
+            if mode:
+                weights.append(checkpoint.load(done.weights, "pretrain")["network"])
+        torch.use_deterministic_algorithms(False)
+    same = all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    return [{"same_bits": same, "times_the_usual": seconds[True] / max(seconds[False], 1e-9)}]
+
+
+def precisions(device: torch.device, tiny: bool) -> Rows:
+    """The loss after a short training in float32 and in bfloat16, from the same start."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        for precision in ("fp32", "bf16"):
+            settings, info, chosen = _settings(tiny, device, precision=precision)
+            folder = Path(name) / precision
+            folder.mkdir()
+            data = paint(folder, info, chosen.size_HW)
+            done = _trained(settings, data, folder / "run", 4 if tiny else 60)
+            rows.append({"precision": precision, "loss": _last_loss(done.curve)})
+    return rows
+
+
+def _last_loss(curve: Path) -> float:
+    return float(pd.read_csv(curve)["loss"].iloc[-1])
+
+
+def shared_card(device: torch.device, tiny: bool) -> Rows:
+    """A step of the demo's network alone and in two processes on one card."""
+    name = "smoke" if tiny else "demo"
+    planned = experiment.load(SETTINGS[name].configs, {"device": device.type})
+    settings = planned.run_settings("within", 0)
+    with tempfile.TemporaryDirectory() as folder:
+        data = paint(Path(folder), planned.info, SETTINGS[name].size_HW)
+        alone, both = (
+            our_seconds("finetune", settings, data, Path(folder), 1, copies) for copies in (1, 2)
+        )
+    return [{"alone_ms": 1000 * alone, "two_ms_per_step": 1000 * both, "gain": alone / both}]
+
+
+PARTS = [
+    Part("ceilings", 5, ceilings),
+    Part("correctness", 30, correctness),
+    Part("loss_bf16", 60, loss_table("bf16")),
+    Part("loss_fp32", 60, loss_table("fp32")),
+    Part("step_pretrain_bf16", 60, step("pretrain", "bf16", False)),
+    Part("step_finetune_bf16", 40, step("finetune", "bf16", False)),
+    Part("step_pretrain_fp32", 60, step("pretrain", "fp32", False)),
+    Part("strict", 40, strict),
+    Part("precisions", 40, precisions),
+    Part("shared_card", 40, shared_card),
+    Part("step_pretrain_bf16_compiled", 150, step("pretrain", "bf16", True)),
+]
