@@ -21,7 +21,7 @@ import gpu_parts
 import torch
 from loss import cpu_name, revision
 
-from cseg.storage.files import atomic, read_json, write_json
+from cseg.storage.files import atomic, fingerprint, read_json, sha256_file, write_json
 from cseg.storage.provenance import source_fingerprint
 
 START_SECONDS = 15  # of a process
@@ -29,8 +29,9 @@ START_SECONDS = 15  # of a process
 
 def facts(device: str, tiny: bool) -> dict[str, Any]:
     """Code, card and size that a figure belongs to."""
+    measuring = sorted(Path(__file__).parent.glob("*.py"))
     return {
-        "source": source_fingerprint(),
+        "source": fingerprint([source_fingerprint(), *map(sha256_file, measuring)]),
         "revision": revision(),
         "device": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
         "gpu": device == "cuda",
