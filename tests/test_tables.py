@@ -380,13 +380,19 @@ def test_signs_are_escaped_in_every_format():
 def test_parts_are_titled_in_their_first_row():
     rows = sections(("one", [("a", "1"), ("b", "2")]), ("two", [("a", "3")]))
     assert rows == (("one", "a", "1"), ("", "b", "2"), ("two", "a", "3"))
+    table = latex([Table("l", "caption", ("", "arm", "x"), rows)])
+    inside = table[table.index(r"\midrule") : table.index(r"\bottomrule")].split("\n")
+    assert [line.split("&")[0].strip() for line in inside] == [
+        r"\midrule", "one", "", r"\addlinespace", "two", "",
+    ]  # fmt: skip
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles_with_booktabs(full, tmp_path):
     inputs = "\n".join(rf"\input{{{p}}}\clearpage" for p in sorted(full.glob("*.tex")))
     document = (
-        "\\documentclass{article}\n\\usepackage[margin=2cm]{geometry}\n\\usepackage{booktabs}\n"
+        "\\documentclass{article}\n\\usepackage[margin=2cm]{geometry}\n"
+        "\\usepackage{array,booktabs}\n"
         f"\\begin{{document}}\n{inputs}\n\\end{{document}}\n"
     )
     (tmp_path / "paper.tex").write_text(document)

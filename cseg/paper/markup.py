@@ -57,10 +57,14 @@ class Table:
     prose: frozenset[int] = field(default_factory=frozenset)
 
     @property
+    def titled(self) -> bool:
+        """Whether the first column holds titles of parts, as `sections` makes them."""
+        return any(row[0] == "" for row in self.rows)
+
+    @property
     def left(self) -> frozenset[int]:
         """Left-aligned columns: the first, the second below titles of parts, and prose."""
-        titled = any(row[0] == "" for row in self.rows)
-        return self.prose | ({0, 1} if titled else {0})
+        return self.prose | ({0, 1} if self.titled else {0})
 
 
 def sections(*parts: tuple[str, Sequence[Sequence[str]]]) -> tuple[tuple[str, ...], ...]:
@@ -91,16 +95,16 @@ def markdown(tables: Sequence[Table]) -> str:
 
 
 def latex(tables: Sequence[Table]) -> str:
-    """LaTeX table floats with booktabs rules, to be put into a document with input."""
-    return "% needs \\usepackage{booktabs}\n" + "\n".join(_float(table) for table in tables)
+    """LaTeX table floats (packages array and booktabs), to be put into a document with input."""
+    return "% needs \\usepackage{array,booktabs}\n" + "\n".join(_float(table) for table in tables)
 
 
 def _float(table: Table) -> str:
     # prose columns share what the others leave; a character takes about a hundredth of a line
     others = [c for c in range(len(table.header)) if c not in table.prose]
     taken = sum(max(len(row[c]) for row in (table.header, *table.rows)) for c in others)
-    share = min(0.33, max(0.4, 0.98 - 0.01 * taken) / max(1, len(table.prose)))
-    prose = rf"p{{{share:.2f}\\linewidth}}"
+    share = min(0.33, max(0.4, 0.96 - 0.01 * taken) / max(1, len(table.prose)))
+    prose = rf">{{\\raggedright\\arraybackslash}}p{{{share:.2f}\\linewidth}}"
     columns = "".join(
         prose if c in table.prose else ("l" if c in table.left else "r")
         for c in range(len(table.header))
@@ -108,12 +112,16 @@ def _float(table: Table) -> str:
     body = re.sub(
         r"(\\begin\{tabular\})\{\w+\}", rf"\1{{@{{}}{columns}@{{}}}}", _cells(table, "tex")
     )
+    lines = body.splitlines()  # begin, top rule, header and mid rule come before the rows
+    for r in range(len(table.rows) - 1, 0, -1):
+        if table.titled and table.rows[r][0]:
+            lines.insert(4 + r, r"\addlinespace")
     escaped = _cells(Table("", "", (table.caption,), ()), "tex").split("\n")[2]
     caption = escaped.removesuffix(r"\\").strip()
     return "\n".join([
         r"\begin{table}[htbp]", r"\centering", rf"\caption{{{caption}}}",
         rf"\label{{tab:{table.label}}}", r"\vspace{4pt}", r"\footnotesize",
-        r"\setlength{\tabcolsep}{4pt}", body, r"\end{table}", "",
+        r"\setlength{\tabcolsep}{4pt}", *lines, r"\end{table}", "",
     ])  # fmt: skip
 
 
