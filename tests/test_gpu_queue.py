@@ -1,12 +1,15 @@
 """Snakemake's queue on a machine with GPUs, which are made up here; jobs compute on the CPU."""
 
+import json
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 from made_gpus import card, made_gpus
-from small_runs import SMOKE
-from workflow_runs import snakemake
+from small_runs import ROOT, SMOKE
+from workflow_runs import ENVIRONMENT, command, snakemake
 
 NETWORKS = {"pretrain", "finetune", "evaluate", "features"}
 
@@ -24,17 +27,32 @@ def gpus(tmp_path, monkeypatch):
     return put
 
 
+# Runs Snakemake, and says of each job what the console leaves out.
+TOLD = """
+import json, sys
+from snakemake.cli import main
+from snakemake.jobs import Job
+
+def told(job, **_):
+    asked = {"threads": job.threads, "gpu": job.resources.get("gpu", 0)}
+    print("JOB", job.rule.name, json.dumps(asked), flush=True)
+
+Job.log_info = told
+main(sys.argv[1:])
+"""
+
+
 def planned(folder, *words: str) -> dict[str, dict[str, int]]:
-    """What a dry run says of each rule: its threads and its GPUs."""
-    done = snakemake(folder, "-n", "--configfile", str(SMOKE), *words)
+    """What a dry run plans for each rule: its threads and its GPUs."""
+    _, _, _, *arguments = command(folder, "-n", "--configfile", str(SMOKE), *words)
+    done = subprocess.run(
+        [sys.executable, "-c", TOLD, *arguments],
+        capture_output=True, text=True, timeout=600, env=os.environ | ENVIRONMENT, cwd=ROOT,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found: dict[str, dict[str, int]] = {}
-    for block in re.split(r"^(?:local)?rule ", done.stdout, flags=re.MULTILINE)[1:]:
-        threads = re.search(r"threads: (\d+)", block)
-        gpu = re.search(r"resources: .*\bgpu=(\d+)", block)
-        found[block.split(":")[0]] = {
-            "threads": int(threads[1]) if threads else 1, "gpu": int(gpu[1]) if gpu else 0,
-        }  # fmt: skip
+    lines = [line.split(" ", 2) for line in done.stdout.splitlines() if line.startswith("JOB ")]
+    found = {rule: json.loads(job) for _, rule, job in lines}
+    assert found.keys() >= NETWORKS
     return found
 
 
@@ -47,7 +65,6 @@ def test_without_a_gpu_jobs_ask_for_none(gpus, tmp_path):
 def test_each_job_of_a_network_takes_a_gpu_and_its_share_of_the_cores(gpus, tmp_path):
     gpus(card(0), card(1))
     jobs = planned(tmp_path, "--cores", "9")
-    assert jobs.keys() >= NETWORKS
     for name, job in jobs.items():
         assert job["gpu"] == (1 if name in NETWORKS else 0), name
         if name in NETWORKS:

@@ -30,7 +30,7 @@ from cseg.stages.fetch import fetch
 from cseg.stages.index import index
 from cseg.stages.prepare import prepare
 from cseg.stages.run import pairs_of
-from cseg.storage.lists import read_index
+from cseg.storage.lists import read_index, read_index_rows
 from cseg.training.prepared_cache import read_places
 from cseg.training.sampling import load_pair
 
@@ -101,7 +101,7 @@ def views(root, info):
         pixels=root / "c" / "pixels.bin", places=root / "c" / "places.csv",
     )  # fmt: skip
     places = read_places(root / "c" / "places.csv", root / "c" / "pixels.bin")
-    for pair in pairs_of(read_index(root / "index.csv")):
+    for pair in pairs_of(read_index_rows(root / "index.csv")):
         yield pair.id, image_pixels(pair.image, info).numpy(), None
         if pair.label is not None:
             image, label = load_pair(pair, info, None)
