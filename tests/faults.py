@@ -25,7 +25,7 @@ def dies_writing(limit: int, module: str, function: str, *paths: Path) -> bool:
     """Whether a process that calls the function is killed as a file of it exceeds `limit` bytes."""
     command = [sys.executable, "-c", DYING, str(limit), module, function, *map(str, paths)]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    return subprocess.run(command, env=environment, timeout=60).returncode == -signal.SIGXFSZ
+    return subprocess.run(command, env=environment, timeout=600).returncode == -signal.SIGXFSZ
 
 
 @contextmanager

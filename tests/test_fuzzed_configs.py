@@ -81,7 +81,7 @@ def plan(tmp_path_factory) -> Iterator[Callable[[dict], list[str] | None]]:
 
         yield ask
         process.stdin.close()
-        process.wait(60)
+        process.wait(600)
     assert "Traceback" not in (folder / "stderr").read_text()
 
 

@@ -52,7 +52,7 @@ def job(folder: Path, count: int = 1, jobs_per_gpu: int = 1, seconds: float = 0.
 
 
 def ended(jobs) -> list[dict]:
-    said = [process.communicate(timeout=60)[0] for process in jobs]
+    said = [process.communicate(timeout=600)[0] for process in jobs]
     assert not any(process.returncode for process in jobs)
     return [json.loads(text.splitlines()[-1]) for text in said]
 

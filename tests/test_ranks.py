@@ -150,7 +150,7 @@ def test_batch_norm_of_two_ranks_is_that_of_the_whole_batch(tmp_path):
         )
         for rank in (0, 1)
     ]  # fmt: skip
-    said = [json.loads(rank.communicate(timeout=60)[0].splitlines()[-1]) for rank in ranks]
+    said = [json.loads(rank.communicate(timeout=600)[0].splitlines()[-1]) for rank in ranks]
     torch.manual_seed(0)
     images = torch.randn(4, 3, 5, 6, dtype=torch.float64).requires_grad_()
     norm = torch.nn.BatchNorm2d(3, momentum=0.3, dtype=torch.float64)
@@ -197,7 +197,7 @@ def test_two_processes_stopped_by_a_signal_go_on_to_the_same_bytes(tmp_path, tri
     while not state.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode != 0
     step = checkpoint.load(state, "training_state")["step"]
     assert 0 < step < 80
@@ -214,7 +214,7 @@ def test_a_failure_in_every_process_is_told_and_ends_the_job(tmp_path):
     data = small_data(tmp_path)
     settings = small("scratch", finetune={"lr": 1e30, "warmup_steps": 0, "steps": 8})
     process = start("finetune", 2, data, settings, tmp_path / "run")
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=600)[1]
     assert process.returncode == 1
     assert "the loss is nan at step" in said and "one of 2 processes failed" in said
     assert "Traceback" not in said

@@ -195,12 +195,12 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tried, stage, number, 
     block = {"steps": 300, "log_every": 7, "checkpoint_minutes": 0.002}
     settings = changed(small_settings(arm, **{stage: block}), **changes)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert start(stage, data, settings, whole).wait(120) == 0
+    assert start(stage, data, settings, whole).wait(1200) == 0
     state = broken / "weights.state"
     process = start(stage, data, settings, broken)
     wait_for(state, process)
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=600)
     assert process.returncode != 0
     assert state.exists() and not (broken / NAMES[0]).exists()
     step = checkpoint.load(state, "training_state")["step"]
