@@ -82,7 +82,7 @@ def test_an_edited_description_or_list_is_noticed(tmp_path):
     config, _ = own_folder(tmp_path)
     fetched = "results/smoke/fields/fetch.json"
     run(tmp_path, config, fetched)
-    again = ["-n", "--configfile", str(SMOKE), str(tmp_path / "overlay.yaml")]
+    again = ["-n", "--quiet", "host", "--configfile", str(SMOKE), str(tmp_path / "overlay.yaml")]
     assert "Nothing to be done" in snakemake(tmp_path, fetched, *again).stdout
     for name in ("train.txt", "Felder 1.yaml"):
         path = tmp_path / config["data_dir"] / name

@@ -128,7 +128,7 @@ def test_a_killed_snakemake_is_unlocked_and_run_again_to_the_same_bytes(
         run.kill()
         for job in jobs:
             job.kill() if with_its_jobs else job.resume()
-        run.wait(60)
+        run.wait(600)
         orphans += jobs
         refused = snakemake(tmp_path, *arguments)
         assert refused.returncode != 0 and "--unlock" in refused.stderr
