@@ -40,20 +40,20 @@ def facts(device: str, tiny: bool) -> dict[str, Any]:
     }
 
 
-def is_done(path: Path, wanted: dict[str, Any]) -> bool:
+def is_done(path: Path, current: dict[str, Any]) -> bool:
     """Whether a part was measured with this code, on this card, at this size."""
     if not path.exists():
         return False
     found = read_json(path)["facts"]
-    return all(found.get(name) == wanted[name] for name in ("source", "device", "tiny", "torch"))
+    return all(found.get(name) == current[name] for name in ("source", "device", "tiny", "torch"))
 
 
 def run_parts(out: Path, device: str, tiny: bool, seconds: float) -> list[str]:
     """Run what is missing; returns sentences on what was not measured."""
-    wanted, ends = facts(device, tiny), time.monotonic() + seconds
+    current, ends = facts(device, tiny), time.monotonic() + seconds
     missing = []
     for part in gpu_parts.PARTS:
-        if is_done(out / f"{part.name}.json", wanted):
+        if is_done(out / f"{part.name}.json", current):
             print(f"{part.name}: there already", flush=True)
             continue
         left = ends - time.monotonic()
@@ -92,11 +92,11 @@ def main() -> None:
         write_json(args.out / f"{part.name}.json", found)
         return
     missing = run_parts(args.out, args.device, args.tiny, 60 * args.minutes)
-    wanted = facts(args.device, args.tiny)
+    current = facts(args.device, args.tiny)
     paths = {part.name: args.out / f"{part.name}.json" for part in gpu_parts.PARTS}
-    results = {name: read_json(path) for name, path in paths.items() if is_done(path, wanted)}
+    results = {name: read_json(path) for name, path in paths.items() if is_done(path, current)}
     with atomic(args.out / "report.md") as temporary:
-        temporary.write_text(gpu_page.page(results, missing, wanted))
+        temporary.write_text(gpu_page.page(results, missing, current))
     print((args.out / "report.md").read_text())
 
 

@@ -1,6 +1,6 @@
 """The report of `benchmarks/gpu.py`: every figure, and those that have a target next to it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -64,8 +64,10 @@ def page(results: Results, missing: Sequence[str], facts: Mapping[str, Any]) -> 
     if not facts["gpu"] or facts["tiny"]:
         lines += ["**Not measured on a GPU: toy sizes, which test this script.**", ""]
     lines += ["## Targets", "", "| what | measured | target | |", "| --- | ---: | ---: | --- |"]
-    verdict: Callable[[bool], str] = lambda reached: "pass" if reached else "**fail**"  # noqa: E731
-    lines += [f"| {w} | {v:.3g} | {t} | {verdict(r)} |" for w, v, t, r in targets(results)]
+    lines += [
+        f"| {what} | {value:.3g} | {target} | {'pass' if reached else '**fail**'} |"
+        for what, value, target, reached in targets(results)
+    ]
     lines += ["", *(f"- {sentence}" for sentence in missing)]
     for name, found in results.items():
         columns = list(found["rows"][0])

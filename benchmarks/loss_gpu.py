@@ -6,8 +6,9 @@ Each row: a few runs to warm up, then timed runs of forward + backward with the 
 at the end of each, then one whose peak of allocated memory above the inputs is taken; NaN where a
 rival does not fit. The share of the matmul rate counts only the flops that are needed: 3 (released
 form) or 6 (paper's) per pair and channel. The kernels do more, 6 and 8, and in float32 three
-products for one: `kernel_flops` counts those. Writes benchmarks/results/loss_gpu.{csv,md}. With
---device cpu it runs small sizes anywhere, as its test does.
+products for one: `cseg.losses.work.kernel_flops` counts those, pairs of one class left out. Writes
+benchmarks/results/loss_gpu.{csv,md}. With --device cpu it runs small sizes anywhere, as its test
+does.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from loss import cpu_name, revision
 from torch import Tensor
 
 from cseg.losses import PixelContrastLoss
+from cseg.losses.work import kernel_flops
 
 HERE = Path(__file__).parent
 OURS = "ours, "
@@ -138,21 +140,6 @@ def needed_flops(row: str, images: int, pixels: int, channels: int) -> float:
     return (3.0 if "released" in row else 6.0) * sides * pairs * channels
 
 
-def kernel_flops(row: str, images: int, pixels: int, channels: int, dtype: torch.dtype) -> float:
-    """Count the flops of the CUDA kernels for one of our rows, without those of one class only.
-
-    The released form takes 2 D more for each positive pair; the paper's form, cross, 8 D more for
-    each pair of one class of two images.
-    """
-    pairs = float(images * pixels**2)
-    if row.endswith("batch"):
-        pairs *= images
-    if "released" in row and row.endswith("cross"):
-        pairs *= 4  # the products of both views with each other are masked, not left out
-    products = 1 if dtype == torch.bfloat16 else 3
-    return (6.0 if "released" in row else 8.0) * products * pairs * channels
-
-
 def measured_rows(
     images: int,
     pixels: int,
@@ -170,7 +157,13 @@ def measured_rows(
         if row.startswith(OURS):
             seconds = found["median_ms"] / 1000
             needed = needed_flops(row, images, pixels, channels) / seconds / rate
-            done = kernel_flops(row, images, pixels, channels, dtype) / seconds / rate
+            work = kernel_flops(
+                row.rsplit(" ", 1)[1],
+                "negatives" if "released" in row else "all",
+                images=images, pixels=pixels, channels=channels,
+                half=dtype == torch.bfloat16, second_view=False, alike=0.0,
+            )  # fmt: skip
+            done = work / seconds / rate
         yield {"row": row, **found, "share": needed, "kernel_share": done}
 
 

@@ -10,6 +10,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # xdist runs one process per core
 import messages
 import reliability
+from made_gpus import made_gpus
 
 from cseg.compute.device import has_gpu
 from cseg.errors import CsegError
@@ -113,3 +114,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         new.append(reliability.Trial("Messages", what, len(RAISED), outcome, *facts))
         run.add(check)
     reliability.write(reliability.merged(old, new, run), path)
+
+
+@pytest.fixture
+def gpus(tmp_path, monkeypatch):
+    """Puts GPUs of these lines in front of the test and of what it starts."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    path = os.environ["PATH"]
+
+    def put(*lines: str) -> None:
+        programs = made_gpus(tmp_path, *lines)
+        monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{path}")
+
+    return put

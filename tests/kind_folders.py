@@ -230,7 +230,7 @@ def same_picture(root: Path) -> None:
     save(root / "images" / "v.png", np.repeat(grey("a")[..., None], 3, 2), compress_level=1)
 
 
-def compressed_anew(root: Path) -> None:
+def compressed_again(root: Path) -> None:
     """Some detail, without which nothing can tell two pictures; within the tolerance of a truth."""
     detail = np.random.default_rng(0).integers(-2, 3, (16, 24))
     picture = (grey("a") + detail).clip(0, 255).astype(np.uint8)

@@ -12,7 +12,7 @@ from kind_folders import (
     braces,
     broken,
     coco,
-    compressed_anew,
+    compressed_again,
     half_a_label,
     huge,
     jpeg_labels,
@@ -333,9 +333,9 @@ KINDS = (
     ),
     Kind(
         FILES,
-        "the same picture in training and validation, compressed anew",
+        "the same picture in training and validation, compressed again",
         "a warning, naming both",
-        then(of(), compressed_anew),
+        then(of(), compressed_again),
         said=r"north/a\.jpg like \S*images/a\.png \(train\); take one of each off its list",
     ),
     Kind(

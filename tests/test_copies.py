@@ -1,4 +1,4 @@
-"""The same picture in training and validation, compressed anew: found, and nothing else."""
+"""The same picture in training and validation, compressed again: found, and nothing else."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def save(path: Path, picture: np.ndarray, quality: int = 95) -> Path:
 
 @pytest.mark.parametrize("quality", [75, 85, 95])
 @pytest.mark.parametrize("other", ["a.png", "a.jpg"])
-def test_a_picture_compressed_anew_is_found(tmp_path, quality, other):
+def test_a_picture_compressed_again_is_found(tmp_path, quality, other):
     for seed in range(3):
         train = save(tmp_path / other, photograph(seed), quality=99)
         val = save(tmp_path / f"b{quality}.jpg", photograph(seed), quality=quality)

@@ -7,24 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from made_gpus import card, made_gpus
+from made_gpus import card
 from small_runs import ROOT, SMOKE
 from workflow_runs import ENVIRONMENT, command, snakemake
 
 NETWORKS = {"pretrain", "finetune", "evaluate", "features"}
-
-
-@pytest.fixture
-def gpus(tmp_path, monkeypatch):
-    """Puts GPUs of these lines in front of the test and of what it starts."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    path = os.environ["PATH"]
-
-    def put(*lines: str) -> None:
-        programs = made_gpus(tmp_path, *lines)
-        monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{path}")
-
-    return put
 
 
 # Runs Snakemake, and says of each job what the console leaves out.

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from made_gpus import card, instance, made_gpus
+from made_gpus import card, instance
 from small_runs import ROOT
 
 from cseg.compute.leases import leased, visible_gpus
@@ -30,19 +30,6 @@ with leased(int(count), int(jobs_per_gpu), folder / "locks") as names:
     end = time.monotonic()
 print(json.dumps({"names": names, "start": start, "end": end}))
 """
-
-
-@pytest.fixture
-def gpus(tmp_path, monkeypatch):
-    """Puts GPUs of these lines in front of the test and of what it starts."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    path = os.environ["PATH"]
-
-    def put(*lines: str) -> None:
-        programs = made_gpus(tmp_path, *lines)
-        monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{path}")
-
-    return put
 
 
 def job(folder: Path, count: int = 1, jobs_per_gpu: int = 1, seconds: float = 0.3):

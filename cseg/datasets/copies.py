@@ -1,4 +1,4 @@
-"""The same picture twice in a dataset: the same file, the same pixels, or only compressed anew."""
+"""The same picture twice in a dataset: the same file, the same pixels, or only compressed again."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -75,7 +75,7 @@ def near_copies(pairs: Sequence[Pair], info: DatasetInfo) -> list[tuple[Pair, Pa
         learned = [pair for pair in alike if pair.split != "val"]
         measured = [pair for pair in alike if pair.split == "val"]
         for pair, other in zip(measured, _nearest(measured, learned), strict=True):
-            if other is not None and _compressed_anew(pair.image, other.image, info):
+            if other is not None and _compressed_again(pair.image, other.image, info):
                 found.append((pair, other))
     return found
 
@@ -100,7 +100,7 @@ def _nearest(pairs: Sequence[Pair], others: Sequence[Pair]) -> list[Pair | None]
     return nearest
 
 
-def _compressed_anew(one: Path, other: Path, info: DatasetInfo) -> bool:
+def _compressed_again(one: Path, other: Path, info: DatasetInfo) -> bool:
     (means, detail), (other_means, other_detail) = (_in_blocks(p, info) for p in (one, other))
     spread = detail.std() * other_detail.std() if detail.size else 0.0
     if spread < LEAST_DETAIL**2 or np.abs(means - other_means).max() > BLOCK_LEVELS:
