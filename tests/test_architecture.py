@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from small_runs import ROOT
 
 PACKAGE = ROOT / "cseg"
@@ -110,38 +109,30 @@ def test_adapters_are_short():
         assert len(path.read_text().splitlines()) < 40, path.name
 
 
-@pytest.mark.parametrize(
-    "module",
-    ["cseg.experiment", "cseg.jobs.adapter", "cseg.stages.fetch", "cseg.stages.index",
-     "cseg.stages.subset", "cseg.stages.summary", "cseg.paper.tables", "cseg.paper.figures"],
-)  # fmt: skip
-def test_light_stages_do_not_import_torch(module):
-    check = f"import sys, {module}; assert 'torch' not in sys.modules"
+def test_settings_need_nothing_but_python_and_light_stages_no_torch():
+    check = """
+import importlib, sys
+import cseg.settings
+assert not {'numpy', 'yaml', 'torch', 'pandas', 'PIL'} & set(sys.modules)
+for module in ('experiment', 'jobs.adapter', 'stages.fetch', 'stages.index', 'stages.subset',
+               'stages.summary', 'paper.tables', 'paper.figures'):
+    importlib.import_module(f'cseg.{module}')
+    assert 'torch' not in sys.modules, module
+"""
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
 
 
-def test_the_loss_needs_neither_torchvision_nor_triton():
-    check = "import sys, cseg.losses; assert not {'torchvision', 'triton'} & set(sys.modules)"
+def test_the_loss_needs_torch_alone_and_what_trains_neither_snakemake_nor_a_checker_of_configs():
+    """A bare GPU machine builds settings and runs the stages."""
+    check = """
+import sys, cseg.losses
+assert not {'torchvision', 'triton'} & set(sys.modules)
+sys.modules |= dict.fromkeys(('snakemake', 'pydantic', 'jsonschema', 'yaml'))
+import cseg.settings, cseg.stages.pretrain, cseg.stages.finetune, cseg.stages.evaluate
+"""
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
 
 
 def test_no_file_is_long():
     for path in [*PACKAGE.rglob("*.py"), *Path(ROOT / "benchmarks").glob("*.py")]:
         assert len(path.read_text().splitlines()) <= 320, path
-
-
-def test_what_trains_needs_neither_snakemake_nor_a_checker_of_configs():
-    """A bare GPU machine builds settings and runs the stages."""
-    check = (
-        "import sys; sys.modules |= dict.fromkeys(('snakemake', 'pydantic', 'jsonschema', 'yaml'));"
-        "import cseg.settings, cseg.stages.pretrain, cseg.stages.finetune, cseg.stages.evaluate"
-    )
-    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
-
-
-def test_settings_need_nothing_but_python():
-    check = (
-        "import sys, cseg.settings;"
-        "assert not {'numpy', 'yaml', 'torch', 'pandas', 'PIL'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
