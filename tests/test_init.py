@@ -22,7 +22,7 @@ from cseg.images.overlay import Legend
 from cseg.init import proposal
 from cseg.init.files import label_suffix
 from cseg.init.look import choose_split, look
-from cseg.init.proposal import Data, Machine, fit_steps, propose
+from cseg.init.proposal import Data, Machine, fit, fit_steps, propose
 from cseg.init.sheet import Cell, choose_pairs, contact_sheet
 from cseg.init.text import config_text
 
@@ -322,44 +322,54 @@ CPU, GPU = Machine(cores=2, gpu=""), Machine(cores=16, gpu="H100")
 def test_labelling_images_without_label_takes_time(fast):
     """Of two counts and two seeds each, a pupil labels 60,000 images in ten minutes."""
     described = {"classes": [{"name": "a"}, {"name": "b"}], "val_share": 0.5, "unlabelled": "more"}
-    config = {
-        "dataset": "folder", "dataset_options": {"folder": {"description": described}},
-        **propose(data(unlabelled=1), CPU),
-    }  # fmt: skip
-    few, many = (fit_steps(config, data(unlabelled=n), CPU) for n in (0, 60_000))
+    folder = {"dataset": "folder", "dataset_options": {"folder": {"description": described}}}
+    settings = propose(data(unlabelled=1), CPU, 96)
+    few, many = (fit_steps(folder, settings, data(unlabelled=n), CPU) for n in (0, 60_000))
     assert few.steps > many.steps == 200
     assert few.minutes <= 10 and 20 < many.minutes < 30
 
 
 @pytest.mark.parametrize(
-    ("given", "machine", "side", "crop", "counts"),
+    ("given", "machine", "most", "side", "crop", "counts"),
     [
-        (data(), CPU, 96, [96, 128], [20, "all"]),
-        (data(height=64, width=50), CPU, None, [64, 48], [20, "all"]),
-        (data(train=3, val=1), CPU, 96, [96, 128], ["all"]),
-        (data(), GPU, None, [480, 640], [20, "all"]),
-        (data(height=3000, width=4000), GPU, 512, [512, 672], [20, "all"]),
-        (data(height=20, width=20), CPU, None, [32, 32], [20, "all"]),
+        (data(), CPU, 96, 96, [96, 128], [20, "all"]),
+        (data(), CPU, 64, 64, [64, 80], [20, "all"]),
+        (data(height=64, width=50), CPU, 96, None, [64, 48], [20, "all"]),
+        (data(train=3, val=1), CPU, 96, 96, [96, 128], ["all"]),
+        (data(), GPU, 512, None, [480, 640], [20, "all"]),
+        (data(height=3000, width=4000), GPU, 512, 512, [512, 672], [20, "all"]),
+        (data(height=20, width=20), CPU, 96, None, [32, 32], [20, "all"]),
     ],
 )
-def test_settings_fit_images_counts_and_machine(given, machine, side, crop, counts):
-    settings = propose(given, machine)
+def test_settings_fit_images_counts_and_machine(given, machine, most, side, crop, counts):
+    settings = propose(given, machine, most)
     assert settings["image"]["short_side"] == side and settings["image"]["crop"] == crop
     assert settings["label_counts"] == counts
     assert settings["pretrain"]["grid"] == [length // 4 for length in crop]
     assert ("model" in settings) == bool(machine.gpu)
-    assert "cross_pseudo" in propose(data(unlabelled=9), machine)["run_arms"]
+    assert "cross_pseudo" in propose(data(unlabelled=9), machine, most)["run_arms"]
 
 
 @pytest.mark.parametrize("machine", [CPU, GPU])
 def test_steps_fill_the_time_that_there_is(monkeypatch, fast, machine):
-    config = propose(data(), machine)
-    fitted = proposal.fit_steps(config, data(), machine)
+    settings = propose(data(), machine, 96)
+    fitted = fit_steps({}, settings, data(), machine)
     limit = proposal.GPU_MINUTES if machine.gpu else proposal.CPU_MINUTES
     assert limit * 0.8 < fitted.minutes <= limit
     monkeypatch.setattr(proposal, "CPU_MINUTES", 0)
     monkeypatch.setattr(proposal, "GPU_MINUTES", 0)
-    assert proposal.fit_steps(config, data(), machine).steps == proposal.LEAST_STEPS
+    assert fit_steps({}, settings, data(), machine).steps == proposal.LEAST_STEPS
+
+
+@pytest.mark.parametrize(("minutes", "side"), [(30, 96), (3, 64)])
+def test_a_slow_machine_gets_smaller_images_not_too_few_steps(monkeypatch, fast, minutes, side):
+    monkeypatch.setattr(proposal, "CPU_MINUTES", minutes)
+    fitted = fit({}, data(), CPU)
+    assert fitted.settings["image"]["short_side"] == side
+    assert fitted.settings["finetune"]["steps"] == fitted.settings["pretrain"]["steps"]
+    small = fit_steps({}, propose(data(), CPU, 64), data(), CPU)
+    wider = 96 * 128 / (64 * 80)
+    assert (side == 96) == (small.steps / wider >= proposal.ENOUGH_STEPS)
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)

@@ -7,23 +7,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from small_runs import ROOT, SMOKE, small_settings
 
 from cseg import experiment
 from cseg.cli import main
-from cseg.errors import ConfigError
+from cseg.errors import ConfigError, DataError
 from cseg.estimate import calibrate
 from cseg.estimate.calibrate import ArmCost
 from cseg.estimate.plan import (
     Chain,
-    Sizes,
     chains,
     finish,
-    image_counts,
-    image_size,
     job_counts,
     sharing,
 )
+from cseg.estimate.sizes import Sizes, image_counts, image_size
 from cseg.experiment import Run
 from cseg.storage.files import write_json
 
@@ -138,7 +137,22 @@ def test_what_cannot_be_known_yet_is_said(tmp_path):
     indexed = {"train_size": 5, "val_size": 4, "unlabelled_size": 3}
     write_json(Path(config.results) / "dataset.json", indexed)
     assert image_counts(config) == Sizes(5, 4, 3)
-    described = {"description": {"classes": [{"name": "a"}], "val_share": 0.5}}
-    own = loaded(tmp_path, dataset="folder", dataset_options={"folder": described})
-    with pytest.raises(ConfigError, match="not known before its index exists"):
-        image_counts(own)
+
+
+def test_described_images_are_counted_before_their_index_exists(tmp_path):
+    for number in range(10):
+        size = (40, 30) if number else (400, 300)
+        for folder, mode in (("images", "RGB"), ("labels", "L"), ("more", "RGB")):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.new(mode, size).save(tmp_path / folder / f"{number}.png")
+    classes = [{"name": "a"}, {"name": "b"}]
+    described = {"classes": classes, "val_share": 0.3, "unlabelled": "more"}
+    options = {"description": described, "exclude": ["3"]}
+    changes = {"dataset": "folder", "dataset_options": {"folder": options}}
+    own = loaded(tmp_path, data_dir=str(tmp_path), **changes)
+    assert vars(image_counts(own)) == {"train": 6, "val": 3, "unlabelled": 10}
+    assert image_size(own) == (30, 40)
+    assert not list(tmp_path.glob("results*"))
+    gone = loaded(tmp_path, data_dir=str(tmp_path / "gone"), **changes)
+    with pytest.raises(DataError, match="gone does not exist; correct data_dir"):
+        image_counts(gone)

@@ -56,28 +56,8 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     from cseg.datasets.reading import write_label
 
     described = read_description(options)
-    if not root.is_dir():
-        wanted = [described.images, *described.labels, *described.lists.values()]
-        work = described.info.citation
-        raise DataError(
-            f"data_dir {root} does not exist; correct data_dir in the config, or put "
-            f"{', '.join(dict.fromkeys(filter(None, [*wanted, described.unlabelled])))} there"
-            + ("" if work == UNSTATED else f", from: {work}")
-        )
-    places = _places(root, described)
-    for key, folder in (("images", places.images), ("labels", places.labels)):
-        if not folder.is_dir():
-            raise DataError(
-                f"the folder {folder} does not exist; correct data_dir, or the key {key} in "
-                f"{described.place}"
-            )
-    for path in places.coco:
-        if not path.is_file():
-            raise DataError(
-                f"the file {path} does not exist; correct the key labels in {described.place}"
-            )
     relax = bool(options.get("relax_counts", False))
-    drawings = _drawings(_listed(root, described, relax), places)
+    drawings = _drawings(_listed(root, described, relax), _places(root, described))
     if drawings and described.background is None:
         raise DataError(
             f"{described.place} does not say which class pixels without an outline have; add "
@@ -124,6 +104,35 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
     ]
 
 
+def _existing_places(root: Path, described: Description) -> Folders:
+    """The places of a dataset.
+
+    Raises:
+        DataError: one is not there; says what to correct.
+    """
+    if not root.is_dir():
+        wanted = [described.images, *described.labels, *described.lists.values()]
+        work = described.info.citation
+        raise DataError(
+            f"data_dir {root} does not exist; correct data_dir in the config, or put "
+            f"{', '.join(dict.fromkeys(filter(None, [*wanted, described.unlabelled])))} there"
+            + ("" if work == UNSTATED else f", from: {work}")
+        )
+    places = _places(root, described)
+    for key, folder in (("images", places.images), ("labels", places.labels)):
+        if not folder.is_dir():
+            raise DataError(
+                f"the folder {folder} does not exist; correct data_dir, or the key {key} in "
+                f"{described.place}"
+            )
+    for path in places.coco:
+        if not path.is_file():
+            raise DataError(
+                f"the file {path} does not exist; correct the key labels in {described.place}"
+            )
+    return places
+
+
 def _places(root: Path, described: Description) -> Folders:
     images = _below(root, described.images)
     coco = tuple(_below(root, name) for name in described.labels if name.endswith(OUTLINES))
@@ -140,7 +149,7 @@ def _drawn(work_dir: Path, sample: Sample) -> Path:
 
 def _listed(root: Path, described: Description, relax: bool = False) -> list[Sample]:
     """The samples, with label files as the user has them."""
-    places = _places(root, described)
+    places = _existing_places(root, described)
     files = _image_files(root, described, places)
     label_of = _Labels(described, places)
     known = KnownImages((file.as_posix(), _id(file), places.images / file) for file in files)

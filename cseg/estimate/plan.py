@@ -9,11 +9,11 @@ from cseg.datasets.published_splits import read_published
 from cseg.errors import ConfigError, CsegError
 from cseg.estimate.calibrate import ArmCost, calibrate
 from cseg.estimate.flops import counted_costs
+from cseg.estimate.sizes import Sizes, image_counts, image_size
 from cseg.experiment import Experiment, Run
 from cseg.settings import build
 from cseg.settings.label_counts import Count, resolve_count
 from cseg.storage.files import read_json, write_json
-from cseg.storage.lists import read_index
 
 # every config has them once; the target `all` is a job of its own
 ONCE = ("fetch", "index", "features", "best", "manifest", "summary", "figures", "tables", "all")
@@ -40,15 +40,6 @@ class Chain:
         return self.run.arm, self.run.n, self.run.seed
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Images of the dataset: how many to train on, to evaluate on, and without label."""
-
-    train: int
-    val: int
-    unlabelled: int = 0
-
-
 def plan(
     experiment: Experiment,
     devices: int,
@@ -65,7 +56,7 @@ def plan(
         experiment: what is planned.
         devices: how many runs go on at a time.
         copies: processes that calibrate at the same time.
-        size_HW: height and width of an image; None takes them from the index, if there is one.
+        size_HW: height and width of an image; None takes them from the index, or from your files.
         calibration: costs saved on another machine; None measures here.
         save: where to keep the costs measured.
         teraflops: counts the work for a device of this speed instead of measuring here.
@@ -119,44 +110,6 @@ def read_costs(path: Path, arms: Sequence[str]) -> dict[str, ArmCost]:
         if arm not in saved:
             raise ConfigError(f"calibration {path} lacks arm {arm}; make it from the same config")
     return {arm: build(ArmCost, saved[arm], f"{path}: {arm}") for arm in arms}
-
-
-def image_counts(experiment: Experiment) -> Sizes:
-    """How many images there are: of the index, or as published.
-
-    Raises:
-        ConfigError: neither says so.
-    """
-    facts = Path(experiment.results) / "dataset.json"
-    if facts.exists():
-        found = read_json(facts)
-        return Sizes(found["train_size"], found["val_size"], found.get("unlabelled_size", 0))
-    known = experiment.info.split_sizes
-    if "train" not in known or "val" not in known:
-        raise ConfigError(
-            f"how many images {experiment.name} has is not known before its index exists; "
-            f"run snakemake --cores all {facts} first, with the same configfiles"
-        )
-    return Sizes(known["train"], known["val"])
-
-
-def image_size(experiment: Experiment) -> tuple[int, int]:
-    """Height and width of the median image of the index, or as the dataset's options have it.
-
-    Raises:
-        ConfigError: neither is there.
-    """
-    index = Path(experiment.results) / "index.csv"
-    if index.exists():
-        table = read_index(index)
-        return int(table["height"].median()), int(table["width"].median())
-    side = experiment.options.get("size")
-    if not side:
-        raise ConfigError(
-            f"the size of the images of {experiment.name} is not known before {index} exists; "
-            "give it: --size HEIGHT WIDTH"
-        )
-    return int(side), int(side)
 
 
 def planned_arms(experiment: Experiment) -> tuple[str, ...]:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cseg.estimate.calibrate import calibrate
-from cseg.estimate.plan import Chain, Sizes, chains, finish, planned_arms, render
+from cseg.estimate.plan import Chain, chains, finish, planned_arms, render
+from cseg.estimate.sizes import Sizes
 from cseg.experiment import Experiment, load, merge
 
-CPU_SIDE, GPU_SIDE = 96, 512  # shorter side of a training crop, at most, pixels
-CPU_MINUTES, GPU_MINUTES = 8, 60  # that the runs may take; on CPUs the rest takes about two
+CPU_SIDES, GPU_SIDES = (64, 96), (512,)  # shorter side of a training crop, at most, pixels
+CPU_MINUTES, GPU_MINUTES = 7, 60  # that the runs may take; on CPUs the rest takes about two
+ENOUGH_STEPS = 400  # of a stage: with fewer, smaller images are the better use of the time
 LEAST_STEPS, MOST_STEPS = 200, 20_000  # of a stage
 CELL = 16  # crops are multiples of it, pixels
 LARGE = 2**22  # pixels of an image from which on it is evaluated by windows
@@ -64,9 +66,19 @@ def this_machine() -> Machine:
     return Machine(cores=len(os.sched_getaffinity(0)), gpu=gpu)
 
 
-def propose(data: Data, machine: Machine) -> dict[str, Any]:
-    """Keys of the config by image size, number of images and machine; steps are not yet fitted."""
-    most = GPU_SIDE if machine.gpu else CPU_SIDE
+def sides(machine: Machine) -> tuple[int, ...]:
+    """What the shorter side of a crop may be at most, pixels, the smallest first."""
+    return GPU_SIDES if machine.gpu else CPU_SIDES
+
+
+def propose(data: Data, machine: Machine, most: int) -> dict[str, Any]:
+    """Keys of the config by image size, number of images and machine; steps are not yet fitted.
+
+    Args:
+        data: of the images.
+        machine: where it will run.
+        most: shorter side of a crop, at most, pixels.
+    """
     shorter = min(data.height, data.width)
     side = None if shorter <= most else most
     factor = 1.0 if side is None else side / shorter
@@ -105,28 +117,53 @@ class Fitted:
     """An experiment whose steps fit the time that it may take.
 
     Attributes:
+        settings: keys of the config.
         steps: of each stage.
         table: the plan, as `cseg plan` prints it.
         minutes: until it is finished, at best.
         machine: where.
     """
 
+    settings: Mapping[str, Any]
     steps: int
     table: str
     minutes: float
     machine: Machine
 
 
-def fit_steps(config: Mapping[str, Any], data: Data, machine: Machine) -> Fitted:
+def fit(folder: Mapping[str, Any], data: Data, machine: Machine) -> Fitted:
+    """The largest crop with which a stage has enough steps in the time that it may take.
+
+    Args:
+        folder: keys of the config that say where the images are and what they mean.
+        data: of the images.
+        machine: where it will run.
+    """
+    smallest, *larger = sides(machine)
+    fitted = fit_steps(folder, propose(data, machine, smallest), data, machine)
+    for side in larger:
+        settings = propose(data, machine, side)
+        wider = math.prod(settings["image"]["crop"]) / math.prod(fitted.settings["image"]["crop"])
+        if wider == 1 or fitted.steps / wider < ENOUGH_STEPS:
+            break
+        fitted = fit_steps(folder, settings, data, machine)
+    return fitted
+
+
+def fit_steps(
+    folder: Mapping[str, Any], settings: Mapping[str, Any], data: Data, machine: Machine
+) -> Fitted:
     """The steps of each stage with which the experiment takes about the time that it may.
 
     Every arm is measured here for a few seconds, as `cseg plan` does.
 
     Args:
-        config: keys that differ from the default experiment, without steps.
+        folder: keys of the config that say where the images are and what they mean.
+        settings: the other keys that differ from the default experiment, without steps.
         data: of the images.
         machine: where it will run.
     """
+    config = {**folder, **settings}
     experiment, sizes = load([], config), Sizes(data.train, data.val, data.unlabelled)
     size = (data.height, data.width)
     costs = calibrate(experiment, planned_arms(experiment), size_HW=size, copies=machine.devices)
@@ -141,7 +178,9 @@ def fit_steps(config: Mapping[str, Any], data: Data, machine: Machine) -> Fitted
     steps = LEAST_STEPS + (wanted - few) / max((more - few) / LEAST_STEPS, 1e-9)
     rounded = int(min(max(steps, LEAST_STEPS), MOST_STEPS) // 50 * 50)
     fitted, runs = planned(rounded)
+    stages = {stage: {"steps": rounded, **settings[stage]} for stage in ("pretrain", "finetune")}
     return Fitted(
+        settings={**settings, **stages},
         steps=rounded,
         table=render(fitted, sizes, costs, runs, machine.devices),
         minutes=finish(runs, machine.devices) / 60,

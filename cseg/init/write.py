@@ -13,7 +13,7 @@ from cseg.datasets.whole import problems_of
 from cseg.errors import CsegError, DataError
 from cseg.images.overlay import Legend
 from cseg.init.look import Seen, Split, choose_split, look, opened_images, write_list
-from cseg.init.proposal import Data, fit_steps, propose, this_machine
+from cseg.init.proposal import Data, fit, this_machine
 from cseg.init.report import report
 from cseg.init.sheet import Cell, choose_pairs, contact_sheet
 from cseg.init.text import config_text
@@ -70,19 +70,16 @@ def init(images: Path, labels: Path | None, config: Path) -> str:
         machine, data = this_machine(), data_of(seen, split)
         keys, lists = _split_keys(seen, split, out)
         description = {**seen.description, **keys}
-        settings = propose(data, machine)
         folder = {
             "dataset": "folder",
             "data_dir": str(seen.root),
             "dataset_options": {"folder": {"description": description}},
         }
-        fitted = fit_steps({**folder, **settings}, data, machine)
-        for stage in ("pretrain", "finetune"):
-            settings[stage] = {"steps": fitted.steps, **settings[stage]}
+        fitted = fit(folder, data, machine)
         said = report(seen, split, data, fitted)
         text = config_text(
             head=said, data_dir=str(seen.root), description=description,
-            notes=_notes(seen), settings=settings,
+            notes=_notes(seen), settings=fitted.settings,
         )  # fmt: skip
         for path, names in lists.items():
             write_list(path, names)

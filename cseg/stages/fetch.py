@@ -41,9 +41,7 @@ def fetch(
     own = own_options(options)
     info = module.info(own)
     module.fetch(root, work, own)
-    samples = module.samples(root, work, own)
-    _check_ids(dataset, samples)
-    samples = _without(dataset, samples, options.get("exclude", []))
+    samples = listed_samples(dataset, root, work=work, options=options)
     write_json(
         out,
         {
@@ -63,6 +61,26 @@ def fetch(
             ],
         },
     )
+
+
+def listed_samples(
+    dataset: str, root: Path, *, work: Path, options: Mapping[str, Any]
+) -> list[Sample]:
+    """The samples of a dataset whose files are there, without those that the options exclude.
+
+    Args:
+        dataset: name in the registry.
+        root: where the dataset's files are.
+        work: where `fetch` put what could not go there.
+        options: the dataset's own options.
+
+    Raises:
+        ConfigError: `exclude` is no list of ids of the dataset.
+        DataError: lists that are missing or empty, ids listed twice.
+    """
+    samples = dataset_module(dataset).samples(root, work, own_options(options))
+    _check_ids(dataset, samples)
+    return _without(dataset, samples, options.get("exclude", []))
 
 
 def _check_ids(dataset: str, samples: list[Sample]) -> None:

@@ -16,6 +16,7 @@ rule pretrain:
         f"{RUN}/logs/pretrain.log",
     benchmark:
         f"{RUN}/benchmarks/pretrain.tsv"
+    priority: 1  # what takes longest begins first
     conda:
         "../../envs/train.yaml"
     threads: GPU_THREADS
