@@ -31,8 +31,7 @@ def install_command(extra: str) -> str:
 
     The packages are named one by one: cseg may be a checkout or a wheel, and no index knows it.
 
-    Args:
-        extra: a name under optional-dependencies in pyproject.toml.
+    The extra is a name under optional-dependencies in pyproject.toml.
     """
     try:
         packages = _packages(requires("cseg") or [], extra)

@@ -96,13 +96,8 @@ def leased(count: int, jobs_per_gpu: int = 1, folder: Path = FOLDER) -> Iterator
     CUDA sees these alone, also in processes that the block starts; so enter the block before
     torch first uses CUDA. Without a visible GPU nothing is taken.
 
-    Args:
-        count: GPUs, at least 1.
-        jobs_per_gpu: how many jobs may share a GPU.
-        folder: of the locks, common to every job of the machine.
-
-    Yields:
-        Their names.
+    Yields their names. `jobs_per_gpu` jobs may share a GPU; `folder` holds the locks, common to
+    every job of the machine.
 
     Raises:
         ConfigError: fewer are visible.

@@ -63,8 +63,7 @@ class Known:
 class KnownImages:
     """The images of a dataset, to be found by the lines of lists.
 
-    Args:
-        images: key (returned when a line names the image), id and path of each.
+    Of each image it takes a key (returned when a line names the image), the id and the path.
     """
 
     def __init__(self, images: Iterable[tuple[str, str, str | Path]]) -> None:

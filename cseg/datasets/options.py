@@ -13,13 +13,7 @@ def check_options(
 ) -> dict[str, Any]:
     """Fill in a dataset's options and check their names and types.
 
-    Args:
-        dataset: its name, for the message.
-        options: as in the config.
-        defaults: every option with its default, whose type the option must have.
-
-    Returns:
-        `defaults` with `options` in place.
+    `defaults` has every option with its default, whose type the option must have.
 
     Raises:
         ConfigError: an unknown name or a value of another type; names key and remedy.

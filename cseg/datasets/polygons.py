@@ -46,10 +46,8 @@ Outline = Any  # what `_covered` takes: polygons [[x, y, x, y, ...], ...], COCO'
 def draw(drawing: Drawing, classes: Mapping[str, int], background: int) -> np.ndarray:
     """Class ids, uint8 (H, W), 255 ignored.
 
-    Args:
-        drawing: see `Drawing`.
-        classes: name of a label -> class id or 255.
-        background: class id, or 255, of pixels that nothing covers.
+    `classes` maps names of labels to class ids or 255; pixels that nothing covers are `background`,
+    a class id or 255.
 
     Raises:
         DataError: a label that is no class, or an outline that cannot be drawn; names file and

@@ -33,9 +33,7 @@ def match_ids(
 ) -> list[tuple[str, str | None]]:
     """Map the lines of a list onto a dataset's ids.
 
-    Args:
-        lines: from `read_published`.
-        images: all of the dataset's images, also those that the list should not name: id -> path.
+    `images` are all of the dataset's, also those that the list should not name: id -> path.
 
     Returns:
         For each line, in order: the line, and the id of its image; None where it names no image or

@@ -15,10 +15,7 @@ DARK = 0.5  # a deep image none of whose pixels is above this share of its type'
 def problems_of(pairs: Sequence[Pair], info: DatasetInfo, complete: bool) -> list[str]:
     """What makes a dataset unsound; each a sentence with its remedy.
 
-    Args:
-        pairs: the sound ones.
-        info: of the dataset.
-        complete: whether those are all, so that they may be counted.
+    The pairs are the sound ones; they are counted if they are `complete`, that is, all there are.
     """
     found = [*leaks(pairs, info), *_palettes(pairs), *_unsure(pairs), *_dark(pairs)]
     for split in SPLITS if complete else ():

@@ -73,11 +73,8 @@ def calibrate(
 ) -> dict[str, ArmCost]:
     """Measure every arm; arms whose steps do the same work are measured once.
 
-    Args:
-        experiment: what is planned; the files of its dataset are not needed.
-        arms: names of arms.
-        size_HW: height and width of an image, pixels.
-        copies: how many processes measure at the same time, as neighbours slow each other down.
+    The files of the dataset are not needed; sizes are in pixels. `copies` processes measure at the
+    same time, as neighbours slow each other down.
     """
     arguments = (experiment, list(arms), size_HW)
     if copies == 1:
@@ -166,12 +163,7 @@ def step_seconds(
 
     The run before them is not timed: compilers and libraries choose their code in it.
 
-    Args:
-        stage: pretrain or finetune.
-        settings: the run's.
-        inputs: from `paint`.
-        folder: where the runs leave their files.
-        threads: CPU threads.
+    `inputs` are from `paint`, and the runs leave their files in `folder`.
 
     Returns:
         The seconds, and the cost file of the last run.

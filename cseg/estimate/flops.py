@@ -26,11 +26,8 @@ def counted_costs(
     Memory is that of the weights, gradients, momenta and of what the backward pass needs; an
     allocator takes more. The time between jobs is this machine's.
 
-    Args:
-        experiment: what is planned.
-        arms: names of arms.
-        size_HW: height and width of an image, pixels.
-        teraflops: flops per second, in 1e12, reached in training (a multiply-add is two).
+    Sizes are in pixels; `teraflops` are flops per second, in 1e12, reached in training (a
+    multiply-add is two).
     """
     job = job_seconds()
     name = f"a device of {teraflops:g} TFLOP/s"
@@ -76,11 +73,8 @@ def _counted(
 def step_work(stage: Stage, settings: RunSettings, classes: int) -> tuple[float, float]:
     """Flops of the network in an optimiser step, and the bytes its backward pass needs to hold.
 
-    Args:
-        stage: pretrain (two views of every image) or finetune (with consistency also a weak and a
-            strong view of each unlabelled image).
-        settings: the run's.
-        classes: of the dataset.
+    Pretraining sees two views of every image; fine-tuning with consistency also a weak and a strong
+    view of each unlabelled image.
     """
     network = _network(settings.model, classes)
     images = torch.empty(IMAGES, 3, *settings.image.crop, device="meta")

@@ -19,9 +19,7 @@ from cseg.settings.label_counts import count_token, parse_token
 def load(paths: Sequence[str | Path], changes: Mapping[str, Any] | None = None) -> Experiment:
     """Merge config.yaml with overlays, later ones winning key by key, and check the result.
 
-    Args:
-        paths: overlays.
-        changes: values on top of them.
+    `changes` are values on top of them.
 
     Raises:
         ConfigError: a file cannot be read, or the config is wrong; names file or key.

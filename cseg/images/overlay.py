@@ -32,10 +32,7 @@ def overlay(image_HW3: np.ndarray, classes_HW: np.ndarray, legend: Legend) -> Im
 
     Ignored pixels (255) show the image alone. Sides above `LARGEST` are shrunk to it.
 
-    Args:
-        image_HW3: uint8, RGB.
-        classes_HW: uint8, class ids or 255.
-        legend: names and colours.
+    Images are uint8 RGB, classes uint8, ids or 255.
 
     Returns:
         The picture, RGB: at least as wide as its legend, whose lines give each class's share of the
@@ -66,10 +63,7 @@ def with_legend(
 ) -> Image.Image:
     """The picture above the classes that have pixels, in as many columns as have room.
 
-    Args:
-        picture: RGB.
-        legend: names and colours.
-        counts: pixels by class id; those at 255 are ignored pixels.
+    `counts` are pixels by class id; those at 255 are ignored pixels.
     """
     counted = max(1, sum(int(counts[c]) for c in range(len(legend.names))))
     lines: list[tuple[str | tuple[int, int, int], str]] = [

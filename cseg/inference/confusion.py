@@ -30,13 +30,8 @@ def matrices_by_image(
     Each rank predicts every so manieth image, none twice; the leading one gets them all, in the
     order of `pairs`, and the others nothing.
 
-    Args:
-        network: in evaluation mode, on `device`.
-        pairs: images and their label files.
-        info: of the dataset.
-        protocol: how the network is applied.
-        device: where to compute.
-        keep: turns a predicted class map (H, W) into what is returned of it.
+    The network is in evaluation mode, on `device`; `keep` turns a predicted class map (H, W) into
+    what is returned of it.
     """
     share = current_share()
     found = {}

@@ -55,12 +55,7 @@ def predict(
 ) -> Tensor:
     """The class of each pixel, uint8 on the CPU, at resolution `size`.
 
-    Args:
-        network: in evaluation mode, on `device`.
-        image_3HW: uint8, RGB.
-        size: height and width of the answer, usually those of the label map.
-        protocol: see `ProtocolSettings`.
-        device: where the network is.
+    `size` is usually that of the label map; other arguments as `score_bands`.
 
     Raises:
         TrainingError: the device has not enough memory for the image.
@@ -77,11 +72,7 @@ def predict_sure(
 ) -> tuple[Tensor, Tensor]:
     """The class of each pixel of the image, uint8 on the CPU, and its probability, float32.
 
-    Args:
-        network: in evaluation mode, on `device`.
-        image_3HW: uint8, RGB.
-        protocol: see `ProtocolSettings`.
-        device: where the network is.
+    Arguments as `score_bands`.
 
     Raises:
         TrainingError: as `predict`.

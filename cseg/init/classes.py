@@ -118,9 +118,7 @@ def look_at_images(labels: Iterable[Held | str]) -> LabelKinds:
 def guess_classes(found: LabelKinds, names: Mapping[int, str]) -> dict[str, Any]:
     """Keys of a description: classes, and what is ignored or background.
 
-    Args:
-        found: what the labels hold.
-        names: of values or colours, as a file near the labels has them.
+    `names` are those of values or colours, as a file near the labels has them.
 
     Raises:
         DataError: there are too many values or colours for classes, or only one.

@@ -132,11 +132,8 @@ def _id(image: Path) -> str:
 def label_suffix(ids: Sequence[str], labels: Sequence[str], same_folder: bool) -> str:
     """What most labels have behind the id of their image; empty where none begins with an id.
 
-    Args:
-        ids: of the images.
-        labels: paths of the label files below their folder.
-        same_folder: whether images and labels are in one folder, where `a.png` is no label of
-            itself.
+    `labels` are paths below their folder. In the `same_folder` as the images, `a.png` is no label
+    of itself.
     """
     ordered = sorted(labels)
     endings: Counter[str] = Counter()

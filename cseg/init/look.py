@@ -79,11 +79,8 @@ class Seen:
 def look(images: Path, labels: Path | None, *, name: str, work: Path) -> Seen:
     """Find out what a folder holds.
 
-    Args:
-        images: folder of images, or one that holds folders such as images and labels.
-        labels: folder of labels or a COCO file, if it is not to be found in or next to `images`.
-        name: of the data set.
-        work: folder for labels drawn from outlines, which the pairs name.
+    `images` may hold folders such as images and labels; `labels` is a folder or a COCO file, if it
+    is not in or next to `images`. Labels drawn from outlines go to `work`.
 
     Raises:
         DataError: the folder cannot be used; says what to do.

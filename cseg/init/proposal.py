@@ -157,11 +157,7 @@ def fit_steps(
 
     Every arm is measured here for a few seconds, as `cseg plan` does.
 
-    Args:
-        folder: keys of the config that say where the images are and what they mean.
-        settings: the other keys that differ from the default experiment, without steps.
-        data: of the images.
-        machine: where it will run.
+    `config` holds the keys that differ from the default experiment, without steps.
     """
     config = {**folder, **settings}
     experiment, sizes = load([], config), Sizes(data.train, data.val, data.unlabelled)

@@ -25,9 +25,7 @@ class Cell:
 def choose_pairs(pixels: Sequence[Sequence[int]], most: int) -> list[int]:
     """Which images to show: in turn, those with most of the classes that are shown least.
 
-    Args:
-        pixels: of each image, the pixels of each class.
-        most: how many images.
+    `pixels` holds the pixels of each class, image by image.
     """
     shares = np.array(pixels, np.float64)
     shares /= shares.sum(axis=1, keepdims=True).clip(min=1)

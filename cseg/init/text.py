@@ -30,12 +30,8 @@ def config_text(
 ) -> str:
     """The YAML of a config for the dataset `folder`.
 
-    Args:
-        head: lines of comment that it begins with.
-        data_dir: the folder that holds the images.
-        description: of the classes and files, as `folder` reads it.
-        notes: comments, by key of the description; of a class by its name.
-        settings: further keys of the config.
+    It begins with `head` as lines of comment. `notes` are comments by key of the description, of a
+    class by its name; `settings` are further keys of the config.
     """
     lines = [f"# {line if line.isprintable() else _line(line)}".rstrip() for line in head]
     lines += ["dataset: folder", f"data_dir: {flow(data_dir)}", "dataset_options:", "  folder:"]

@@ -51,10 +51,8 @@ def outputs_of(config: Path) -> Outputs:
 def init(images: Path, labels: Path | None, config: Path) -> str:
     """Write a config for the images, and a contact sheet of them.
 
-    Args:
-        images: folder of images, or one that holds folders such as images and labels.
-        labels: folder of labels, if it is not to be found in or next to `images`.
-        config: the YAML file to write, `mine.yaml`; its name becomes the data set's.
+    The folders are as `look` takes them. `config` is the YAML file to write, `mine.yaml`; its name
+    becomes the data set's.
 
     Returns:
         What was found and written, in a screenful.

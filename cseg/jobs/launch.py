@@ -49,13 +49,10 @@ def launch(
     On a machine with GPUs each process has one, which other jobs leave alone meanwhile; the call
     waits until enough are free (`cseg.compute.leases`).
 
-    Args:
-        log: what the further processes say goes there.
-        run: a stage; one that knows of ranks (pretrain, finetune, evaluate) for several processes.
-        *arguments: of the stage.
-        processes: how many, on all nodes together; 0 and 1 run here.
-        nodes: of the Slurm job that this is; each takes an equal part of the processes, at least 1.
-        jobs_per_gpu: how many jobs may share a GPU; 0 computes on the CPU.
+    `processes` are on all nodes together, and 0 or 1 run here; only stages that know of ranks
+    (pretrain, finetune, evaluate) take several. Each of the `nodes` of the Slurm job that this is
+    takes an equal part, at least 1. `jobs_per_gpu` jobs may share a GPU; 0 computes on the CPU.
+    What further processes say goes to `log`.
 
     Raises:
         ConfigError: the nodes do not divide the processes, there is no srun, or too few GPUs.

@@ -64,10 +64,8 @@ def gather_plain(values: Tensor) -> Tensor:
 def gather_feats(feats: Tensor, add: bool) -> Tensor:
     """Concatenate features of all ranks along the first axis.
 
-    Args:
-        feats: this rank's features.
-        add: ranks compute different parts of the loss from the result, whose gradients add up;
-            False where every rank computes the whole loss.
+    Gradients `add` up if ranks compute different parts of the loss from the result, and do not if
+    every rank computes the whole loss.
     """
     return _Gather.apply(feats, add)
 

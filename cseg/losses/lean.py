@@ -31,19 +31,10 @@ def loss_and_grads(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute the loss of two views and its gradients by feats, other_feats and the temperature.
 
-    Args:
-        feats_BPD: features of any float dtype.
-        labels_BP: int64.
-        other_BPD: the other view or None.
-        other_labels_BP: its labels.
-        temperature: one number.
-        partner: (B,) int64 on the CPU under the scope "cross".
-        scope: see `pixel_contrast_loss`, as for what follows.
-        denominator: likewise.
-        ignore_index: likewise, one integer.
-        backend: "auto", "tiled" or "triton".
-        prepared: whether features are no longer than 1, and 0 where ignored.
-        needs: which of the three gradients are wanted.
+    Features have any float dtype, labels are int64, the temperature is one number, and the partner
+    (B,) int64 on the CPU under the scope "cross"; options are those of `pixel_contrast_loss`, with
+    one integer ignored and without the backend "dense". `prepared` features are no longer than 1,
+    and 0 where ignored; `needs` says which of the three gradients are wanted.
 
     Returns:
         The loss and three gradients, of `dtypes`; (0,) in place of one that is not wanted.

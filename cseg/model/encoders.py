@@ -59,14 +59,10 @@ class Encoder(nn.Module):
 def cut_encoder(net: Any, name: str, output_stride: int, maps: tuple[int, int] | None) -> Encoder:
     """The encoder of a network from `build_network`, which is cut in place.
 
-    Args:
-        net: the network.
-        name: its name, for messages.
-        output_stride: input pixels per pixel of the high map.
-        maps: numbers of the low and the high map among the network's feature maps, the first
-            being 0; what comes behind the high map is left out. None takes the last map of at
-            most stride 4 and the last one; of a network whose maps have one stride (a plain vision
-            transformer), the one in the middle and the last one.
+    `maps` are the numbers of the low and the high map among the network's feature maps, from 0;
+    what comes behind the high map is left out, and its stride must be `output_stride`. None takes
+    the last map of at most stride 4 and the last one; of a network whose maps have one stride (a
+    plain vision transformer), the one in the middle and the last one.
 
     Raises:
         ConfigError: a stride or map that the network does not have.
@@ -96,10 +92,7 @@ def build_network(name: str, output_stride: int) -> Any:
     Where the network allows it, strides beyond `output_stride` become dilations (DeepLab, arXiv
     1706.05587).
 
-    Args:
-        name: one of timm's names without a tag, such as resnet50, convnext_tiny or
-            tf_efficientnet_lite0.
-        output_stride: input pixels per pixel of the last map in use.
+    Names have no tag: resnet50, convnext_tiny or tf_efficientnet_lite0.
 
     Returns:
         An nn.Module with timm's `feature_info`, `forward_intermediates` and

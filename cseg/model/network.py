@@ -22,11 +22,7 @@ from cseg.settings import Init, ModelSettings, Trained
 class Segmenter(nn.Module):
     """Encoder, ASPP, decoder; then `project` for pretraining or `forward` for classes.
 
-    Args:
-        encoder: where images go in.
-        start: what the encoder's weights are; images are normalised as belongs to them.
-        settings: see `ModelSettings`.
-        classes: how many.
+    Images are normalised as belongs to `start`, the encoder's weights.
     """
 
     mean: Tensor
@@ -71,8 +67,7 @@ class Segmenter(nn.Module):
     def freeze(self, trained: Trained) -> None:
         """Leave only a part to be trained: the others' weights and statistics stay.
 
-        Args:
-            trained: all; decoder (everything behind the encoder); or classifier, a linear probe.
+        With decoder everything behind the encoder is trained; with classifier it is a linear probe.
         """
         behind = (self.aspp, self.reduce, self.decoder)
         self.frozen = {

@@ -30,13 +30,8 @@ def figures(
     and the images of index.csv: qualitative, largest_changes. A figure that cannot be drawn is
     left out and named in the log with the reason; an older one is kept.
 
-    Args:
-        results_dir: `results/{name}`.
-        out_dir: receives `{figure}.png` and `.pdf`.
-        only: names of figures to write; all if empty.
-
-    Returns:
-        The files written.
+    `out_dir` receives `{figure}.png` and `.pdf` of `only` the figures named, or of all; the files
+    written are returned.
 
     Raises:
         DataError: `summary.csv` is missing or malformed.

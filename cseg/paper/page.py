@@ -40,10 +40,7 @@ PICTURES = {
 def summary_page(results_dir: Path, out_path: Path, *, figures_dir: Path) -> Path:
     """Write one HTML page that stands alone: pictures inside, nothing loaded from elsewhere.
 
-    Args:
-        results_dir: `results/{name}`.
-        out_path: the page.
-        figures_dir: holds the figures to embed; one that is absent is left out and named.
+    A figure that is absent in `figures_dir` is left out and named.
     """
     results = read_results(results_dir)
     found, warnings = recommend(results), cautions(results)

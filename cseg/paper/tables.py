@@ -27,13 +27,7 @@ def tables(results_dir: Path, out_dir: Path, *, published: Path | None = None) -
     semi_supervised (arms named `*_pseudo`), ablations (`ablations.csv`), separability
     (`separability.csv`). A table that has nothing to show is left out and named in the log.
 
-    Args:
-        results_dir: `results/{name}`.
-        out_dir: receives `{table}.csv`, `.md`, `.tex` and `.html`.
-        published: `published.csv`; None compares with nothing.
-
-    Returns:
-        The files written.
+    `out_dir` receives `{table}.csv`, `.md`, `.tex` and `.html`; the files written are returned.
 
     Raises:
         DataError: `summary.csv` or `published.csv` is missing or malformed.

@@ -20,10 +20,8 @@ NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 def build(kind: type[T], values: Any, where: str = "") -> T:
     """Make the settings class `kind` from a mapping of its keys.
 
-    Args:
-        kind: a dataclass whose fields are made by `key`, or a plain one.
-        values: its keys; those with a default may be absent.
-        where: the key that they stand under, in dots, for messages.
+    `values` are its keys, of which those with a default may be absent; `where` is the key that they
+    stand under, in dots, for messages.
 
     Raises:
         ConfigError: the first key that is unknown, missing or has a wrong value.

@@ -87,9 +87,7 @@ class Fact:
 def facts(kind: type, where: str = "") -> Iterator[Fact]:
     """Every key of a settings class and of those in it, in order.
 
-    Args:
-        kind: a dataclass whose fields are made by `key`.
-        where: the key that it stands under, in dots.
+    `where` is the key that the class stands under, in dots.
     """
     hints = types(kind)
     for entry in fields(kind):

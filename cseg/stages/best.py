@@ -50,8 +50,7 @@ def best(run_dirs: Sequence[Path], dataset_json: Path, out_dir: Path) -> list[Pa
 def best_arm(rows: pd.DataFrame) -> str:
     """Name the arm with the highest mean mIoU among rows of one label count; the first of equals.
 
-    Args:
-        rows: columns arm and miou, at least one row with an mIoU.
+    At least one row has an mIoU.
     """
     return str(rows.groupby("arm", sort=False)["miou"].mean().idxmax())
 

@@ -68,17 +68,8 @@ def evaluate(
 ) -> None:
     """Measure a fine-tuned network on the validation set and write its rows and predictions.
 
-    Args:
-        inputs: what the run reads; training mIoU is measured on the images of its subset.
-        settings: the run's.
-        arm: its name.
-        weights: from `finetune`.
-        costs: cost files of the stages this run went through.
-        out: written.
-        threads: CPU threads.
-
-    Raises:
-        CsegError: see the parts; each message is one sentence.
+    Training mIoU is measured on images of the subset. `weights` come from `finetune`, and `costs`
+    are the cost files of the stages that this run went through.
     """
     started = time.monotonic()
     protocol = protocol_settings(settings)

@@ -52,10 +52,7 @@ PERPLEXITY = 30.0
 class Start:
     """Where the fine-tuning of one run starts.
 
-    Attributes:
-        arm: its name.
-        inputs: what the run reads; its subset says n, and `pretrained` may be the start.
-        settings: the run's.
+    The run's subset says n, and `inputs.pretrained` may be the start.
     """
 
     arm: str
@@ -97,14 +94,10 @@ class Pixels:
 def features(starts: Sequence[Start], out: FeaturesOutputs, *, threads: int) -> None:
     """Measure every start; project the features of those at the smallest n and its first seed.
 
-    Args:
-        starts: one for each run; all of one index.
-        out: written.
-        threads: CPU threads.
+    There is one start for each run, all of one index.
 
     Raises:
         DataError: no validation image, or none that shows a class.
-        CsegError: see the parts.
     """
     data = starts[0].inputs
     info, _ = read_dataset(data.dataset)

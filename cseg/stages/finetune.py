@@ -57,14 +57,7 @@ def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
 
 
 class FinetuneObjective(Objective):
-    """Cross-entropy, with a contrastive and a consistency loss added if the settings ask for them.
-
-    Args:
-        network: what learns.
-        settings: see `FinetuneSettings`.
-        contrast: the contrastive loss and its memory, or None.
-        consistency: the consistency loss and its teacher, or None.
-    """
+    """Cross-entropy; the settings may add a contrastive and a consistency loss to it."""
 
     def __init__(
         self,
@@ -97,12 +90,8 @@ class FinetuneObjective(Objective):
     ) -> Tensor:
         """The loss, a scalar; with consistency a vector (4): the loss and its measures.
 
-        Args:
-            images: float (B, 3, H, W) in 0..1.
-            labels: classes (B, H, W).
-            rng: draws distortions and strong views.
-            unlabelled: images of consistency, as `images`.
-            padding: (B, H, W), ignored where they are padded.
+        Images are float (B, 3, H, W) in 0..1, labels classes (B, H, W); `padding` (B, H, W) is
+        ignored where unlabelled images are padded. `rng` draws distortions and strong views.
         """
         labelled = self._labelled_loss(images, labels, rng)
         if self.consistency is None or unlabelled is None or padding is None:
@@ -140,16 +129,9 @@ def finetune(
 ) -> None:
     """Fine-tune one arm and write its weights, curve and cost.
 
-    Args:
-        inputs: what the run reads; without `pretrained` the arm's init is the start.
-        settings: the run's.
-        out: written; the weights are those of the network with its classifier, with the settings
-            and the classes.
-        threads: CPU threads.
-        title: names the run in progress lines and messages.
-
-    Raises:
-        CsegError: see the parts; each message is one sentence.
+    Without `inputs.pretrained` the arm's init is the start. The weights are those of the network
+    with its classifier, with the settings and the classes; `title` names the run in progress lines
+    and messages.
     """
     own = settings.finetune
     device = open_run_device(settings, threads)

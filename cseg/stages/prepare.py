@@ -32,13 +32,8 @@ def prepare(
 ) -> None:
     """Write the training pairs as batches need them; says how much room they take beforehand.
 
-    Args:
-        index_csv: written by the index stage.
-        dataset_json: written by the index stage.
-        short_side: see `ImageSettings`; pairs are stored after this resizing.
-        workers: threads.
-        pixels: written; see `cseg.training.prepared_cache`.
-        places: written; where each id lies in it.
+    Pairs are stored after the resizing to `short_side`, in `pixels`; `places` says where each id
+    lies in it. `workers` is the number of threads.
 
     Raises:
         DataError: not enough space, or a file has changed since the index was made.

@@ -28,10 +28,7 @@ from cseg.training.loop import Objective, train
 class PretrainObjective(Objective):
     """The contrastive loss between a batch and its colour-distorted views.
 
-    Args:
-        network: what learns; its classifier does not.
-        contrast: the loss and its memory.
-        distortion: strength of the colour distortion.
+    The network's classifier does not learn; `distortion` is the strength of the colour distortion.
     """
 
     def __init__(self, network: Segmenter, contrast: Contrast, distortion: float) -> None:
@@ -53,15 +50,8 @@ def pretrain(
 ) -> None:
     """Pretrain one arm and write its weights, curve and cost.
 
-    Args:
-        inputs: what the run reads.
-        settings: the run's; keys that only fine-tuning and evaluation read do not matter.
-        out: written; the weights are those of the whole network, projection head included.
-        threads: CPU threads.
-        title: names the run in progress lines and messages.
-
-    Raises:
-        CsegError: see the parts; each message is one sentence.
+    Keys that only fine-tuning and evaluation read do not matter. The weights are those of the whole
+    network, projection head included; `title` names the run in progress lines and messages.
     """
     if settings.scope == "none":
         raise ConfigError(f"{title} has scope none, so it has no pretraining; set a scope")

@@ -60,15 +60,8 @@ def pseudolabel(
 
     The truth is read for the measurement alone; images and labels written do not depend on it.
 
-    Args:
-        inputs: what the run reads; the images of its subset get no pseudo label.
-        settings: those of the run that will train on the labels.
-        teacher: finetune.pt of the arm that labels.
-        out: written.
-        threads: CPU threads.
-
-    Raises:
-        CsegError: see the parts; each message is one sentence.
+    The images of the subset get no pseudo label. `settings` are those of the run that will train on
+    the labels, and `teacher` is the finetune.pt of the arm that labels.
     """
     started = time.monotonic()
     chosen = settings.pseudolabel or PseudolabelSettings()
@@ -124,10 +117,8 @@ def class_thresholds(
 
     CBST's thresholds (Zou et al. 2018, arXiv 1810.07911), to a thousandth, rounded down.
 
-    Args:
-        answers: predicted classes and their probabilities, of each image.
-        classes: how many.
-        share: of the pixels predicted as a class, above 0 and up to 1.
+    `answers` are predicted classes and their probabilities, image by image; `share` is above 0 and
+    up to 1.
     """
     counts = np.zeros((classes, BINS + 1), np.int64)
     for guess, sure in answers:

@@ -73,14 +73,8 @@ def training_of(
 ) -> Training:
     """The training of a stage, known by all that shapes its result.
 
-    Args:
-        stage: which.
-        settings: the run's.
-        weights: what the stage writes; the training state is kept next to it.
-        threads: CPU threads.
-        title: names the run in progress lines and messages.
-        data: fingerprint of the images and labels.
-        start: fingerprint of the weights that it starts from, if there are such.
+    The training state is kept next to `weights`, which the stage writes. `data` is the fingerprint
+    of images and labels, and `start` that of the weights that it starts from, if there are such.
     """
     shaping = pretraining(settings) | {"tensorboard": None}
     if stage == "finetune":

@@ -66,11 +66,8 @@ def subset_from_list(
 ) -> list[str]:
     """Write the labelled subset that a published list names, in the list's order.
 
-    Args:
-        index_csv: written by the index stage.
-        dataset_json: written by the index stage.
-        list_path: a list in one of the formats of `cseg.datasets.published_splits`.
-        out: CSV as `subset` writes; a line that repeats an id counts once.
+    The list is in one of the formats of `cseg.datasets.published_splits`; a line that repeats an id
+    counts once. `out` is a CSV as `subset` writes it.
 
     Returns:
         The lines that match no training image, for the caller to report.
@@ -135,9 +132,7 @@ def read_presence(index_csv: str | Path) -> dict[str, frozenset[int]]:
 def nested_order(presence: Mapping[str, frozenset[int]], seed: int) -> list[str]:
     """Order all ids so that the subsets of `seed` are its prefixes (algorithm: see the module).
 
-    Args:
-        presence: id -> classes on that image; the order of the mapping does not matter.
-        seed: any integer.
+    `presence` maps ids to the classes on that image; the order of the mapping does not matter.
     """
     shuffled = sorted(presence, key=lambda i: hashlib.sha256(f"{seed}/{i}".encode()).hexdigest())
     frequency: dict[int, int] = {}

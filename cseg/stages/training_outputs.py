@@ -41,13 +41,8 @@ def write_training(
 ) -> None:
     """Write a trained network, its curve and its cost, each atomically; drop the training state.
 
-    Args:
-        network: its state is saved from the CPU, in contiguous layout.
-        curve: from `train`.
-        training: what was trained; its stage is the kind of the checkpoint.
-        device: where.
-        out: written.
-        **facts: plain values saved in the checkpoint.
+    The network's state is saved from the CPU, in contiguous layout; `facts` are plain values saved
+    in the checkpoint, whose kind is the stage.
     """
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     checkpoint.save(out.weights, training.stage, {"network": state, **facts})

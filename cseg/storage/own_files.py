@@ -36,9 +36,7 @@ def read_record(folder: Path) -> dict[str, str]:
 def is_written(path: Path, records: dict[Path, dict[str, str]]) -> bool:
     """Whether the record of some folder above `path` names it.
 
-    Args:
-        path: a file.
-        records: what has been read already, by folder; grows.
+    `records` holds what has been read already, by folder, and grows.
     """
     path = path.absolute()
     for folder in path.parents:

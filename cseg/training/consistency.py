@@ -37,11 +37,8 @@ class Consistency(nn.Module):
     Everything that it remembers is in buffers and in the teacher's weights, so that a saved
     training state holds it.
 
-    Args:
-        network: what learns; the moving average starts from it.
-        settings: see `ConsistencySettings`.
-        classes: how many.
-        steps: of the whole training; the weight rises over a share of them.
+    The moving average starts from `network`, and the weight rises over a share of the `steps` of
+    the whole training.
     """
 
     done: Tensor
@@ -161,10 +158,8 @@ class Consistency(nn.Module):
 def cut_mix(parts: Sequence[Tensor], share: float, rng: np.random.Generator) -> list[Tensor]:
     """Replace a box of some images, and of what belongs to them, by that of the image before.
 
-    Args:
-        parts: images (B, 3, H, W) and their targets (B, H, W).
-        share: of the images that get a box.
-        rng: draws the boxes, on the host.
+    `parts` are images (B, 3, H, W) and their targets (B, H, W); `share` of the images get a box,
+    which `rng` draws on the host.
     """
     ranks = current_share()
     count, (height, width) = len(parts[0]), parts[0].shape[-2:]

@@ -22,10 +22,7 @@ class Contrast(nn.Module):
     as they were then: Wang et al. 2020 (arXiv 1912.06798), cross-batch memory. It lies in buffers,
     so that a saved training state holds it.
 
-    Args:
-        settings: see `ContrastSettings`.
-        scope: where candidates come from.
-        channels: channels of the projected features.
+    Candidates come from `scope`; `channels` are those of the projected features.
 
     Raises:
         ConfigError: a memory under several ranks.

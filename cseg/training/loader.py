@@ -26,11 +26,8 @@ def iterate(
 ) -> Iterator[tuple[Tensor, ...]]:
     """Iterate over the batches in step order, loading ahead in `workers` processes.
 
-    Args:
-        batches: of every step.
-        workers: processes; 0 loads in this one.
-        pin: copy to page-locked memory, from which a GPU fetches without waiting.
-        shared: where the filesystem of shared memory is mounted.
+    With 0 workers this process loads. `pin` copies to page-locked memory, from which a GPU fetches
+    without waiting; `shared` is where the filesystem of shared memory is mounted.
 
     Raises:
         TrainingError: shared memory cannot hold the batches of the workers.

@@ -132,12 +132,8 @@ def train(
 
     Under several ranks each process computes its share of every batch, and all end alike.
 
-    Args:
-        objective: on `device`; its state is what is saved.
-        batches: the batches from a given step on.
-        training: see `Training`.
-        device: where to compute.
-        validation: see `Validation`; None measures nothing.
+    The objective is on `device`, and its state is what is saved; `batches` gives the batches from a
+    given step on.
 
     Raises:
         TrainingError: a loss that is not finite, a foreign or damaged state, no memory.
