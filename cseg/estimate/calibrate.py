@@ -65,11 +65,7 @@ class ArmCost:
 
 
 def calibrate(
-    experiment: Experiment,
-    arms: Sequence[str],
-    *,
-    size_HW: tuple[int, int],
-    copies: int,
+    experiment: Experiment, arms: Sequence[str], *, size_HW: tuple[int, int], copies: int
 ) -> dict[str, ArmCost]:
     """Measure every arm; arms whose steps do the same work are measured once.
 

@@ -65,10 +65,7 @@ def predict(
 
 
 def predict_sure(
-    network: Segmenter,
-    image_3HW: Tensor,
-    protocol: ProtocolSettings,
-    device: torch.device,
+    network: Segmenter, image_3HW: Tensor, protocol: ProtocolSettings, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """The class of each pixel of the image, uint8 on the CPU, and its probability, float32.
 

@@ -8,13 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.pyplot import subplots
 
 from cseg.paper.results import Results
-from cseg.paper.style import (
-    INCH_WIDTH,
-    arm_handles,
-    arm_styles,
-    grid_shape,
-    legend_below,
-)
+from cseg.paper.style import INCH_WIDTH, arm_handles, arm_styles, grid_shape, legend_below
 from cseg.paper.table_classes import class_means
 
 CONFUSION_NUMBERS = 12  # up to so many classes the cells carry their numbers

@@ -5,12 +5,7 @@ from matplotlib.lines import Line2D
 from matplotlib.pyplot import subplots
 
 from cseg.paper.results import Results
-from cseg.paper.style import (
-    ARM_COLOURS,
-    INCH_WIDTH,
-    MARKERS,
-    legend_below,
-)
+from cseg.paper.style import ARM_COLOURS, INCH_WIDTH, MARKERS, legend_below
 
 METHODS = {"pca": "PCA", "tsne": "t-SNE"}
 

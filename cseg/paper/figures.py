@@ -17,12 +17,7 @@ PANEL_ROWS = 4
 EXTREME_ROWS = 3
 
 
-def figures(
-    results_dir: Path,
-    out_dir: Path,
-    *,
-    only: Collection[str] = (),
-) -> list[Path]:
+def figures(results_dir: Path, out_dir: Path, *, only: Collection[str] = ()) -> list[Path]:
     """Write every figure that one experiment's results allow, as PNG and PDF.
 
     From the CSVs: label_efficiency, per_class, confusion, confusion_difference, training_curves;

@@ -9,14 +9,7 @@ from pathlib import Path
 from cseg.paper import captions
 from cseg.paper.cautions import cautions
 from cseg.paper.markup import Table, html_page, html_table
-from cseg.paper.recommend import (
-    Recommendation,
-    advice,
-    certainty,
-    more_labels,
-    recommend,
-    which,
-)
+from cseg.paper.recommend import Recommendation, advice, certainty, more_labels, recommend, which
 from cseg.paper.results import Results, read_results
 from cseg.paper.statistics import split_spread
 from cseg.paper.table_main import main_table

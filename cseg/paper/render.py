@@ -11,10 +11,7 @@ from cseg.stages.summary import summary
 
 
 def paper(
-    results_root: Path,
-    *,
-    published: Path | None = None,
-    collect_runs: bool = False,
+    results_root: Path, *, published: Path | None = None, collect_runs: bool = False
 ) -> list[Path]:
     """Write tables, figures and the summary page of every dataset below `results_root`.
 

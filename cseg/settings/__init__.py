@@ -5,13 +5,7 @@ Needs nothing but Python, so that the workflow, the stages and a bare GPU machin
 
 from cseg.settings.build import build, plain
 from cseg.settings.keys import Fact, facts, key
-from cseg.settings.network import (
-    GivenWeights,
-    ImageSettings,
-    Init,
-    ModelSettings,
-    StartSettings,
-)
+from cseg.settings.network import GivenWeights, ImageSettings, Init, ModelSettings, StartSettings
 from cseg.settings.run import (
     TEACHER_SUFFIX,
     EvaluateSettings,

@@ -22,12 +22,7 @@ from cseg.compute.ranks import current_share
 from cseg.datasets.samples import DatasetInfo
 from cseg.inference.confusion import matrices_by_image
 from cseg.inference.load import LoadedSegmenter, load_segmenter
-from cseg.inference.metrics import (
-    accuracy_per_class,
-    iou_per_class,
-    mean_iou,
-    pixel_accuracy,
-)
+from cseg.inference.metrics import accuracy_per_class, iou_per_class, mean_iou, pixel_accuracy
 from cseg.inference.predict import ProtocolSettings, protocol_settings
 from cseg.settings import GivenWeights, RunSettings, plain
 from cseg.stages.run import (

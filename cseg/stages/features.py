@@ -165,10 +165,7 @@ def draw_pixels(
     ]
     places = np.concatenate(drawn)
     return Pixels(
-        images,
-        places,
-        flat[places].astype(int),
-        [pairs[i // (height * width)].id for i in places],
+        images, places, flat[places].astype(int), [pairs[i // (height * width)].id for i in places]
     )
 
 

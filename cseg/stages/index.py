@@ -10,13 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from cseg.datasets.pairs import Pair, Problem, inspect_pair
-from cseg.datasets.samples import (
-    UNLABELLED,
-    DatasetInfo,
-    Sample,
-    info_from_json,
-    info_to_json,
-)
+from cseg.datasets.samples import UNLABELLED, DatasetInfo, Sample, info_from_json, info_to_json
 from cseg.datasets.whole import listed, notices_of, problems_of
 from cseg.errors import DataError
 from cseg.storage.files import atomic, fingerprint, read_json, sha256_file, write_json

@@ -65,9 +65,7 @@ def pretrain(
         compile_features(network)
     network.classifier.requires_grad_(False)
     contrast = Contrast(
-        settings.pretrain,
-        scope=settings.scope,
-        channels=settings.model.projection_channels,
+        settings.pretrain, scope=settings.scope, channels=settings.model.projection_channels
     )
     objective = PretrainObjective(network, contrast.to(device), settings.pretrain.distortion)
     training = training_of(

@@ -72,11 +72,7 @@ def save_state(
 
 
 def resume(
-    path: Path,
-    run_key: str,
-    objective: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    losses: Tensor,
+    path: Path, run_key: str, objective: nn.Module, optimizer: torch.optim.Optimizer, losses: Tensor
 ) -> tuple[int, Curve]:
     """Load a saved state in place, where there is one; returns the steps done and the curve.
 
