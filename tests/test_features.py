@@ -80,7 +80,7 @@ def start(arm, inputs, folder, weights=None, seed=0):
 def run(data, starts, name):
     outputs = data[0] / f"{name}.csv", data[0] / f"{name}_separability.csv"
     out = FeaturesOutputs(features=outputs[0], separability=outputs[1])
-    features(starts, out, threads=1)
+    features(starts, out=out, threads=1)
     return [pd.read_csv(path) for path in outputs], [path.read_bytes() for path in outputs]
 
 

@@ -3,7 +3,6 @@
 Shapes: K classes, H and W height and width.
 """
 
-import csv
 import os
 import signal
 import sys
@@ -26,6 +25,7 @@ from cseg.errors import CsegError, DataError
 from cseg.images.overlay import Legend, overlay
 from cseg.inference.load import LoadedSegmenter, image_pixels, load_segmenter
 from cseg.storage.own_files import OwnFiles, is_written
+from cseg.storage.tables import write_rows
 
 TABLE = "predictions.csv"
 LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
@@ -232,15 +232,14 @@ def _predict_one(
 
 def _write_table(own: OwnFiles, rows: Sequence[Row], class_names: Sequence[str]) -> None:
     """The least certain image first; names that are not UTF-8 have their odd bytes escaped."""
-    with own.write(TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        shares = [f"share_{name}" for name in class_names]
-        writer.writerow(["image", "mask", "mean_entropy", "problem", *shares])
-        for row in sorted(rows, key=lambda row: -row.mean_entropy):
-            texts = [_readable(text) for text in (str(row.image), row.mask, row.problem)]
-            entropy = "" if row.problem else f"{row.mean_entropy:.6f}"
-            numbers = [f"{share:.6f}" for share in row.shares]
-            writer.writerow([texts[0], texts[1], entropy, texts[2], *numbers])
+    header = ("image", "mask", "mean_entropy", "problem", *(f"share_{c}" for c in class_names))
+    lines = []
+    for row in sorted(rows, key=lambda row: -row.mean_entropy):
+        image, mask, problem = map(_readable, (str(row.image), row.mask, row.problem))
+        entropy = "" if row.problem else f"{row.mean_entropy:.6f}"
+        lines.append((image, mask, entropy, problem, *(f"{share:.6f}" for share in row.shares)))
+    with own.write(TABLE) as temporary:
+        write_rows(temporary, header, lines)
 
 
 def _readable(text: str) -> str:

@@ -27,15 +27,6 @@ from cseg.jobs.adapter import stage
 RENDEZVOUS = "CSEG_RENDEZVOUS"  # environment: host:port/id, in the copies of the script
 
 
-def gpus_of(resources: Any) -> dict[str, int]:
-    """What `launch` needs to know of a job's resources in Snakemake, as its keyword arguments."""
-    return {
-        "processes": resources.gpu,
-        "nodes": resources.get("nodes", 1),
-        "jobs_per_gpu": resources.jobs_per_gpu,
-    }
-
-
 def launch(
     log: str,
     run: Callable[..., None],

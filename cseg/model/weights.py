@@ -13,11 +13,6 @@ from cseg.storage.files import sha256_file
 
 PAPERS_RECIPE = "tv_in1k"  # torchvision's first weights, what "ImageNet weights" meant in 2021
 CONTAINERS = (".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors")
-PREFERRED = (
-    "encoder_q.",
-    "teacher.",
-    "online_encoder.",
-)  # where a file holds a network and its twin
 UNLABELLED = {"dino", "mae", "fcmae", "mim", "ijepa"}  # methods that use images alone
 DATASETS = {  # what timm's tags call data, and whether the weights saw labels of it
     "in1k": ("ImageNet-1k", "labels"),

@@ -5,12 +5,11 @@ validation, overlap with its unlabelled list, whether it is part of the next lar
 family, classes it shows, and how far its class distribution lies from the whole training set's.
 """
 
-import csv
 import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import DataError
 from cseg.storage.files import atomic, write_text
 from cseg.storage.lists import read_index, read_subset
+from cseg.storage.tables import write_rows
 
 RANDOM_DRAWS = 20
 
@@ -107,10 +107,7 @@ def audit(
         table = read_index(index_csv)
         for row in rows:
             _use_index(row, lines[row.list], table)
-    with atomic(out_csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, [f.name for f in fields(Row)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_rows(out_csv, [f.name for f in fields(Row)], map(astuple, rows))
     _draw(rows, sets, [Path(path) for path in out_figures])
     said = findings(rows)
     write_text(out_findings, "".join(f"{sentence}\n" for sentence in said))

@@ -91,7 +91,7 @@ class Pixels:
     ids_P: list[str]
 
 
-def features(starts: Sequence[Start], out: FeaturesOutputs, *, threads: int) -> None:
+def features(starts: Sequence[Start], *, out: FeaturesOutputs, threads: int) -> None:
     """Measure every start; project the features of those at the smallest n and its first seed.
 
     There is one start for each run, all of one index.

@@ -1,9 +1,9 @@
 """Stage index: look at every image and label once, and write down what is in them."""
 
-import csv
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from cseg.datasets.pairs import Pair, Problem, inspect_pair
 from cseg.datasets.samples import UNLABELLED, DatasetInfo, Sample, info_from_json, info_to_json
 from cseg.datasets.whole import listed, notices_of, problems_of
 from cseg.errors import DataError
-from cseg.storage.files import atomic, fingerprint, read_json, sha256_file, write_json
+from cseg.storage.files import fingerprint, read_json, sha256_file, write_json
+from cseg.storage.tables import write_rows
 
 COLUMNS = (
     "split", "id", "image", "label", "width", "height", "image_sha256", "label_sha256",
@@ -99,13 +100,9 @@ def _report(name: str, lines: list[str], problems: int, count: int) -> str:
 
 
 def _write_csv(pairs: list[Pair], path: str | Path) -> None:
-    classes = [f"pixels_{c}" for c in range(len(pairs[0].pixels))]
-    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*COLUMNS, *classes, "pixels_ignored"])
-        for pair in pairs:
-            facts = (getattr(pair, column) for column in COLUMNS)
-            writer.writerow([*facts, *pair.pixels, pair.pixels_ignored])
+    header = [*COLUMNS, *(f"pixels_{c}" for c in range(len(pairs[0].pixels))), "pixels_ignored"]
+    facts = attrgetter(*COLUMNS)
+    write_rows(path, header, ([*facts(p), *p.pixels, p.pixels_ignored] for p in pairs))
 
 
 def _describe(info: DatasetInfo, pairs: list[Pair]) -> dict[str, Any]:

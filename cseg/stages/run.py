@@ -1,9 +1,9 @@
 """One run of the experiment: what its stages read, and the labelled images they may see."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 
@@ -23,7 +23,6 @@ from cseg.training.loop import Training
 from cseg.training.prepared_cache import Place, read_places
 from cseg.training.sampling import Batches, Pair, StepBatches, WithUnlabelled
 
-T = TypeVar("T")
 OTHER_SEEDS = 2**31  # above every seed of a config: order and crops of the unlabelled images
 
 
@@ -48,12 +47,6 @@ class RunInputs:
     places: Path | None = None
     pseudo: Path | None = None
     pretrained: Path | None = None
-
-
-def files_of(kind: type[T], named: Mapping[str, Any]) -> T:
-    """Make a record of paths from files by name; an empty entry is a file that there is not."""
-    names = [field.name for field in fields(kind) if named.get(field.name)]  # type: ignore[arg-type]
-    return kind(**{name: Path(named[name]) for name in names})
 
 
 def open_run_device(settings: RunSettings, threads: int) -> torch.device:

@@ -21,7 +21,7 @@ from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import DataError
 from cseg.settings.label_counts import Count, count_token, resolve_count
 from cseg.storage.files import fingerprint, read_json, write_text
-from cseg.storage.lists import ids_fingerprint, read_index
+from cseg.storage.lists import read_index
 from cseg.storage.tables import write_rows
 
 
@@ -107,7 +107,7 @@ def _tell_unmatched(lost: list[str], list_path: str | Path, out: Path) -> None:
 
 def write_subset(ids: list[str], mark: str, out: str | Path) -> None:
     """Write a subset's CSV: rank, id, fingerprint, ids_fingerprint."""
-    own = ids_fingerprint(ids)
+    own = fingerprint(ids)
     header = ("rank", "id", "fingerprint", "ids_fingerprint")
     write_rows(out, header, [(rank, name, mark, own) for rank, name in enumerate(ids)])
 

@@ -12,7 +12,8 @@ import pandas as pd
 
 from cseg.errors import DataError, reason
 from cseg.storage.checksums import check_unchanged, write_checksums
-from cseg.storage.files import atomic, read_json
+from cseg.storage.files import read_json
+from cseg.storage.tables import write_table
 
 log = logging.getLogger(__name__)
 
@@ -65,20 +66,21 @@ def summary(
     keys = [row[KEY].iloc[0].to_dict() for row in metrics]
 
     out_dir = Path(out_dir)
-    written = [_write(rows, out_dir / "summary.csv")]
+    tables = {"summary": rows}
     for name in PER_RUN_CSVS + OPTIONAL_CSVS:
         parts = [_keyed(folder / f"{name}.csv", key) for folder, key in zip(finished, keys)]
         parts = [part for part in parts if part is not None]
         if parts or name in PER_RUN_CSVS:
-            table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=KEY)
-            written.append(_write(table, out_dir / f"{name}.csv"))
+            empty = pd.DataFrame(columns=KEY, dtype=str)
+            tables[name] = pd.concat([empty, *parts], ignore_index=True)
     if ablations:
         plan = [(g, s, arm) for g, settings in ablations.items() for s, arm in settings.items()]
-        table = pd.DataFrame(plan, columns=["group", "setting", "arm"], dtype=str)
-        written.append(_write(table, out_dir / "ablations.csv"))
-    written.append(_write(_curves(finished, keys), out_dir / "curves.csv"))
-    written.append(_write(_cost(finished, keys, metrics), out_dir / "cost.csv"))
-    return [*written, write_checksums(written)]
+        tables["ablations"] = pd.DataFrame(plan, columns=["group", "setting", "arm"], dtype=str)
+    tables |= {"curves": _curves(finished, keys), "cost": _cost(finished, keys, metrics)}
+    paths = [out_dir / f"{name}.csv" for name in tables]
+    for path, table in zip(paths, tables.values()):
+        write_table(path, table)
+    return [*paths, write_checksums(paths)]
 
 
 def _read_metrics(folder: Path) -> pd.DataFrame:
@@ -152,9 +154,3 @@ def _cost(
             if cost:
                 rows.append({**key, "stage": stage, **{c: cost.get(c, "") for c in COST_COLUMNS}})
     return pd.DataFrame(rows, columns=[*KEY, "stage", *COST_COLUMNS])
-
-
-def _write(rows: pd.DataFrame, path: Path) -> Path:
-    with atomic(path) as temporary:
-        rows.to_csv(temporary, index=False, lineterminator="\n")
-    return path

@@ -50,11 +50,6 @@ def read_index_rows(index_csv: str | Path) -> list[dict[str, str]]:
         raise DataError(f"cannot read the index {path}: {reason(error)}; {remedy}") from error
 
 
-def ids_fingerprint(ids: list[str]) -> str:
-    """What a subset's CSV says of its own ids."""
-    return fingerprint(ids)
-
-
 def read_subset(subset_csv: str | Path) -> tuple[list[str], str]:
     """The ids of a subset's CSV, in rank order, and the subset's fingerprint.
 
@@ -72,6 +67,6 @@ def read_subset(subset_csv: str | Path) -> tuple[list[str], str]:
     sums = {row["ids_fingerprint"] for row in rows if "ids_fingerprint" in row}
     if not ids:
         raise DataError(f"subset {subset_csv} is empty; choose label_counts of at least 1")
-    if len(marks) > 1 or (sums and sums != {ids_fingerprint(ids)}):
+    if len(marks) > 1 or (sums and sums != {fingerprint(ids)}):
         raise DataError(f"the subset {subset_csv} has changed since it was written; {remedy}")
     return ids, marks[0]

@@ -1,12 +1,10 @@
-from functools import partial
-
 from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
-    from cseg.jobs.launch import gpus_of, launch
     from cseg.settings import RunSettings, build
     from cseg.stages.features import FeaturesOutputs, Start, features
-    from cseg.stages.run import RunInputs, files_of
+    from cseg.stages.job import files_of, launch_job
+    from cseg.stages.run import RunInputs
 
     starts = [
         Start(
@@ -16,7 +14,4 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
         )
         for start in snakemake.params.starts
     ]
-    run = partial(
-        features, starts, files_of(FeaturesOutputs, snakemake.output), threads=snakemake.threads
-    )
-    launch(snakemake.log[0], run, **gpus_of(snakemake.resources))
+    launch_job(snakemake, features, starts, out=FeaturesOutputs)
