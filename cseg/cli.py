@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     chosen = _parser().parse_args(arguments)
     try:
-        return chosen.run(chosen)
+        return chosen.run(chosen) or 0
     except (CsegError, OSError, ValueError, ModuleNotFoundError) as error:
         print(f"error: {_sentence(error)}", file=sys.stderr)
         return 1
@@ -162,14 +162,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _init(chosen: argparse.Namespace) -> int:
+def _init(chosen: argparse.Namespace) -> None:
     from cseg.init.write import init
 
     print(init(chosen.images, chosen.labels, chosen.out))
-    return 0
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(chosen: argparse.Namespace) -> None:
     if importlib.util.find_spec("snakemake") is None:
         raise ConfigError(
             f"cseg run needs Snakemake, which is not installed; run {install_command('workflow')}"
@@ -180,22 +179,20 @@ def _run(chosen: argparse.Namespace) -> int:
     os.execv(sys.executable, command)  # signals and the exit code are Snakemake's own
 
 
-def _status(chosen: argparse.Namespace) -> int:
+def _status(chosen: argparse.Namespace) -> None:
     from cseg.estimate.status import status
 
     print(status(chosen.results))
-    return 0
 
 
-def _paper(chosen: argparse.Namespace) -> int:
+def _paper(chosen: argparse.Namespace) -> None:
     from cseg.paper.render import paper
 
     for path in paper(chosen.results, collect_runs=chosen.collect, published=pipeline.PUBLISHED):
         print(path)
-    return 0
 
 
-def _plan(chosen: argparse.Namespace) -> int:
+def _plan(chosen: argparse.Namespace) -> None:
     from cseg import experiment
     from cseg.compute.device import has_gpu
     from cseg.estimate.plan import plan
@@ -212,15 +209,13 @@ def _plan(chosen: argparse.Namespace) -> int:
         teraflops=chosen.teraflops,
     )
     print(told)
-    return 0
 
 
-def _info(chosen: argparse.Namespace) -> int:
+def _info(chosen: argparse.Namespace) -> None:
     from cseg.inference.load import describe
 
     for name, value in describe(chosen.checkpoint).items():
         print(f"{name}: {value}")
-    return 0
 
 
 def _predict(chosen: argparse.Namespace) -> int:
@@ -244,9 +239,8 @@ def _predict(chosen: argparse.Namespace) -> int:
     return INTERRUPTED if outcome.interrupted else int(outcome.problems > 0)
 
 
-def _export(chosen: argparse.Namespace) -> int:
+def _export(chosen: argparse.Namespace) -> None:
     from cseg.inference.onnx import export
 
     export(chosen.checkpoint, chosen.out)
     print(chosen.out)
-    return 0

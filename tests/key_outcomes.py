@@ -22,7 +22,7 @@ from cseg.stages.pseudolabel import PseudolabelOutputs, pseudolabel
 from cseg.stages.run import RunInputs
 from cseg.stages.subset import subset
 from cseg.storage.files import write_text
-from cseg.storage.lists import read_index
+from cseg.storage.index_and_subset import read_index
 
 TINY = {
     "device": "cpu",

@@ -1,6 +1,7 @@
 """Folder = floor: imports only point downwards, no circles; light stages stay light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,16 @@ sys.modules |= dict.fromkeys(('snakemake', 'pydantic', 'jsonschema', 'yaml'))
 import cseg.settings, cseg.stages.pretrain, cseg.stages.finetune, cseg.stages.evaluate
 """
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
+
+
+def test_what_the_page_says_is_in_a_file_is_there():
+    page = (ROOT / "docs" / "architecture.md").read_text().partition("## Where is it?")[2]
+    answers = re.findall(r"\| `([\w/.]+)` \| `(\w+)` \|", page)
+    assert len(answers) == 15
+    for file, name in answers:
+        assert re.search(
+            rf"^ *(# *)?(def )?{name}\b[(:= ]", (ROOT / file).read_text(), re.MULTILINE
+        ), file
 
 
 def test_no_file_is_long():

@@ -14,7 +14,7 @@ from cseg.errors import DataError
 from cseg.model import checkpoint
 from cseg.settings import ConsistencySettings
 from cseg.stages.run import unlabelled_pairs
-from cseg.storage.lists import read_index
+from cseg.storage.index_and_subset import read_index
 from cseg.training.consistency import Consistency, cut_mix
 
 CLASSES, B, H, W = 3, 2, 4, 6

@@ -30,7 +30,7 @@ from cseg.stages.fetch import fetch
 from cseg.stages.index import index
 from cseg.stages.prepare import prepare
 from cseg.stages.run import pairs_of
-from cseg.storage.lists import read_index, read_index_rows
+from cseg.storage.index_and_subset import read_index, read_index_rows
 from cseg.training.prepared_cache import read_places
 from cseg.training.sampling import load_pair
 

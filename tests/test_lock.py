@@ -46,6 +46,13 @@ def test_every_direct_need_is_locked_at_a_version_that_pyproject_allows(need):
     assert wanted.specifier.contains(version), f"{version}: run `make lock`"
 
 
+def test_the_metadata_name_each_python_from_the_least_on_and_the_lock_is_for_one_of_them():
+    named = re.findall(r"Python :: 3\.(\d+)", "\n".join(PROJECT["classifiers"]))
+    least = int(PROJECT["requires-python"].removeprefix(">=3."))
+    assert list(map(int, named)) == list(range(least, 15))
+    assert re.search(r"Python 3\.(\d+)", LOCK)[1] in named
+
+
 def test_pip_reads_the_whole_lock():
     """With no index to ask, pip parses every line and then fails to find the first file."""
     command = [sys.executable, "-m", "pip", "--isolated", "install", "--dry-run", "--no-deps",

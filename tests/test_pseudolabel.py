@@ -24,7 +24,7 @@ from cseg.inference.predict import ProtocolSettings, predict, predict_sure
 from cseg.stages.pseudolabel import PseudolabelOutputs, class_thresholds, pseudolabel
 from cseg.stages.run import read_dataset, training_pairs, unlabelled_pairs
 from cseg.storage.files import sha256_file
-from cseg.storage.lists import read_index
+from cseg.storage.index_and_subset import read_index
 from cseg.training.sampling import load_pair
 
 THRESHOLD = 0.6

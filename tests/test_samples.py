@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,13 @@ from cseg.datasets.camvid import info as camvid_info
 from cseg.datasets.list_files import read_lines
 from cseg.datasets.options import check_options, check_sizes
 from cseg.datasets.reading import read_image, read_label, write_image, write_label
-from cseg.datasets.samples import DatasetInfo, default_colours, info_from_json, info_to_json
+from cseg.datasets.samples import (
+    DatasetInfo,
+    Sample,
+    default_colours,
+    info_from_json,
+    info_to_json,
+)
 from cseg.errors import ConfigError, DataError
 
 
@@ -126,13 +134,15 @@ def test_options_are_filled_in_and_checked():
 
 
 def test_sizes_are_compared_unless_relaxed():
-    check_sizes("d", {"train": 5, "val": 2}, {"train": 5, "val": 2}, relax=False)
-    check_sizes("d", {"train": 4, "val": 2}, {"train": 5, "val": 2}, relax=True)
-    check_sizes("d", {"train": 4}, {}, relax=False)
-    with pytest.raises(DataError, match=r"train list of d has 4 images instead of 5.*relax_counts"):
-        check_sizes("d", {"train": 4, "val": 2}, {"train": 5, "val": 2}, relax=False)
+    info = replace(camvid_info({}), name="d", split_sizes={"train": 2, "val": 1})
+    one, two, three = (Sample(name, "train", Path(name), None) for name in "abc")
+    assert check_sizes({"train": [one, two], "val": [three]}, info, False) == [one, two, three]
+    assert check_sizes({"train": [one], "val": [three]}, info, True) == [one, three]
+    assert check_sizes({"train": [one]}, replace(info, split_sizes={}), False) == [one]
+    with pytest.raises(DataError, match=r"train list of d has 1 images instead of 2.*relax_counts"):
+        check_sizes({"train": [one], "val": [three]}, info, False)
     with pytest.raises(DataError, match=r"val list of d is empty"):
-        check_sizes("d", {"train": 4, "val": 0}, {"train": 5, "val": 2}, relax=True)
+        check_sizes({"train": [one], "val": []}, info, True)
 
 
 def test_facts_survive_json():

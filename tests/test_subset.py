@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cseg.errors import ConfigError, DataError
 from cseg.settings.label_counts import count_token, parse_token, resolve_count
 from cseg.stages.subset import nested_order, subset, subset_from_list
-from cseg.storage.lists import read_subset
+from cseg.storage.index_and_subset import read_subset
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 PRESENCE = st.dictionaries(

@@ -25,7 +25,7 @@ from cseg.stages.run import (
     validation_pairs,
 )
 from cseg.stages.subset import subset
-from cseg.storage.lists import read_index
+from cseg.storage.index_and_subset import read_index
 from cseg.training.sampling import load_pair
 
 MORE = ("c", "d", "e")

@@ -109,17 +109,9 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
     home = _find(root, work_dir)
     if home is None:
         raise DataError(f"no CamVid/train.txt in data_dir {root}; run fetch first")
-    found = {
-        "train": _pairs(home, "train", "train"),
-        "val": _pairs(home, chosen["val_split"], "val"),
-    }
-    check_sizes(
-        "camvid",
-        {split: len(pairs) for split, pairs in found.items()},
-        info(options).split_sizes,
-        chosen["relax_counts"],
-    )
-    return found["train"] + found["val"]
+    lists = {"train": "train", "val": chosen["val_split"]}
+    found = {split: _pairs(home, name, split) for split, name in lists.items()}
+    return check_sizes(found, info(options), chosen["relax_counts"])
 
 
 def _pairs(home: Path, list_name: str, split: str) -> list[Sample]:

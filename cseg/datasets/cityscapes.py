@@ -101,13 +101,7 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
             )
             for path in sorted((images / split).glob("*/*_leftImg8bit.png"))
         ]  # fmt: skip
-    check_sizes(
-        "cityscapes",
-        {split: len(pairs) for split, pairs in found.items()},
-        info(options).split_sizes,
-        chosen["relax_counts"],
-    )
-    return found["train"] + found["val"]
+    return check_sizes(found, info(options), chosen["relax_counts"])
 
 
 def _find(root: Path, work_dir: Path, folder: str) -> Path | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cseg.datasets.samples import DatasetInfo, Sample
 from cseg.errors import ConfigError, DataError
 from cseg.settings.build import from_text
 
@@ -47,21 +48,20 @@ def require_folder(root: Path) -> None:
         )
 
 
-def check_sizes(
-    dataset: str, found: Mapping[str, int], official: Mapping[str, int], relax: bool
-) -> None:
-    """Compare how many samples each list holds with the official numbers.
+def check_sizes(found: Mapping[str, list[Sample]], info: DatasetInfo, relax: bool) -> list[Sample]:
+    """The samples of all lists, after comparing how many each holds with the official numbers.
 
     Raises:
         DataError: a list is empty, or differs from the official number and `relax` is false.
     """
-    for split, count in found.items():
-        if count == 0:
-            raise DataError(f"the {split} list of {dataset} is empty; restore the list file")
-        wanted = official.get(split, count)
-        if count != wanted and not relax:
+    for split, samples in found.items():
+        wanted = info.split_sizes.get(split, len(samples))
+        if not samples:
+            raise DataError(f"the {split} list of {info.name} is empty; restore the list file")
+        if len(samples) != wanted and not relax:
             raise DataError(
-                f"the {split} list of {dataset} has {count} images instead of {wanted}; "
+                f"the {split} list of {info.name} has {len(samples)} images instead of {wanted}; "
                 "restore the official lists, or set "
-                f"dataset_options: {dataset}: relax_counts: true to use a partial copy"
+                f"dataset_options: {info.name}: relax_counts: true to use a partial copy"
             )
+    return [sample for samples in found.values() for sample in samples]

@@ -118,13 +118,7 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
         places = [folder / f"{name}.png" for folder in folders]
         label = next((p for p in places if p.exists()), root / SBD_LABELS / f"{name}.png")
         train.append(Sample(name, "train", voc / "JPEGImages" / f"{name}.jpg", label))
-    check_sizes(
-        "voc2012",
-        {"train": len(train), "val": len(val)},
-        info(options).split_sizes,
-        chosen["relax_counts"],
-    )
-    return train + val
+    return check_sizes({"train": train, "val": val}, info(options), chosen["relax_counts"])
 
 
 def read_sbd_label(path: Path) -> "np.ndarray":

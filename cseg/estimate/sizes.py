@@ -12,7 +12,7 @@ from cseg.errors import ConfigError
 from cseg.experiment import Experiment
 from cseg.stages.fetch import listed_samples
 from cseg.storage.files import read_json
-from cseg.storage.lists import read_index
+from cseg.storage.index_and_subset import read_index
 
 OPENED = 16  # images whose sizes stand for all, while there is no index
 

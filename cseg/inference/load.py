@@ -3,7 +3,6 @@
 Shapes: K classes, H and W height and width of an image as it was given.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from cseg.model.network import Segmenter, build_segmenter
 from cseg.model.weights import Start
 from cseg.settings import RunSettings, build
 from cseg.storage.checksums import check_unchanged
+from cseg.storage.tables import read_rows
 
 LARGE = 2**24  # pixels of an image, after its resizing, from which on it is predicted by windows
 WINDOW, OVERLAP = (1024, 1024), 128  # then; half a window would take three times as long
@@ -190,9 +190,8 @@ def describe(path: str | Path) -> dict[str, str]:
 def _measured(metrics: Path) -> str:
     check_unchanged(metrics)
     try:
-        with metrics.open(encoding="utf-8", newline="") as stream:
-            return f"{float(next(csv.DictReader(stream))['miou']):.4f}"
-    except (OSError, ValueError, KeyError, StopIteration) as error:
+        return f"{float(read_rows(metrics, ('miou',))[0]['miou']):.4f}"
+    except (OSError, ValueError, IndexError) as error:
         raise DataError(
             f"cannot read {metrics}: {reason(error)}; evaluate the run again"
         ) from error

@@ -19,7 +19,7 @@ from cseg.paper import statistics
 from cseg.paper.results import Results, image_counts
 from cseg.paper.style import INCH_WIDTH, legend_below
 from cseg.paper.wording import short_id, signed
-from cseg.storage.lists import read_index
+from cseg.storage.index_and_subset import read_index
 
 IGNORED_COLOUR = (224, 224, 192)  # as in the palette PNGs
 

@@ -19,7 +19,7 @@ import pandas as pd
 from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import DataError
 from cseg.storage.files import atomic, write_text
-from cseg.storage.lists import read_index, read_subset
+from cseg.storage.index_and_subset import read_index, read_subset
 from cseg.storage.tables import write_rows
 
 RANDOM_DRAWS = 20

@@ -50,15 +50,7 @@ def fetch(
             "work_dir": str(work),
             "options": dict(options),
             "info": info_to_json(info),
-            "samples": [
-                {
-                    "id": s.id,
-                    "split": s.split,
-                    "image": str(s.image),
-                    "label": str(s.label) if s.label else "",
-                }
-                for s in samples
-            ],
+            "samples": [{k: str(v or "") for k, v in vars(sample).items()} for sample in samples],
         },
     )
 

@@ -35,7 +35,7 @@ from cseg.stages.run import (
 )
 from cseg.stages.training_outputs import TrainingOutputs, write_training
 from cseg.storage.files import sha256_file
-from cseg.storage.lists import read_subset
+from cseg.storage.index_and_subset import read_subset
 from cseg.storage.provenance import provenance
 from cseg.training.consistency import Consistency
 from cseg.training.contrast import Contrast

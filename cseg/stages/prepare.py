@@ -16,7 +16,7 @@ from cseg.errors import DataError
 from cseg.images.transforms import resized_shape
 from cseg.stages.run import pairs_of
 from cseg.storage.files import atomic
-from cseg.storage.lists import read_index_rows
+from cseg.storage.index_and_subset import read_index_rows
 from cseg.training.prepared_cache import Place, write_places
 from cseg.training.sampling import Pair, load_pair
 

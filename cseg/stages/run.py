@@ -16,7 +16,7 @@ from cseg.model.network import Segmenter, build_segmenter
 from cseg.model.weights import Start
 from cseg.settings import RunSettings, build, plain, pretraining
 from cseg.storage.files import fingerprint, read_json
-from cseg.storage.lists import read_index_rows, read_subset
+from cseg.storage.index_and_subset import read_index_rows, read_subset
 from cseg.storage.provenance import source_fingerprint
 from cseg.storage.tables import read_rows
 from cseg.training.loop import Training

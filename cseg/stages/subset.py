@@ -21,7 +21,7 @@ from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import DataError
 from cseg.settings.label_counts import Count, count_token, resolve_count
 from cseg.storage.files import fingerprint, read_json, write_text
-from cseg.storage.lists import read_index
+from cseg.storage.index_and_subset import read_index
 from cseg.storage.tables import write_rows
 
 
