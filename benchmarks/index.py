@@ -7,7 +7,6 @@ Generates JPEG images of 500x375 (about 100 kB each, as VOC's) and palette PNG l
 """
 
 import argparse
-import csv
 import os
 import platform
 import tempfile
@@ -20,7 +19,8 @@ from PIL import Image
 from cseg.datasets.reading import write_label
 from cseg.datasets.samples import default_colours
 from cseg.stages.index import index
-from cseg.storage.files import atomic, write_json
+from cseg.storage.files import write_json
+from cseg.storage.tables import write_rows
 
 SIZE = (500, 375)  # width, height
 # Files painted, the first of them for validation, since the index refuses a picture of both splits.
@@ -40,10 +40,7 @@ def main() -> None:
         for workers in sorted({1, len(os.sched_getaffinity(0))}):
             rows.append(measure(Path(folder), chosen.pairs, workers) | {"mebibytes": round(size)})
             print(rows[-1], flush=True)
-    with atomic(chosen.out) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(chosen.out, list(rows[0]), [row.values() for row in rows])
 
 
 def measure(folder: Path, pairs: int, workers: int) -> dict[str, object]:
@@ -92,16 +89,21 @@ def make_pairs(folder: Path, count: int) -> float:
     return size / 2**20
 
 
-def paint(folder: Path, seed: int) -> tuple[bytes, bytes]:
-    """Paint a JPEG like a photograph (clouds, noise) and a label of smooth outlines; as bytes."""
+def photograph(seed: int, noise: float) -> tuple[Image.Image, np.ndarray]:
+    """An image like a photograph (clouds, noise), and a label of smooth outlines, uint8 HxW."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
     clouds = np.asarray(coarse.resize(SIZE, Image.Resampling.BICUBIC), dtype=np.float32)
-    noisy = clouds + rng.normal(0, 24, clouds.shape)
-    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / "base.jpg", quality=85)
+    noisy = clouds + rng.normal(0, noise, clouds.shape)
     height = np.asarray(coarse.convert("L").resize(SIZE, Image.Resampling.BICUBIC))
-    label = height // 32 * (height > 128) * (seed % 3)  # smooth outlines, 0..14
-    write_label(folder / "base.png", label, default_colours(21))
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8)), height // 32 * (height > 128)
+
+
+def paint(folder: Path, seed: int) -> tuple[bytes, bytes]:
+    """Paint a JPEG and its label; as bytes."""
+    image, label = photograph(seed, noise=24)
+    image.save(folder / "base.jpg", quality=85)
+    write_label(folder / "base.png", label * (seed % 3), default_colours(21))
     return (folder / "base.jpg").read_bytes(), (folder / "base.png").read_bytes()
 
 

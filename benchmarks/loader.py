@@ -8,7 +8,6 @@ hands uint8 to the device and normalises there, the uint8 batches are timed too.
 """
 
 import argparse
-import csv
 import os
 import platform
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from index import photograph
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -30,7 +30,8 @@ from cseg.datasets.reading import write_label
 from cseg.datasets.samples import default_colours
 from cseg.images.transforms import random_crop, to_unit
 from cseg.settings import ImageSettings
-from cseg.storage.files import atomic, write_text
+from cseg.storage.files import write_text
+from cseg.storage.tables import write_rows
 from cseg.training.loader import iterate
 from cseg.training.prepared_cache import Place
 from cseg.training.sampling import Pair, StepBatches, load_pair
@@ -72,10 +73,7 @@ def main() -> None:
              "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__,
              "load_average": round(os.getloadavg()[0], 1),
              "machine": platform.machine()}  # fmt: skip
-    with atomic(chosen.out) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, [*rows[0], *facts], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row | facts for row in rows)
+    write_rows(chosen.out, [*rows[0], *facts], [(row | facts).values() for row in rows])
     write_text(chosen.out.with_suffix(".md"), report(rows, costs, facts))
 
 
@@ -232,28 +230,18 @@ def make_voc(root: Path, source: Path | None, count: int) -> list[str]:
     else:
         names = [f"2007_{i:06d}" for i in range(count)]
     for i, name in enumerate(names):
-        pair = [Image.open(path) for path in paths(source, name)] if source else paint(i)
+        pair = [Image.open(path) for path in paths(source, name)] if source else photograph(i, 12)
         size = (500, 375) if pair[0].width >= pair[0].height else (375, 500)
         image, label = paths(root, name)
         image.parent.mkdir(parents=True, exist_ok=True)
         pair[0].resize(size, Image.Resampling.BICUBIC).save(image, quality=92)
-        classes = np.array(pair[1].resize(size, Image.Resampling.NEAREST))
+        drawn = pair[1] if source else Image.fromarray(pair[1])
+        classes = np.array(drawn.resize(size, Image.Resampling.NEAREST))
         write_label(label, classes, default_colours(21))
     lists = root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("\n".join(names) + "\n")
     return names
-
-
-def paint(seed: int) -> tuple[Image.Image, Image.Image]:
-    """Clouds with noise, and a label of smooth outlines."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-    clouds = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC), dtype=np.float32)
-    noisy = clouds + rng.normal(0, 12, clouds.shape)
-    height = np.asarray(coarse.convert("L").resize((500, 375), Image.Resampling.BICUBIC))
-    label = (height // 32 * (height > 128)).astype(np.uint8)
-    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8)), Image.fromarray(label)
 
 
 def store(pairs: list[Pair], file: Path) -> list[Pair]:

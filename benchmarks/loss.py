@@ -10,7 +10,6 @@ Writes benchmarks/results/loss.{csv,md,png} (loss_short.* with --short).
 """
 
 import argparse
-import csv
 import ctypes
 import json
 import os
@@ -267,6 +266,8 @@ def main() -> None:
         return
     import loss_chart
 
+    from cseg.storage.tables import write_rows
+
     measured = revision()  # before the results change the tree
     pixels = args.pixels or (1024 if args.short else 4225)
     threads = args.threads
@@ -290,10 +291,8 @@ def main() -> None:
                 rows.append(combined([run(name, size, 1 if size > 10000 else 3, 1024)]))
     out = HERE / "results" / ("loss_short" if args.short else "loss")
     out.parent.mkdir(exist_ok=True)
-    with out.with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["gemm_gflops", *rows[0]], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({"gemm_gflops": round(gflops, 1), **round_row(r)} for r in rows)
+    lines = [[round(gflops, 1), *round_row(row).values()] for row in rows]
+    write_rows(out.with_suffix(".csv"), ["gemm_gflops", *rows[0]], lines)
     text = report(rows, rounds, rates, pixels, threads, measured)
     out.with_suffix(".md").write_text(text)
     loss_chart.plot(rows, pixels, OURS, out.with_suffix(".png"))

@@ -33,6 +33,11 @@ SBD_MD5 = "82b4d87ceb2ed10f6038a1cba92111cb"
 VOC_FOLDER, SBD_FOLDER = "VOCdevkit/VOC2012", "benchmark_RELEASE/dataset"
 SBD_LABELS = "sbd_labels"
 TRAIN_SIZES = {"train": 1464, "train_aug": 10582}
+SBD_CITATION = {
+    "train": "",
+    "train_aug": "; Hariharan, Arbelaez, Bourdev, Maji, Malik: Semantic Contours from Inverse "
+    "Detectors, ICCV 2011",
+}
 CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
     "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
@@ -50,21 +55,16 @@ DEFAULTS = {
 
 def info(options: Mapping[str, Any]) -> DatasetInfo:
     """Facts of VOC 2012; `train_set` is train or train_aug."""
+    train_set = _chosen(options)["train_set"]
     return DatasetInfo(
         name="voc2012",
         class_names=CLASSES,
         palette=default_colours(len(CLASSES)),
         label_map={i: i for i in range(len(CLASSES))} | {IGNORE: IGNORE},
-        split_sizes={"train": TRAIN_SIZES[_chosen(options)["train_set"]], "val": 1449},
+        split_sizes={"train": TRAIN_SIZES[train_set], "val": 1449},
         licence="research use; images are subject to Flickr's terms of use",
         citation="Everingham, Eslami, Van Gool, Williams, Winn, Zisserman: The PASCAL Visual "
-        "Object Classes Challenge: A Retrospective, IJCV 2015"
-        + (
-            "; Hariharan, Arbelaez, Bourdev, Maji, Malik: Semantic Contours from Inverse "
-            "Detectors, ICCV 2011"
-            if _chosen(options)["train_set"] == "train_aug"
-            else ""
-        ),
+        "Object Classes Challenge: A Retrospective, IJCV 2015" + SBD_CITATION[train_set],
         labels_by="stored",
     )
 

@@ -177,16 +177,9 @@ def pixel_view_grads(
         own, taken = first.tensor_split([feats_BPD.shape[1]], 1)
         if other_BPD is None:
             return [_give_back(own.contiguous(), taken, partner), None]
-        return [
-            own.contiguous(),
-            _give_back(
-                torch.zeros_like(
-                    other_BPD, dtype=taken.dtype, memory_format=torch.contiguous_format
-                ),
-                taken,
-                partner,
-            ),
-        ]
+        contiguous = torch.contiguous_format
+        zeros = torch.zeros_like(other_BPD, dtype=taken.dtype, memory_format=contiguous)
+        return [own.contiguous(), _give_back(zeros, taken, partner)]
     own, rest = first[0].tensor_split([feats_BPD.shape[:2].numel()])
     by_other = None if other_BPD is None else rest.clone().view(other_BPD.shape)
     return [own.view(feats_BPD.shape), by_other]

@@ -82,15 +82,12 @@ def _grouped(problems: list[Problem]) -> list[str]:
     kinds: dict[str, list[Problem]] = {}
     for problem in problems:
         kinds.setdefault(problem.kind, []).append(problem)
-    return [
-        alike[0].text
-        + (
-            f" ({len(alike):,} alike: {listed([problem.file.name for problem in alike])})"
-            if len(alike) > 1
-            else ""
-        )
-        for alike in kinds.values()
-    ]
+    lines = []
+    for alike in kinds.values():
+        names = listed([problem.file.name for problem in alike])
+        more = f" ({len(alike):,} alike: {names})" if len(alike) > 1 else ""
+        lines.append(alike[0].text + more)
+    return lines
 
 
 def _report(name: str, lines: list[str], problems: int, count: int) -> str:

@@ -27,9 +27,8 @@ def read_record(folder: Path) -> dict[str, str]:
     for line in lines:
         mark, _, name = line.partition(b"  ")
         if name:
-            found[os.fsdecode(_unescaped(name) if mark[:1] == b"\\" else name)] = mark[
-                -64:
-            ].decode()
+            name = _unescaped(name) if mark[:1] == b"\\" else name
+            found[os.fsdecode(name)] = mark[-64:].decode()
     return found
 
 
