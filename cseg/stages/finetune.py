@@ -152,7 +152,7 @@ def finetune(
         ).to(device)
     if settings.compile:
         compile_features(network)
-    if joint:
+    if own.contrast_scope != "none":
         channels = settings.model.projection_channels
         contrast = Contrast(settings.pretrain, scope=own.contrast_scope, channels=channels)
         contrast.to(device)
