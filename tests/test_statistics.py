@@ -169,6 +169,24 @@ def test_spread_is_split_as_in_a_variance_table_by_hand():
     # one run for each subset, or one subset, cannot tell them apart
     assert np.isnan(split_spread([[[1], [3]]])).all()
     assert np.isnan(split_spread([[[1, 3]]])).all()
+    # a cell in which only one of them varies says nothing about the other's
+    assert split_spread([[[1, 3], [5, 7]], [[0, 90]], [[0], [90]], []]) == (subset, weights)
+    assert np.isnan(split_spread([[[0, 90]], [[0], [90]]])).all()
+
+
+@given(st.integers(2, 4), st.integers(2, 4), st.data())
+def test_split_spread_is_that_of_all_pairs_of_runs(subsets, runs, data):
+    """Half the mean squared difference of two runs is their variance: in a subset, and across."""
+    mious = st.lists(st.floats(0, 1), min_size=runs, max_size=runs)
+    cells = data.draw(st.lists(st.lists(mious, min_size=subsets, max_size=subsets), min_size=1))
+    within, across = [], []
+    for cell in cells:
+        named = [(s, miou) for s, values in enumerate(cell) for miou in values]
+        for (s, one), (other, two) in itertools.combinations(named, 2):
+            (within if s == other else across).append((one - two) ** 2 / 2)
+    variance = sum(within) / len(within)
+    subset = max(0.0, sum(across) / len(across) - variance)
+    assert np.square(split_spread(cells)) == pytest.approx([subset, variance], abs=1e-9)
 
 
 def test_split_spread_finds_what_was_planted():

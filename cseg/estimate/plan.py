@@ -175,7 +175,7 @@ def finish(found: Sequence[Chain], devices: int) -> float:
 def job_counts(experiment: Experiment, found: Sequence[Chain]) -> dict[str, int]:
     """How many jobs each rule has, as `snakemake -n` counts them on an empty results folder."""
     counts = dict.fromkeys(ONCE, 1)
-    counts["subset"] = len(experiment.seeds) * len(experiment.counts)
+    counts["subset"] = len(set(experiment.subset_seeds.values())) * len(experiment.counts)
     counts["start"] = len({experiment.starts[chain.run.arm] for chain in found})
     if experiment.prepared_cache:
         counts["prepare"] = 1

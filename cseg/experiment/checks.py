@@ -40,6 +40,7 @@ def check(experiment: Experiment) -> None:
         _check_donor(experiment, arm)
     for arm in (*experiment.run_arms, *experiment.helpers):
         _check_contrast(experiment, arm)
+    _check_seeds(experiment)
     _check_counts(experiment)
     _check_folder(experiment)
 
@@ -142,6 +143,15 @@ def _check_contrast(experiment: Experiment, arm: str) -> None:
             f"config key finetune.contrast_anchors is hard (arm {arm}), but with "
             "pretrain.denominator negatives anchors and candidates are one set; set it all, or the "
             "denominator all"
+        )
+
+
+def _check_seeds(experiment: Experiment) -> None:
+    """Runs that share initial weights are not independent, and with all labels they are equal."""
+    if len(experiment.subset_seeds) < len(experiment.seeds):
+        raise ConfigError(
+            "config key seeds names an init twice; give each seed an init of its own, such as "
+            "{subset: 0, init: 0} and {subset: 0, init: 1}"
         )
 
 

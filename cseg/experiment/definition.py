@@ -7,11 +7,11 @@ from typing import Any
 
 from cseg.datasets import DatasetInfo, dataset_info
 from cseg.experiment.merging import merge
-from cseg.settings import PseudolabelSettings, RunSettings, SharedSettings, build, key, plain
+from cseg.settings import PseudolabelSettings, RunSettings, Seed, SharedSettings, build, key, plain
 from cseg.settings.keys import types
 from cseg.settings.label_counts import Count, count_token
 from cseg.settings.network import INIT, Head, Init
-from cseg.settings.run import Budget
+from cseg.settings.run import SEED, Budget
 from cseg.settings.training import ScopeOrNone
 from cseg.storage.files import fingerprint
 
@@ -118,10 +118,12 @@ class Experiment(SharedSettings):
         "lists, or folders of lists, that the rule audit compares with our subsets",
         default=(), unique=True, pattern=PATH["pattern"], wants="a list of paths",
     )  # fmt: skip
-    seeds: tuple[int, ...] = key(
-        "seeds; each draws its own subsets, initial weights and augmentation",
-        ge=0, le=1_000_000, least=1, unique=True,
-        wants="a list of different whole numbers from 0 to 1000000, at least one",
+    seeds: tuple[int | Seed, ...] = key(
+        "seeds; each draws its own subsets, initial weights and augmentation. {subset: 0, init: 2} "
+        "names apart what draws the subsets and what draws all else; init names the run",
+        least=1, unique=True, **SEED,
+        wants="a list of different whole numbers from 0 to 1000000, or of {subset: number, init: "
+        "number}, at least one",
     )  # fmt: skip
     contrast_step_cost: float = key(
         "time of a contrastive step divided by that of a fine-tuning step, for equal_time",
@@ -202,6 +204,13 @@ class Experiment(SharedSettings):
             found |= named
         return tuple(sorted(found - set(self.run_arms)))
 
+    @property
+    def subset_seeds(self) -> dict[int, int]:
+        """By seed of a run, the seed of its labelled subset."""
+        pairs = (each if isinstance(each, Seed) else Seed(subset=each, init=each)
+                 for each in self.seeds)  # fmt: skip
+        return {pair.init: pair.subset for pair in pairs}
+
     def continues(self, arm: str) -> bool:
         """Whether an arm starts at its teacher's end."""
         return self.arms[arm].teacher is not None and self.pseudolabel.student == "teacher"
@@ -271,7 +280,7 @@ class Experiment(SharedSettings):
             self.run(arm, n, seed)
             for arm in arms or self.run_arms
             for n in self.counts
-            for seed in self.seeds
+            for seed in self.subset_seeds
         ]
 
     def manifest(self) -> dict[str, Any]:
@@ -282,7 +291,7 @@ class Experiment(SharedSettings):
             "reference_arm": self.reference,
             "run_arms": list(self.run_arms),
             "label_counts": list(self.counts),
-            "seeds": list(self.seeds),
+            "seeds": plain(self.seeds),
             "ablations": plain(self.ablations),
             "runs": [
                 {"arm": run.arm, "n": run.n, "seed": run.seed, "stages": list(run.stages)}

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from cseg.paper.results import RESAMPLES, Results
 from cseg.paper.statistics import ALPHA, BOOTSTRAP, MIN_SEEDS, PAIRED_T, Comparison
-from cseg.paper.wording import listing, plural
+from cseg.paper.wording import listing, plural, points
 
 
 def runs_note(results: Results) -> str:
@@ -39,6 +39,18 @@ def tests_note(comparisons: Iterable[Comparison]) -> str:
     many = f" for {len(made)} comparisons (Holm)" if len(made) > 1 else ""
     parts.append(f"Significant: p < {ALPHA} after correction{many}; intervals agree with it")
     return ". ".join(parts) + "."
+
+
+def spread_note(results: Results) -> str:
+    """How much of the spread the labelled subset makes, and how much the initial weights."""
+    subset, weights = results.split_spread(results.mious)
+    if not subset >= 0:
+        return ""
+    return (
+        f"Spread of the seeds (standard deviation, over all arms and label counts): "
+        f"{points(subset)} points from which images are labelled, {points(weights)} from initial "
+        "weights and order of training."
+    )
 
 
 def full_set_note(results: Results) -> str:

@@ -11,7 +11,6 @@ from cseg.paper.cautions import cautions
 from cseg.paper.markup import Table, html_page, html_table
 from cseg.paper.recommend import Recommendation, advice, certainty, more_labels, recommend, which
 from cseg.paper.results import Results, read_results
-from cseg.paper.statistics import split_spread
 from cseg.paper.table_main import main_table
 from cseg.paper.wording import interval, listing, plural, points
 from cseg.storage.files import read_json, write_text
@@ -44,7 +43,6 @@ def summary_page(results_dir: Path, out_path: Path, *, figures_dir: Path) -> Pat
         _answer(found, len(warnings)),
         "<h2>By number of labels</h2>",
         *(_details(results, each) for each in found),
-        _paragraph(_spread(results)),
         "<h2>Before you trust the numbers</h2>",
         _list(warnings or ["Nothing stands out: no check gave cause for a warning."]),
         "<h2>Pictures</h2>",
@@ -117,20 +115,6 @@ def _network(results: Results, each: Recommendation) -> str:
     return (
         f'<p>Network: <a href="{place}">{place}</a> ({html.escape(note)}). '
         f"To use it on images of yours: <code>{command}</code></p>"
-    )
-
-
-def _spread(results: Results) -> str:
-    cells = [
-        [[values[seed] for seed in group] for group in results.by_subset(n, sorted(values))]
-        for (_, n), values in results.mious.items()
-    ]
-    subset, weights = split_spread(cells)
-    if not subset >= 0:
-        return ""
-    return (
-        f"Spread of the seeds, over all arms and label counts: {points(subset)} points from which "
-        f"images are labelled, {points(weights)} from initial weights and order of training."
     )
 
 

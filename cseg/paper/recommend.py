@@ -115,8 +115,9 @@ def advice(each: Recommendation) -> str:
         return "Run a second arm."
     fewest = min(by.seeds for _, by in each.rivals)
     if fewest < MIN_SEEDS:
+        what = "seeds" if fewest == each.seeds else "seeds with subsets of their own"
         return (
-            f"Run at least {MIN_SEEDS} seeds: {fewest} cannot tell how another training would end."
+            f"Run at least {MIN_SEEDS} {what}: {fewest} cannot tell how another training would end."
         )
     needed = [seeds_needed(by, MOST_SEEDS) for _, by in each.rivals if not by.significant]
     if all(needed):

@@ -1,6 +1,6 @@
 """Read `results/{name}/` and answer the questions that tables, figures and the page ask of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,6 +102,14 @@ class Results:
         for seed in seeds:
             groups.setdefault(self.subsets.get((n, seed), f"seed {seed}"), []).append(seed)
         return list(groups.values())
+
+    def split_spread(self, cells: Iterable[Cell]) -> tuple[float, float]:
+        """Spread of mIoU over cells due to the labelled subset, and to the initial weights."""
+        return statistics.split_spread([
+            [[self.mious[cell][seed] for seed in group]
+             for group in self.by_subset(cell[1], sorted(self.mious[cell]))]
+            for cell in cells if cell in self.mious
+        ])  # fmt: skip
 
     def difference(self, first: Cell, second: Cell) -> Difference:
         """Paired differences of two cells, first minus second, over the seeds both have.

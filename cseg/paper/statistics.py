@@ -145,18 +145,19 @@ def split_spread(cells: Sequence[Sequence[Sequence[float]]]) -> tuple[float, flo
     """Split the spread of mIoU into that of the labelled subset and that of the initial weights.
 
     Variance components of a one-way layout with random effects, by the method of moments, pooled
-    over cells. The second part holds everything that differs on one subset: initial weights and
-    the order of training.
+    over the cells in which both vary: with two subsets, of which one has two runs. The second part
+    holds everything that differs on one subset: initial weights and the order of training.
 
     Args:
         cells: for each cell (arm, n), for each of its subsets, the mIoU of its runs.
 
     Returns:
-        Standard deviations of subset and initial weights, fractions; NaN unless some subset has
-        two runs and some cell two subsets.
+        Standard deviations of subset and initial weights, fractions; NaN if both vary in no cell.
     """
     within = between = degrees_within = degrees_between = weight = 0.0
     for cell in cells:
+        if not 1 < len(cell) < sum(map(len, cell)):
+            continue
         groups = [np.asarray(runs, float) for runs in cell]
         sizes, total = np.array([len(runs) for runs in groups]), np.concatenate(groups)
         within += sum(((runs - runs.mean()) ** 2).sum() for runs in groups)
@@ -164,7 +165,7 @@ def split_spread(cells: Sequence[Sequence[Sequence[float]]]) -> tuple[float, flo
         degrees_within += len(total) - len(groups)
         degrees_between += len(groups) - 1
         weight += len(total) - (sizes**2).sum() / len(total)
-    if not degrees_within or not degrees_between:
+    if not weight:
         return np.nan, np.nan
     variance = within / degrees_within
     subset = max(0.0, (between - degrees_between * variance) / weight)

@@ -85,6 +85,7 @@ def main_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
         f"over seeds, and differences to {results.reference} in points over the seeds both arms "
         "have, with their intervals.",
         captions.runs_note(results),
+        captions.spread_note(results),
         "Bold: significantly above every other arm of its column; a significant difference."
         if len(results.arms) > 1
         else "",
@@ -102,6 +103,7 @@ def _row(
     results: Results, arm: str, n: int, each: Comparison | None, best: dict[int, Recommendation]
 ) -> dict[str, object]:
     mean, std = results.mean_std(arm, n)
+    subset_std, init_std = results.split_spread([(arm, n)])
     return {
         "dataset": results.dataset,
         "arm": arm,
@@ -109,6 +111,8 @@ def _row(
         "runs": len(results.mious.get((arm, n), {})),
         "miou_mean": mean,
         "miou_std": std,
+        "subset_std": subset_std,
+        "init_std": init_std,
         "share_of_all_labels": share_of_all_labels(results, arm, n),
         "reference": "" if each is None else results.reference,
         **test_columns(each),

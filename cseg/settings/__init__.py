@@ -10,6 +10,7 @@ from cseg.settings.run import (
     TEACHER_SUFFIX,
     EvaluateSettings,
     RunSettings,
+    Seed,
     SharedSettings,
     pretraining,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "PretrainSettings",
     "PseudolabelSettings",
     "RunSettings",
+    "Seed",
     "SharedSettings",
     "StartSettings",
     "Trained",

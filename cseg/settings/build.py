@@ -72,9 +72,13 @@ def _value(hint: Any, told: Metadata, value: Any, path: str) -> Any:
 
 
 def _any_of(kinds: tuple[Any, ...], told: Metadata, value: Any, path: str) -> Any:
-    for kind in kinds:
-        if is_dataclass(kind) and isinstance(value, Mapping):
-            return build(kind, value, path)  # type: ignore[arg-type]
+    records = [kind for kind in kinds if is_dataclass(kind)]
+    if records and isinstance(value, Mapping):
+        return build(records[0], value, path)  # type: ignore[arg-type]
+    others = [kind for kind in kinds if kind not in records]
+    if len(others) == 1 and not choices(others[0]):
+        return _scalar(others[0], told, value, path)
+    for kind in others:
         if value in choices(kind):
             return value
         if type(value) is kind and (kind is not float or math.isfinite(value)):

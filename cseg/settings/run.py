@@ -19,6 +19,17 @@ Precision = Literal["fp32", "bf16"]
 TEACHER_SUFFIX = "_pseudo"  # what names of arms with a teacher end in
 
 
+SEED = {"ge": 0, "le": 1_000_000}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """A seed that names its parts; the plain seed n is Seed(subset=n, init=n)."""
+
+    subset: int = key("seed of the labelled subsets", **SEED)
+    init: int = key("seed of all else: initial weights, order, geometry, distortion", **SEED)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
     """What is measured, and how."""
@@ -68,7 +79,7 @@ class RunSettings(SharedSettings):
 
     init: Init = key("start of the encoder", wants=INIT)
     scope: ScopeOrNone = key("scope of the contrastive pretraining; none for no pretraining")
-    seed: int = key("seed of subset, initial weights, order, geometry and distortion", ge=0)
+    seed: int = key("seed of initial weights, order, geometry and distortion", ge=0)
     pseudolabel: PseudolabelSettings | None = key(
         "pseudo labels, if the arm has a teacher", default=None
     )

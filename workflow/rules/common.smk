@@ -119,6 +119,12 @@ def file_of(run, name, arm=None):
     return f"{RESULTS}/{arm or run.arm}/n{run.n}/seed{run.seed}/{name}"
 
 
+def subset_of(wildcards):
+    """The labelled subset of a run, which runs of other seeds may share."""
+    seed = EXPERIMENT.subset_seeds.get(int(wildcards.seed), wildcards.seed)
+    return f"{RESULTS}/subsets/n{wildcards.n}_seed{seed}.csv"
+
+
 def start_of(wildcards):
     """What is known of where an arm's encoder starts."""
     return f"{RESULTS}/starts/{EXPERIMENT.starts[wildcards.arm]}.json"
@@ -187,7 +193,7 @@ def planned_starts():
             "arm": run.arm,
             "files": data
             | {
-                "subset": f"{RESULTS}/subsets/n{run.n}_seed{run.seed}.csv",
+                "subset": subset_of(run),
                 "pretrained": pretrained(run),
             },
             "settings": pretraining_of(run),

@@ -2,7 +2,7 @@ rule evaluate:
     input:
         index=rules.index.output.index,
         dataset=rules.index.output.dataset,
-        subset=rules.subset.output.subset,
+        subset=subset_of,
         weights=rules.finetune.output.weights,
         costs=costs,
     output:

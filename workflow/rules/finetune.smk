@@ -3,7 +3,7 @@ rule finetune:
         index=rules.index.output.index,
         start=start_of,
         dataset=rules.index.output.dataset,
-        subset=rules.subset.output.subset,
+        subset=subset_of,
         pixels=PIXELS,
         places=PLACES,
         pseudo=pseudo_list,

@@ -3,7 +3,7 @@ rule pseudolabel:
     input:
         index=rules.index.output.index,
         dataset=rules.index.output.dataset,
-        subset=rules.subset.output.subset,
+        subset=subset_of,
         teacher=teacher,
     output:
         labels=directory(f"{RUN}/pseudo_labels"),

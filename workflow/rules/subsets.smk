@@ -34,7 +34,7 @@ rule audit:
         subsets=expand(
             rules.subset.output.subset,
             n=list(EXPERIMENT.counts),
-            seed=EXPERIMENT.seeds,
+            seed=sorted(set(EXPERIMENT.subset_seeds.values())),
         ),
         lists=own_files(EXPERIMENT.audit_lists),
     output:
