@@ -80,7 +80,7 @@ pixel_contrast.register_autograd(_backward, setup_context=_save)
 
 
 @torch.library.custom_op(
-    "cseg::random_pairing", mutates_args=(), tags=torch.Tag.nondeterministic_seeded
+    "cseg::random_pairing", mutates_args=(), tags=(torch.Tag.nondeterministic_seeded,)
 )
 def random_pairing(images: int) -> Tensor:
     """A random derangement from torch's global generator, (images,) int64 on the CPU."""
