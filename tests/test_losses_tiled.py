@@ -114,7 +114,9 @@ def test_gradcheck(scope, denominator, route):
         partner = torch.tensor([1, 0])
         return pixel_contrast_loss(one, labels, two, other_labels, partner=partner, **options)
 
-    assert torch.autograd.gradcheck(loss, (feats.requires_grad_(), other.requires_grad_()))
+    torch.manual_seed(0)  # fast_mode draws the direction in which it differentiates
+    views = (feats.requires_grad_(), other.requires_grad_())
+    assert torch.autograd.gradcheck(loss, views, fast_mode=True)
 
 
 @pytest.mark.parametrize("scope,denominator", FORMS)
@@ -174,7 +176,7 @@ def test_half_gradients_survive_a_loss_scale(scope, denominator):
 
 @pytest.mark.parametrize("denominator", ["all", "negatives"])
 def test_same_bits_each_time(denominator, route):
-    feats, labels, other, other_labels = random_case(11, images=2, pixels=300, channels=32)
+    feats, labels, other, other_labels = random_case(11, images=2, pixels=60, channels=32)
     options = {"scope": "cross", "denominator": denominator, "partner": torch.tensor([1, 0])}
     case = (feats.float(), labels, other.float(), other_labels)
     first = loss_and_grads(*case, **options)

@@ -124,6 +124,34 @@ def test_a_large_image_is_seen_once_but_for_the_overlap(overlap, windows):
     assert sum(rows) == 400 and max(rows) <= 128
 
 
+@pytest.mark.parametrize(
+    ("length", "side", "overlap", "starts"),
+    [
+        (10, 4, None, [0, 2, 4, 6]),
+        (10, 4, 0, [0, 4, 6]),
+        (10, 4, 1, [0, 3, 6]),
+        (10, 4, 3, [0, 2, 4, 6]),  # more than half a window is half
+        (11, 5, None, [0, 2, 4, 6]),  # half of an odd side is rounded up
+        (11, 5, 2, [0, 3, 6]),
+        (9, 1, None, list(range(9))),
+        (4, 4, None, [0]),
+        (3, 4, 0, [0]),
+    ],
+)
+def test_where_windows_start(length, side, overlap, starts):
+    seen = []
+
+    class Placed(Pixelwise):
+        def forward(self, images):
+            seen.append(round(images[0, 0, 0, 0].item() * 255))
+            return super().forward(images)
+
+    image = torch.arange(length, dtype=torch.uint8).expand(3, 2, length)  # a column's own number
+    protocol = ProtocolSettings(None, (2, side), overlap)
+    list(score_bands(Placed(), image, (2, length), protocol, CPU))
+    assert seen == starts
+
+
 def test_no_memory_is_one_sentence_with_the_remedy():
     class Greedy(nn.Module):
         def forward(self, images):

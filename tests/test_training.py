@@ -4,13 +4,11 @@ import os
 import signal
 import subprocess
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-import torch.nn.functional as F
 from small_runs import SMOKE, changed, small_data, small_settings
 from stage_runs import NAMES, start, trained
 
@@ -18,82 +16,7 @@ from cseg import experiment
 from cseg.compute.device import has_gpu
 from cseg.errors import ConfigError, TrainingError
 from cseg.model import checkpoint
-from cseg.settings import LoopSettings, plain
-from cseg.stages.finetune import cross_entropy
-from cseg.stages.run import labelled_pairs, read_dataset, step_batches
-from cseg.training.loop import Objective, Training, learning_rate, train
-
-
-def loop(**changes) -> LoopSettings:
-    values = {"steps": 100, "batch": 4, "lr": 0.2, "weight_decay": 0.0, "warmup_steps": 10}
-    return LoopSettings(**(values | {"log_every": 5} | changes))
-
-
-def test_rate_rises_linearly_then_follows_half_a_cosine():
-    rates = [learning_rate(step, loop()) for step in range(100)]
-    assert rates[0] == pytest.approx(0.02) and rates[9] == pytest.approx(0.2)
-    assert rates[10] == pytest.approx(0.2) and rates[55] == pytest.approx(0.1)
-    assert rates[99] < 0.001 and all(a >= b for a, b in pairwise(rates[10:]))
-
-
-def test_poly_is_deeplabs_schedule():
-    """(1 - step / steps)^0.9, after the warm-up."""
-    rates = [learning_rate(step, loop(schedule="poly")) for step in range(100)]
-    assert rates[0] == pytest.approx(0.02) and rates[10] == pytest.approx(0.2)
-    assert rates[55] == pytest.approx(0.2 * 0.5**0.9) and rates[99] == pytest.approx(
-        0.2 * (1 / 90) ** 0.9
-    )
-
-
-def test_cross_entropy_is_the_mean_over_labelled_pixels():
-    logits = torch.randn(2, 3, 4, 5, dtype=torch.float64)
-    labels = torch.randint(0, 3, (2, 4, 5))
-    labels[0, :2] = 255
-    expected = [
-        -logits[b, :, i, j].log_softmax(0)[labels[b, i, j]]
-        for b in range(2) for i in range(4) for j in range(5)
-        if labels[b, i, j] != 255
-    ]  # fmt: skip
-    mean = torch.stack(expected).mean().item()
-    assert cross_entropy(logits, labels).item() == pytest.approx(mean, rel=1e-6)
-    assert cross_entropy(logits, torch.full_like(labels, 255)).item() == 0.0
-
-
-class PixelLoss(Objective):
-    """A loss whose pieces count alike, of a network without batch norm."""
-
-    def __init__(self, classes):
-        super().__init__()
-        self.network = torch.nn.Conv2d(3, classes, 3, padding=1)
-        self.sizes = []
-
-    def forward(self, images, labels, rng):
-        self.sizes.append(len(images))
-        total = F.cross_entropy(self.network(images), labels, ignore_index=255, reduction="sum")
-        return total / labels.numel()  # however much of them is ignored
-
-
-@pytest.mark.parametrize("pieces", [2, 4])
-def test_a_batch_in_pieces_gives_the_gradient_of_the_whole(tmp_path, pieces):
-    data = small_data(tmp_path)
-    pairs, info = labelled_pairs(data)[0], read_dataset(data.dataset)[0]
-    sizes, weights, curves = [], [], []
-    for accumulate in (1, pieces):
-        torch.manual_seed(0)
-        objective = PixelLoss(info.num_classes)
-        block = plain(loop(steps=6, log_every=1, accumulate=accumulate))
-        training = Training(
-            stage="finetune", settings=small_settings(finetune=block), key="key", title="test",
-            state=tmp_path / "x.state",
-        )  # fmt: skip
-        batches = step_batches(pairs, info, training)
-        curve = train(objective, batches, training=training, device=torch.device("cpu"))
-        weights.append(objective.network.weight.detach())
-        curves.append([row[1] for row in curve.rows])
-        sizes += objective.sizes
-    assert sizes == [4] * 6 + [4 // pieces] * 6 * pieces
-    torch.testing.assert_close(weights[1], weights[0], rtol=1e-5, atol=1e-6)
-    assert curves[1] == pytest.approx(curves[0], rel=1e-5)
+from cseg.training.loop import learning_rate
 
 
 def test_pieces_must_divide_the_batch(tmp_path):
@@ -155,39 +78,16 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
     assert path.exists(), "the run ended before it saved a state"
 
 
+@pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.parametrize(
     ("stage", "number", "arm", "changes"),
     [
-        pytest.param(
-            "pretrain",
-            signal.SIGKILL,
-            "cross",
-            {},
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            "pretrain",
-            signal.SIGKILL,
-            "batch",
-            {"pretrain": {"memory_images": 12}},
-            marks=pytest.mark.slow,
-        ),
+        ("pretrain", signal.SIGKILL, "cross", {}),
+        ("pretrain", signal.SIGKILL, "batch", {"pretrain": {"memory_images": 12}}),
         ("finetune", signal.SIGTERM, "scratch", {}),
-        pytest.param(
-            "finetune",
-            signal.SIGKILL,
-            "scratch",
-            {"finetune": {"contrast_scope": "batch"}},
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            "finetune",
-            signal.SIGKILL,
-            "scratch",
-            {"finetune": {"consistency": {"weight": 1.0}}},
-            marks=pytest.mark.slow,
-        ),
+        ("finetune", signal.SIGKILL, "scratch", {"finetune": {"contrast_scope": "batch"}}),
+        ("finetune", signal.SIGKILL, "scratch", {"finetune": {"consistency": {"weight": 1.0}}}),
     ],
 )
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tried, stage, number, arm, changes):
@@ -216,19 +116,50 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, tried, stage, number, 
           "goes on from the state to the same weights and curve")  # fmt: skip
 
 
-def save_state(tmp_path, settings, data, out):
-    """Run until a state was saved, then kill."""
-    process = start("finetune", data, settings, out)
-    wait_for(out / "weights.state", process)
-    process.kill()
-    process.communicate()
+@pytest.fixture
+def stopped_at(monkeypatch):
+    """Runs a training stage that gets SIGTERM in this step and ends with its state saved."""
+
+    def run(at, *arguments):
+        def rate(step, settings):
+            if step == at:
+                signal.raise_signal(signal.SIGTERM)
+            return learning_rate(step, settings)
+
+        with monkeypatch.context() as patch:
+            patch.setattr("cseg.training.loop.learning_rate", rate)
+            with pytest.raises(SystemExit, match=f"by a signal after step {at + 1}; state saved"):
+                trained(*arguments)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("stage", "arm", "changes"),
+    [
+        ("finetune", "scratch", {"finetune": {"consistency": {"weight": 1.0}}}),
+        ("pretrain", "batch", {"pretrain": {"memory_images": 12}}),
+    ],
+)
+def test_a_stopped_run_resumes_to_the_same_bytes(tmp_path, stopped_at, capsys, stage, arm, changes):
+    data = small_data(tmp_path)
+    settings = changed(small_settings(arm, **{stage: {"steps": 12, "log_every": 5}}), **changes)
+    whole = trained(stage, data, settings, tmp_path / "whole")
+    stopped_at(6, stage, data, settings, tmp_path / "broken")
+    assert not (tmp_path / "broken" / NAMES[0]).exists()
+    again = trained(stage, data, settings, tmp_path / "broken")
+    assert "resumes after step 7" in capsys.readouterr().err
+    assert again.weights.read_bytes() == whole.weights.read_bytes()
+    assert again.curve.read_bytes() == whole.curve.read_bytes()
+    assert not (tmp_path / "broken" / "weights.state").exists()
 
 
 @pytest.mark.fault
-def test_a_state_of_other_settings_is_refused(tmp_path, tried):
+def test_a_state_of_other_settings_is_refused(tmp_path, tried, stopped_at):
     data = small_data(tmp_path)
-    block = {"steps": 400, "checkpoint_minutes": 0.001}
-    save_state(tmp_path, small_settings("scratch", finetune=block), data, tmp_path / "run")
+    block = {"steps": 8}
+    settings = small_settings("scratch", finetune=block)
+    stopped_at(1, "finetune", data, settings, tmp_path / "run")
     other = small_settings("scratch", finetune={**block, "lr": 0.03})
     with pytest.raises(
         TrainingError, match=r"weights\.state was saved by a run with other settings"
