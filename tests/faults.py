@@ -3,29 +3,22 @@
 import os
 import resource
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from small_runs import ROOT
 
-DYING = """
-import importlib, resource, signal, sys
-limit, module, function, *paths = sys.argv[1:]
-work = getattr(importlib.import_module(module), function)
-signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # python ignores it
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
-work(*paths)
-"""
-
-
-def dies_writing(limit: int, module: str, function: str, *paths: Path) -> bool:
-    """Whether a process that calls the function is killed as a file of it exceeds `limit` bytes."""
-    command = [sys.executable, "-c", DYING, str(limit), module, function, *map(str, paths)]
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    return subprocess.run(command, env=environment, timeout=600).returncode == -signal.SIGXFSZ
+def dies_writing(limit: int, work: Callable[..., object], *arguments: Path) -> bool:
+    """Whether a process that does this work is killed as a file of it exceeds `limit` bytes."""
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # python ignores it
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        try:
+            work(*arguments)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGXFSZ
 
 
 @contextmanager

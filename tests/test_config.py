@@ -4,6 +4,7 @@ import copy
 import json
 import math
 from dataclasses import MISSING, fields
+from functools import cache
 
 import jsonschema
 import pytest
@@ -352,10 +353,18 @@ def test_the_pages_of_keys_are_current():
     assert json.loads((docs / "config.schema.json").read_text()) == json_schema(), "`make keys`"
 
 
+@cache
+def editors_check() -> jsonschema.Draft202012Validator:
+    """What an editor does with the schema, which is itself checked once."""
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(valid_configs())
 def test_json_schema_accepts_what_we_accept(config):
-    jsonschema.validate(json.loads(json.dumps(config)), json_schema())
+    editors_check().validate(json.loads(json.dumps(config)))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
@@ -366,4 +375,4 @@ def test_json_schema_refuses_what_we_refuse(drawn):
     if how != "unknown" and ("NaN" in text or "Infinity" in text or "2.0" in text):
         return  # JSON Schema takes 2.0 for a whole number and knows no finite numbers
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(json.loads(text), json_schema())
+        editors_check().validate(json.loads(text))

@@ -14,7 +14,7 @@ from workflow_runs import ENVIRONMENT, command, snakemake
 NETWORKS = {"pretrain", "finetune", "evaluate", "features"}
 
 
-# Runs Snakemake, and says of each job what the console leaves out.
+# Runs Snakemake once for each line of arguments, and says of each job what the console leaves out.
 TOLD = """
 import json, sys
 from snakemake.cli import main
@@ -25,40 +25,49 @@ def told(job, **_):
     print("JOB", job.rule.name, json.dumps(asked), flush=True)
 
 Job.log_info = told
-main(sys.argv[1:])
+for arguments in json.loads(sys.argv[1]):
+    print("RUN", flush=True)
+    try:
+        main(arguments)
+    except SystemExit as end:
+        assert end.code in (0, None), end
 """
 
 
-def planned(folder, *words: str) -> dict[str, dict[str, int]]:
-    """What a dry run plans for each rule: its threads and its GPUs."""
-    _, _, _, *arguments = command(folder, "-n", "--configfile", str(SMOKE), *words)
+def planned(folder, *runs: list[str]) -> list[dict[str, dict[str, int]]]:
+    """What a dry run with these words plans for each rule: its threads and its GPUs."""
+    arguments = [command(folder, "-n", "--configfile", str(SMOKE), *run)[3:] for run in runs]
     done = subprocess.run(
-        [sys.executable, "-c", TOLD, *arguments],
+        [sys.executable, "-c", TOLD, json.dumps(arguments)],
         capture_output=True, text=True, timeout=600, env=os.environ | ENVIRONMENT, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    lines = [line.split(" ", 2) for line in done.stdout.splitlines() if line.startswith("JOB ")]
-    found = {rule: json.loads(job) for _, rule, job in lines}
-    assert found.keys() >= NETWORKS
+    found = []
+    for part in done.stdout.split("RUN\n")[1:]:
+        lines = [line.split(" ", 2) for line in part.splitlines() if line.startswith("JOB ")]
+        found.append({rule: json.loads(job) for _, rule, job in lines})
+        assert found[-1].keys() >= NETWORKS
+    assert len(found) == len(runs)
     return found
 
 
 def test_without_a_gpu_jobs_ask_for_none(gpus, tmp_path):
     gpus()
-    assert all(job == {"threads": 1, "gpu": 0} for name, job in planned(tmp_path).items()
-               if name in NETWORKS)  # fmt: skip
+    (jobs,) = planned(tmp_path, [])
+    assert all(job == {"threads": 1, "gpu": 0} for name, job in jobs.items() if name in NETWORKS)
 
 
 def test_each_job_of_a_network_takes_a_gpu_and_its_share_of_the_cores(gpus, tmp_path):
     gpus(card(0), card(1))
-    jobs = planned(tmp_path, "--cores", "9")
+    nine = ["--cores", "9"]
+    jobs, shared, on_cpu = planned(
+        tmp_path, nine, [*nine, "--config", "jobs_per_gpu=2"], [*nine, "--config", "device=cpu"]
+    )
     for name, job in jobs.items():
         assert job["gpu"] == (1 if name in NETWORKS else 0), name
         if name in NETWORKS:
             assert job["threads"] == 4
-    shared = planned(tmp_path, "--cores", "9", "--config", "jobs_per_gpu=2")
     assert shared["finetune"] == {"threads": 2, "gpu": 1}
-    on_cpu = planned(tmp_path, "--cores", "9", "--config", "device=cpu")
     assert on_cpu["finetune"] == {"threads": 1, "gpu": 0}
 
 

@@ -5,15 +5,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_runs import ROOT
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as V
 
@@ -22,6 +19,7 @@ from cseg.compute.device import DeviceSettings
 from cseg.errors import CsegError, DataError
 from cseg.images.overlay import Legend, blend, overlay
 from cseg.inference import load_segmenter
+from cseg.inference.load import image_pixels
 from cseg.inference.masks import MaskSettings, Outcome, write_masks
 from cseg.storage.own_files import RECORD, read_record
 
@@ -276,20 +274,25 @@ def test_the_record_is_a_list_of_checksums(checkpoint, tmp_path):
     }  # fmt: skip
 
 
-def test_after_ctrl_c_what_is_done_is_kept_and_listed(checkpoint, tmp_path):
-    for number in range(200):
-        picture(tmp_path / "in" / f"{number:03d}.png", 300, 300, number)
+def test_after_ctrl_c_what_is_done_is_kept_and_listed(checkpoint, tmp_path, capsys, monkeypatch):
+    """The signal comes while the third image is read; that image is the last."""
+    for number in range(6):
+        picture(tmp_path / "in" / f"{number}.png", 30, 30, number)
+
+    seen = []
+
+    def pixels(path, info):
+        seen.append(f"{path.stem}_mask.png")
+        if len(seen) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return image_pixels(path, info)
+
+    monkeypatch.setattr("cseg.inference.masks.image_pixels", pixels)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "cseg", "predict", str(tmp_path / "in"), "--checkpoint",
-               str(checkpoint), "--out", str(out), "--device", "cpu"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while len(list(out.glob("*_mask.png"))) < 3 and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate()[1]
-    assert process.returncode == 130 and "Traceback" not in said
-    rows = table(out)
-    assert f"stopped: {len(rows)} of 200 images, listed in {out / 'predictions.csv'}" in said
-    assert 3 <= len(rows) < 200 and all((out / row["mask"]).is_file() for row in rows)
-    assert len(list(out.glob("*_mask.png"))) == len(rows)
+    assert main(["predict", str(tmp_path / "in"), "--checkpoint", str(checkpoint),
+                 "--out", str(out), "--device", "cpu"]) == 130  # fmt: skip
+    said = capsys.readouterr().err
+    assert f"stopped: 3 of 6 images, listed in {out / 'predictions.csv'}" in said
+    assert {row["mask"] for row in table(out)} == set(seen)
+    assert len(seen) == len(list(out.glob("*_mask.png"))) == 3
     assert not [path for path in out.rglob(".*") if path.is_file()]

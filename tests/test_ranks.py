@@ -83,20 +83,15 @@ def test_a_batch_that_ranks_do_not_divide_is_a_sentence():
             check_batch(batch, pieces, Share(0, ranks), "pretrain")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "arm", "block"),
     [
         ("pretrain", "within", {"distortion": 1.0, "batch": 8}),
-        pytest.param("pretrain", "batch", {"distortion": 1.0}, marks=pytest.mark.slow),
-        pytest.param(
-            "finetune", "scratch", {"distortion": 1.0, "validate_every": 10}, marks=pytest.mark.slow
-        ),
-        pytest.param(  # a box would come from another image, of the same process
-            "finetune",
-            "scratch",
-            {"consistency": {"weight": 1.0, "cutmix": 0.0, "ratio": 2}},
-            marks=pytest.mark.slow,
-        ),
+        ("pretrain", "batch", {"distortion": 1.0}),
+        ("finetune", "scratch", {"distortion": 1.0, "validate_every": 10}),
+        # a box would come from another image, of the same process
+        ("finetune", "scratch", {"consistency": {"weight": 1.0, "cutmix": 0.0, "ratio": 2}}),
     ],
 )
 def test_two_processes_have_the_curve_of_one_with_the_doubled_batch(tmp_path, stage, arm, block):

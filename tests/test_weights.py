@@ -1,8 +1,6 @@
 """Where an encoder starts: the weights really loaded, what belongs to them, and what is refused."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -144,49 +142,38 @@ def test_weights_that_timm_does_not_have_are_refused(encoder, init, sentence):
         start_encoder(encoder, 14 if "14" in encoder else 16, None, init)
 
 
-HUB = """
-import sys
-from cseg.errors import TrainingError
-from cseg.model.weights import GivenWeights, start_encoder
-init = GivenWeights(weights=sys.argv[1]) if len(sys.argv) > 1 else "imagenet"
-try:
-    print(start_encoder("resnet18", 16, None, init)[1])
-except TrainingError as error:
-    print(error)
-"""
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """The cache of the Hugging Face Hub, empty, and no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
 
 
-def from_hub(home: Path, *arguments: str) -> str:
-    """What a process without a network says of ResNet-18's ImageNet weights."""
-    environment = os.environ | {
-        "HF_HOME": str(home),
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    command = [sys.executable, "-c", HUB, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
+def test_weights_that_cannot_be_had_are_an_error_not_a_random_start(hub):
+    sentence = (
+        r"^weights resnet18\.tv_in1k could not be downloaded .*; fetch model\.safetensors of "
+        r"timm/resnet18\.tv_in1k from huggingface\.co .* init: \{weights: FILE, sha256: SUM\}"
+    )
+    with pytest.raises(TrainingError, match=sentence):
+        start_encoder("resnet18", 16, None, "imagenet")
 
 
-def test_weights_that_cannot_be_had_are_an_error_not_a_random_start(tmp_path):
-    said = from_hub(tmp_path)
-    assert said.startswith("weights resnet18.tv_in1k could not be downloaded")
-    assert "fetch model.safetensors of timm/resnet18.tv_in1k from huggingface.co" in said
-    assert "init: {weights: FILE, sha256: SUM}" in said
-
-
-def test_published_weights_come_from_the_hubs_cache_with_their_facts(tmp_path):
+def test_published_weights_come_from_the_hubs_cache_with_their_facts(hub):
     """A cache as a download leaves it, filled by hand: no network here."""
-    cache = tmp_path / "hub" / "models--timm--resnet18.tv_in1k"
+    cache = hub / "models--timm--resnet18.tv_in1k"
     (cache / "refs").mkdir(parents=True)
     (cache / "refs" / "main").write_text("abc")
     snapshot = cache / "snapshots" / "abc" / "model.safetensors"
     snapshot.parent.mkdir(parents=True)
     save_file(resnet18(), snapshot)
-    said = from_hub(tmp_path)
-    assert "weights='resnet18.tv_in1k'" in said and sha256_file(snapshot) in said
-    assert "data='ImageNet-1k (labels)'" in said and "licence='bsd-3-clause'" in said
-    assert "mean=(0.485, 0.456, 0.406)" in said
-    assert "resnet18.a1_in1k could not be downloaded" in from_hub(tmp_path, "resnet18.a1_in1k")
+    _, start = start_encoder("resnet18", 16, None, "imagenet")
+    assert (start.weights, start.sha256) == ("resnet18.tv_in1k", sha256_file(snapshot))
+    assert (start.data, start.licence) == ("ImageNet-1k (labels)", "bsd-3-clause")
+    assert start.mean == (0.485, 0.456, 0.406)
+    other = GivenWeights(weights="resnet18.a1_in1k")
+    with pytest.raises(TrainingError, match=r"resnet18\.a1_in1k could not be downloaded"):
+        start_encoder("resnet18", 16, None, other)
 
 
 @pytest.mark.parametrize(
