@@ -6,12 +6,13 @@ OUT ?= results/gpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow reliability mutants lint gpu bench docs dag keys lock venv clean help
+.PHONY: demo test slow long reliability mutants lint gpu bench docs dag keys lock venv clean help
 
 help:
 	@echo "make demo   install, then run the default experiment: results/shapes/summary.html"
 	@echo "make test   install, then run the tests"
-	@echo "make slow   the tests of minutes"
+	@echo "make slow   the tests that run the workflow, half an hour; CI runs them too"
+	@echo "make long   the longest tests, before a release"
 	@echo "make reliability  break everything on purpose, and write docs/reliability.md"
 	@echo "make mutants  plant small mistakes in what computes numbers, hours; mutmut results lists survivors"
 	@echo "make lint   ruff, snakefmt, snakemake --lint, mypy, pip check"
@@ -33,6 +34,9 @@ test: $(STAMP)
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile
+
+long: $(STAMP)
+	$(BIN)/python -m pytest -q -m long -n 2 --dist loadfile
 
 reliability: $(STAMP)
 	$(BIN)/python -m pytest -q -m fault --reliability docs/reliability.csv

@@ -76,9 +76,13 @@ class TorchvisionNetwork(nn.Module):
         )
         self.head = DeepLabHead(2048, projected)
 
-    def project(self, images: Tensor) -> Tensor:
-        """Features at the resolution of the head."""
-        return self.head(self.network.backbone(images)["out"])
+    def features(self, images: Tensor) -> Tensor:
+        """The backbone's features."""
+        return self.network.backbone(images)["out"]
+
+    def project(self, feats: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Projected features, resized to the grid."""
+        return F.interpolate(self.head(feats), grid, mode="bilinear")
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits at the resolution of the images."""

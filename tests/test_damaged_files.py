@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from disturbed_runs import DATA, RESULTS, RUN, again, assert_same_results, copied, sentences
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault]
+pytestmark = pytest.mark.fault
 
 
 def cut(path: Path) -> None:
@@ -66,10 +66,20 @@ KINDS = {cut: "cut short", alter: "one digit or bit altered", drop_last_row: "la
          stale_state: "cut short"}  # fmt: skip
 
 
+SHORT = ("labels/train_00001.png-alter", "finetune.pt-alter", "per_image.csv-drop_last_row")
+
+
+def kept(case: tuple) -> object:
+    """A case with its name; one of each kind of file is tried in CI, all before a release."""
+    file, damage, *_ = case
+    name = f"{file.parent.name}/{file.name}-{damage.__name__}"
+    mark = pytest.mark.slow if name.endswith(SHORT) else pytest.mark.long
+    return pytest.param(*case, id=name, marks=mark)
+
+
 @pytest.mark.parametrize(
-    ("file", "damage", "rules", "said", "remedy"), CASES,
-    ids=[f"{case[0].name}-{case[1].__name__}" for case in CASES],
-)  # fmt: skip
+    ("file", "damage", "rules", "said", "remedy"), [kept(case) for case in CASES]
+)
 def test_a_damaged_file_is_named_and_made_good(
     undisturbed: Path, tmp_path: Path, tried: Callable[..., None],
     file: Path, damage: Callable[[Path], None], rules: list[str], said: str, remedy: str,

@@ -14,7 +14,7 @@ from namespaces import need_namespaces, python, read_only, unshared
 from small_runs import ROOT, SMOKE
 from workflow_runs import begin_snakemake, snakemake
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault]
+pytestmark = pytest.mark.fault
 
 COMMAND = ["-m", "snakemake", "-s", ROOT / "Snakefile"]
 
@@ -26,6 +26,7 @@ def wait_until(happened, process: subprocess.Popen) -> None:
     assert happened()
 
 
+@pytest.mark.slow
 def test_a_second_snakemake_in_the_same_folder_is_refused(undisturbed, tmp_path, tried):
     folder = tmp_path / "run"
     folder.mkdir()
@@ -49,6 +50,7 @@ def digests(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_read_only_results_are_left_as_they_are(undisturbed, tmp_path, tried):
     need_namespaces("m")
     folder = copied(undisturbed, tmp_path)
@@ -74,6 +76,7 @@ def test_read_only_results_are_left_as_they_are(undisturbed, tmp_path, tried):
           "undisturbed run once writable")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_empty_read_only_results_folder_is_named(tmp_path, tried):
     need_namespaces("m")
     (tmp_path / "results").mkdir()
@@ -101,6 +104,7 @@ def date_ahead(folder: Path, seconds: int) -> None:
             os.utime(path, (date, date))
 
 
+@pytest.mark.long
 def test_a_clock_set_back_between_runs_loses_nothing_and_trains_nothing_twice(
     undisturbed, tmp_path, tried
 ):
@@ -116,6 +120,7 @@ def test_a_clock_set_back_between_runs_loses_nothing_and_trains_nothing_twice(
           "the second run goes on; nothing trained twice")  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_clock_that_jumps_back_during_a_run_loses_nothing(undisturbed, tmp_path, tried):
     folder = tmp_path / "run"
     folder.mkdir()

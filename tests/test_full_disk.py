@@ -15,7 +15,7 @@ from workflow_runs import begin_snakemake, overlay, snakemake
 
 from cseg.model import checkpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault]
+pytestmark = [pytest.mark.long, pytest.mark.fault]
 
 MIB = 24
 CONFIG = """

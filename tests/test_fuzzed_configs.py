@@ -91,7 +91,7 @@ def write(folder: Path, config: dict) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.fault
 def test_every_valid_config_gives_a_plan(plan, tried):
     done = []
@@ -108,7 +108,7 @@ def test_every_valid_config_gives_a_plan(plan, tried):
           "every one gave a plan")  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.fault
 def test_every_spoiled_config_stops_the_workflow_by_the_name_of_its_key(plan, tried):
     done: Counter = Counter()
@@ -129,7 +129,7 @@ def test_every_spoiled_config_stops_the_workflow_by_the_name_of_its_key(plan, tr
               "refused in a sentence with the key's name, no traceback")  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.fault
 def test_the_command_line_says_the_same(tmp_path, tried):
     done: Counter = Counter()

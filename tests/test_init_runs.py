@@ -42,10 +42,13 @@ def outlines(root):
         (root / "images" / f"{{leaf}}_{number}.json").write_text(json.dumps(content))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "taught"),
-    [(colour_masks, False), (deep_images_some_without_label, True), (outlines, False)],
+    [
+        pytest.param(colour_masks, False, marks=pytest.mark.long),
+        pytest.param(deep_images_some_without_label, True, marks=pytest.mark.long),
+        pytest.param(outlines, False, marks=pytest.mark.slow),
+    ],
 )
 def test_a_folder_becomes_a_page(tmp_path, make, taught):
     """What `init` wrote is run as it is, but for the steps."""

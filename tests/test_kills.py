@@ -18,7 +18,7 @@ from small_runs import SMOKE, small_data, small_settings
 from stage_runs import NAMES, evaluated, start
 from workflow_runs import begin_snakemake, overlay, snakemake
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault]
+pytestmark = pytest.mark.fault
 
 BY_HAND = 7  # kills of each stage, without Snakemake
 RETRIED = 6  # kills of pretrain and of finetune under Snakemake; of every other rule, one
@@ -47,6 +47,7 @@ def metrics(data, settings, out: Path) -> bytes:
     return timeless(evaluated(data, settings, out / NAMES[0], out).metrics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "arm"), [("pretrain", "cross"), ("finetune", "scratch")])
 def test_a_training_killed_and_run_again_by_hand_ends_with_the_same_bytes(
     tmp_path, tried, stage, arm
@@ -92,6 +93,7 @@ def undisturbed(tmp_path_factory) -> Run:
     return Run(results(folder / "results"), orders.changes())
 
 
+@pytest.mark.long
 def test_a_workflow_whose_jobs_are_killed_and_retried_ends_with_the_same_bytes(
     tmp_path, undisturbed, tried
 ):
@@ -114,6 +116,7 @@ def test_a_workflow_whose_jobs_are_killed_and_retried_ends_with_the_same_bytes(
               times, "the same files in the end")  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_killed_snakemake_is_unlocked_and_run_again_to_the_same_bytes(
     tmp_path, undisturbed, tried
 ):

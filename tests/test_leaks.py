@@ -12,7 +12,7 @@ from messages import fault_of
 from namespaces import need_namespaces, python, unshared
 from small_runs import ROOT, SMOKE
 
-pytestmark = [pytest.mark.slow, pytest.mark.fault]
+pytestmark = pytest.mark.fault
 
 SNAKEMAKE = ["-m", "snakemake", "-s", ROOT / "Snakefile", "--cores", "2"]
 MARKER = "correct-horse-battery-staple"
@@ -21,6 +21,7 @@ SECRETS = ["WANDB_API_KEY", "CITYSCAPES_USERNAME", "CITYSCAPES_PASSWORD", "AWS_S
 NO_NETWORK = "import socket; socket.create_connection(('192.0.2.1', 80), 2)"
 
 
+@pytest.mark.long
 def test_the_whole_workflow_and_every_command_run_without_a_network(undisturbed, tmp_path, tried):
     need_namespaces("n")
     weights = tmp_path / RUN / "finetune.pt"
@@ -45,6 +46,7 @@ def test_the_whole_workflow_and_every_command_run_without_a_network(undisturbed,
           "all done, the same results as an undisturbed run")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_weights_that_must_be_downloaded_say_so_without_a_network(tmp_path, tried):
     need_namespaces("n")
     code = ("from cseg.errors import CsegError\nfrom cseg.model.weights import start_encoder\n"
@@ -72,6 +74,7 @@ def files_with(marker: bytes, folder: Path) -> tuple[list[str], int]:
     return found, searched
 
 
+@pytest.mark.slow
 def test_no_file_of_a_run_holds_a_secret_of_its_environment(tmp_path, tried):
     environment = os.environ | {name: f"{MARKER}-{name}" for name in SECRETS}
     command = [sys.executable, *map(str, SNAKEMAKE), "--directory", str(tmp_path), "smoke",

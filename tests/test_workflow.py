@@ -109,7 +109,7 @@ def test_ablations_need_a_plan(tmp_path):
     assert done.returncode != 0 and "workflow/configs/ablations.yaml" in done.stdout + done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ablations_become_a_table(tmp_path):
     whole = yaml.safe_load((ROOT / "workflow" / "configs" / "ablations.yaml").read_text())
     groups = ("projection head", "budget of no pretraining")
