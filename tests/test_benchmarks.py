@@ -5,7 +5,8 @@ import sys
 
 import pandas as pd
 import pytest
-from small_runs import ROOT
+import torch
+from small_runs import ROOT, small_settings
 
 
 @pytest.mark.slow
@@ -37,3 +38,15 @@ def test_the_gpu_benchmark_of_the_loss_runs_small_on_a_cpu(tmp_path):
     assert len(table) == 9 and (table["median_ms"] > 0).all()
     assert table["share"].notna().sum() == table["row"].str.startswith("ours").sum() == 5
     assert "eager released form, within" in out.with_suffix(".md").read_text()
+
+
+def test_the_plain_network_of_torchvision_offers_what_a_pretraining_step_calls(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from plain_loop import plain_network
+
+    settings = small_settings("cross")
+    ours, plain = (plain_network(settings.model, 3, other) for other in (False, True))
+    for network in (ours.eval(), plain.eval()):
+        feats = network.project(network.features(torch.zeros(2, 3, 64, 48)), (8, 6))
+        assert feats.shape == (2, settings.model.projection_channels, 8, 6)
+        assert network(torch.zeros(2, 3, 64, 48)).shape[:2] == (2, 3)
