@@ -35,18 +35,24 @@ from cseg.losses.scopes import candidate_bags, pixel_bags
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 IMAGES, PIXELS = 16, 4225  # a batch of the paper on its grid of 65 x 65
+FORMS = tuple(itertools.product(("within", "cross"), ("all", "negatives")))
+BLOCKS = ("OWN_ROWS", "TILE", "STEP", "OUT_D", "num_warps", "num_stages")
 TENSOR_CORE_OPS = r"\b(?:HGMMA|HMMA|UTC[A-Z]*MMA)\b"
 
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """One kernel for one card: bytes of shared memory, registers and bytes spilled per thread."""
+    """One kernel for one card: bytes of shared memory, registers and bytes spilled per thread.
+
+    Attributes `constants` and `blocks` are the compile-time flags that are set, and the sizes.
+    """
 
     kernel: str
     card: int
     dtype: str
     channels: int
     constants: str
+    blocks: str
     shared: int
     registers: int
     spilled: int
@@ -117,21 +123,32 @@ def measured(kernel, arguments, options, card: int, dtype: str) -> Compiled:
             for what in ("resource-usage", "sass")
         )  # fmt: skip
     registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", usage).groups()
-    flags = [n for n, v in options.items() if v is True and n != "WIDE"]
     return Compiled(
-        kernel.__name__.lstrip("_"), card, dtype, options.get("D", 0),
-        " ".join(flags), result.metadata.shared, int(registers), int(stack),
+        *identity(kernel, options, card, dtype), result.metadata.shared, int(registers), int(stack),
         len(re.findall(TENSOR_CORE_OPS, code)),
     )  # fmt: skip
+
+
+def identity(kernel, options, card: int, dtype: str) -> tuple[str, int, str, int, str, str]:
+    """The first fields of Compiled, which are known before anything is compiled."""
+    flags = [name for name, value in options.items() if value is True and name != "WIDE"]
+    sizes = [f"{name.lower()}={options[name]}" for name in BLOCKS if name in options]
+    name = kernel.__name__.lstrip("_")
+    return name, card, dtype, options.get("D", 0), " ".join(flags), " ".join(sizes)
+
+
+def all_launches(card: int, dtype: str, channels: int, forms=FORMS) -> list:
+    """What trainings with these (scope, denominator) start, each kind once."""
+    kinds = {}
+    for scope, denominator in forms:
+        kinds |= launches(card, getattr(torch, dtype), channels, scope, denominator)
+    return list(kinds.values())
 
 
 def rows(cards, dtypes, channels, forms) -> Iterator[Compiled]:
     """Compile all that these trainings launch, each kind once."""
     for card, dtype, width in itertools.product(cards, dtypes, channels):
-        kinds = {}
-        for scope, denominator in forms:
-            kinds |= launches(card, getattr(torch, dtype), width, scope, denominator)
-        for launch in kinds.values():
+        for launch in all_launches(card, dtype, width, forms):
             yield measured(*launch, card, dtype)
 
 

@@ -1,5 +1,8 @@
 """What a GPU would refuse or wait for, seen on a machine without one."""
 
+from collections import Counter
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +10,13 @@ from small_runs import small_data, small_settings
 from stage_runs import evaluated, trained
 from torch._subclasses.fake_tensor import DynamicOutputShapeException
 
+from cseg.compute.device import DeviceSettings
 from cseg.images import distortion
+from cseg.inference import masks
 from cseg.inference.load import load_segmenter
 from cseg.losses import triton_paper
-from cseg.stages import evaluate, finetune, pretrain
+from cseg.stages import evaluate, features, finetune, pretrain, pseudolabel
+from cseg.storage.lists import read_index
 from cseg.training import loop
 
 pytest.importorskip("triton")
@@ -99,15 +105,71 @@ def test_a_step_of_fine_tuning_never_waits(run, case):
     assert bool(seen.launches) == ("contrast_scope" in FINETUNE[case])
 
 
+def loaded_in(monkeypatch, stage, checkpoint):
+    """Let a stage take the network loaded here: torch.load would give fake tensors inside."""
+    loaded = load_segmenter(checkpoint)
+    monkeypatch.setattr(stage, "load_segmenter", lambda _: loaded)
+
+
+def kinds(waits):
+    return dict(Counter(wait.what for wait in waits))
+
+
 @pytest.mark.parametrize("window", [None, [16, 16]])
 def test_evaluation_fetches_each_prediction_once(data, checkpoint, tmp_path, monkeypatch, window):
     settings = small_settings("scratch", device="cuda", evaluate={"window": window})
-    loaded = load_segmenter(checkpoint)  # torch.load would give fake tensors inside
-    monkeypatch.setattr(evaluate, "load_segmenter", lambda _: loaded)
+    loaded_in(monkeypatch, evaluate, checkpoint)
     with fake_gpu() as seen:
         evaluated(data, settings, checkpoint, tmp_path)
     waits = seen.inside(of="predict.predict")
     assert {wait.what for wait in waits} == {"copy to the GPU, pageable", "copy to the host"}
+
+
+@pytest.mark.parametrize("window", [None, [16, 16]])
+def test_pseudo_labels_wait_for_answers_only(data, checkpoint, tmp_path, monkeypatch, window):
+    loaded_in(monkeypatch, pseudolabel, checkpoint)
+    chosen = {"images": 2, "class_share": 0.5}
+    settings = small_settings(
+        "cross_pseudo", device="cuda", pseudolabel=chosen, evaluate={"window": window}
+    )
+    paths = {name: tmp_path / name for name in ("labels", "listing", "quality")}
+    out = pseudolabel.PseudolabelOutputs(**paths)
+    with fake_gpu() as seen:
+        pseudolabel.pseudolabel(data, settings, teacher=checkpoint, out=out, threads=1)
+    strips = 3 if window else 1  # 32 rows in windows of 16 that overlap by 8
+    # each of two images is asked twice, once for the thresholds; class and probability of a strip
+    expected = {"copy to the GPU, pageable": 4 * strips, "copy to the host": 2 * 4 * strips}
+    assert kinds(seen.inside(of="predict.predict_sure")) == expected
+    assert kinds(seen.inside(of="pseudolabel.pseudolabel", but=("pseudolabel.answer",))).keys() <= {
+        "copy to the GPU, pageable"  # the network's weights
+    }
+
+
+def test_features_wait_once_for_each_network(data, tmp_path):
+    start = features.Start(
+        arm="scratch", inputs=data, settings=small_settings("scratch", device="cuda")
+    )
+    out = features.FeaturesOutputs(features=tmp_path / "f.csv", separability=tmp_path / "s.csv")
+    with fake_gpu() as seen:
+        features.features([start], out, threads=1)
+    # one batch of images, the places of the pixels, and the features of those
+    expected = {"copy to the GPU, pageable": 2, "copy to the host": 1}
+    assert kinds(seen.inside(of="features.unit_features")) == expected
+
+
+@pytest.mark.parametrize("window", [None, (16, 16)])
+def test_masks_wait_for_the_maps_only(data, checkpoint, tmp_path, monkeypatch, window):
+    loaded_in(monkeypatch, masks, checkpoint)
+    images = [Path(path) for path in read_index(data.index)["image"][:2]]
+    compute, chosen = DeviceSettings("cuda", 1), masks.MaskSettings(window=window)
+    with fake_gpu() as seen:
+        masks.write_masks(checkpoint, images, tmp_path / "out", compute, chosen)
+    strips = 3 if window else 1
+    expected = {
+        "copy to the GPU, pageable": 2 * strips,
+        "copy to the host": 2 * (strips + 1),  # the maps of each strip, and the sums of entropy
+    }
+    assert kinds(seen.inside(of="masks.predict_maps")) == expected
 
 
 def item(logits, labels):

@@ -147,15 +147,15 @@ def predict_maps(
     loaded: LoadedSegmenter, image_3HW: Tensor, window: tuple[int, int] | None
 ) -> Maps:
     """Classes, entropy and probability of an image; arguments as `LoadedSegmenter.predict`."""
-    parts, total = [], 0.0
+    parts, sums = [], []
     for classes, shares in loaded.probability_bands(image_3HW, window):
         entropy = torch.special.entr(shares).sum(dim=0) / np.log(max(2, len(shares)))
         chosen = shares.gather(0, classes[None])[0]
-        total += float(entropy.sum(dtype=torch.float64))
+        sums.append(entropy.sum(dtype=torch.float64))
         bytes_ = [(part * 255).round_().clamp_(0, 255).byte() for part in (entropy, chosen)]
-        parts.append([part.cpu() for part in (classes.byte(), *bytes_)])
-    whole = (torch.cat(bands).numpy() for bands in zip(*parts, strict=True))
-    classes_HW, entropy_HW, probability_HW = whole
+        parts.append(torch.stack([classes.byte(), *bytes_]).cpu())
+    classes_HW, entropy_HW, probability_HW = torch.cat(parts, dim=1).numpy()
+    total = sum(torch.stack(sums).cpu().tolist())
     return Maps(classes_HW, entropy_HW, probability_HW, total / classes_HW.size)
 
 

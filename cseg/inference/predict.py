@@ -149,9 +149,10 @@ def _slide(
     total = weight = torch.zeros(0, 0, 0)
     for top, after in zip(tops, [*tops[1:], height], strict=True):
         bottom = min(top + window[0], height)
+        strip = image_3HW[:, top:bottom].to(device)
         for left in lefts:
             columns = slice(left, min(left + window[1], width))
-            part = network(_input(image_3HW[:, top:bottom, columns], device)).softmax(dim=1)[0]
+            part = network(_input(strip[..., columns], device)).softmax(dim=1)[0]
             if not total.numel():
                 total = part.new_zeros(part.shape[0], 0, width)
                 weight = part.new_zeros(1, 0, width)
@@ -181,8 +182,9 @@ def _resized(scores_Khw: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
         yield F.interpolate(scores_Khw[None], size, mode="bilinear", align_corners=False)[0]
         return
     for top in range(0, height, rows):
-        wanted = torch.arange(top, min(top + rows, height), dtype=torch.float64)
-        centres = ((wanted + 0.5) * low / height - 0.5).clamp(0, low - 1).to(scores_Khw.device)
+        bottom = min(top + rows, height)
+        wanted = torch.arange(top, bottom, dtype=torch.float64, device=scores_Khw.device)
+        centres = ((wanted + 0.5) * low / height - 0.5).clamp(0, low - 1)
         above = centres.floor().long()
         share = (centres - above).to(scores_Khw.dtype)[:, None]
         below = (above + 1).clamp(max=low - 1)

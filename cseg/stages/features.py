@@ -175,12 +175,13 @@ def unit_features(network: Segmenter, pixels: Pixels, device: torch.device) -> n
     parts = -(-len(pixels.images_B3HW) // BATCH)
     batches = [to_unit(part.to(device)) for part in pixels.images_B3HW.tensor_split(parts)]
     network.eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # mean over the batches
-            module.train()
-    for batch in batches:
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+    for number, batch in enumerate(batches, 1):
+        for norm in norms:
+            norm.momentum = 1 / number  # mean over the batches; None would wait for the device
         network.features(batch)
     network.eval()
     maps_BCHW = torch.cat([network.features(batch) for batch in batches])

@@ -1,0 +1,103 @@
+"""Compile every kernel of the loss for every card, type and width; takes an hour of a core.
+
+    python tests/kernel_grid.py [FOLDER]
+    CSEG_TRITON=PLACE python tests/kernel_grid.py [FOLDER]
+
+Writes FOLDER/kernels_VERSION.csv (benchmarks/results by default), a file for each version of
+Triton, row by row, and a table of all versions, kernels.md. A row whose kernels and blocks are
+those of this code is not made again, so a run that was stopped goes on.
+`tests/compiled_kernels.py` says what CSEG_TRITON is.
+"""
+
+import dataclasses
+import itertools
+import sys
+from pathlib import Path
+
+import compiled_kernels
+import pandas as pd
+import triton
+from triton.runtime.jit import JITFunction
+
+from cseg.losses import triton_blocks, triton_classes, triton_released, triton_walk
+from cseg.storage.files import fingerprint
+
+SHARED_KIB = {86: 99, 80: 163, 90: 227, 100: 227, 89: 99}  # that a program of a card can have
+DTYPES, WIDTHS = ("float32", "bfloat16"), (256, 64, 128, 512, 32)
+MULTIPLY = {"walk", "value", "gradient"}
+MOST_SPILLED = 64
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+def source() -> str:
+    """A fingerprint of the text of all kernels, without the tables of blocks."""
+    modules = (triton_blocks, triton_classes, triton_released, triton_walk)
+    functions = {name: found.src for module in modules for name, found in vars(module).items()
+                 if isinstance(found, JITFunction)}  # fmt: skip
+    return fingerprint(functions)[:12]
+
+
+def wrong(row: pd.Series) -> str:
+    """What is wrong with a compiled kernel; nothing if it fits, does not spill and multiplies."""
+    if row["shared"] > SHARED_KIB[row["card"]] * 1024:
+        return "does not fit into shared memory"
+    if row["spilled"] > MOST_SPILLED:
+        return f"spills {row['spilled']} bytes"
+    if row["kernel"] in MULTIPLY and not row["tensor_core_ops"]:
+        return "uses no tensor cores"
+    return ""
+
+
+def compile_missing(out: Path) -> None:
+    """Append a row for each kernel that has none."""
+    identity = [field.name for field in dataclasses.fields(compiled_kernels.Compiled)][:6]
+    current, done = source(), set()
+    if out.exists():
+        table = pd.read_csv(out, keep_default_na=False)
+        table = table[table["source"] == current].drop_duplicates(identity, keep="last")
+        table.to_csv(out, index=False, lineterminator="\n")
+        done = set(table[identity].itertuples(index=False, name=None))
+    for card, width, dtype in itertools.product(SHARED_KIB, WIDTHS, DTYPES):
+        for kernel, arguments, options in compiled_kernels.all_launches(card, dtype, width):
+            if compiled_kernels.identity(kernel, options, card, dtype) in done:
+                continue
+            row = compiled_kernels.measured(kernel, arguments, options, card, dtype)
+            made = pd.DataFrame([row]).assign(triton=triton.__version__, source=current)
+            made.to_csv(out, mode="a", header=not out.exists(), index=False, lineterminator="\n")
+            done.add(tuple(made[identity].iloc[0]))
+            print(f"{row} {wrong(made.iloc[0])}", flush=True)
+
+
+def page(table: pd.DataFrame) -> str:
+    """The table in Markdown: a line for each card, type and width, versions next to each other."""
+    versions = sorted(table["triton"].unique())
+    table = table[table["kernel"].isin(MULTIPLY)]
+    columns = [f"{what}, Triton {v}" for what in ("spilled", "shared") for v in versions]
+    lines = [
+        "The kernels that multiply features, compiled for cards that were not there by "
+        "`tests/kernel_grid.py`: the most bytes that one of them spills per thread (at most "
+        f"{MOST_SPILLED} are wanted), and the most shared memory that one takes, KiB, next to what "
+        "the card gives a program. Nothing ran. All use tensor cores unless a line says otherwise.",
+        "",
+        f"| card | type | channels | {' | '.join(columns)} | limit | wrong |",
+        "| --- | --- | ---: |" + " ---: |" * (len(columns) + 1) + " --- |",
+    ]
+    for (card, dtype, width), rows in table.groupby(["card", "dtype", "channels"]):
+        most = rows.groupby("triton")[["spilled", "shared"]].max().reindex(versions)
+        cells = [*most["spilled"], *most["shared"] / 1024]
+        text = ["not compiled" if pd.isna(cell) else f"{cell:.0f}" for cell in cells]
+        bad = {f"{row['kernel']} {wrong(row)}" for _, row in rows.iterrows() if wrong(row)}
+        lines.append(
+            f"| sm_{card} | {dtype} | {width} | {' | '.join(text)} | {SHARED_KIB[card]} | "
+            f"{'; '.join(sorted(bad))} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    compile_missing(folder / f"kernels_{triton.__version__}.csv")
+    files = sorted(folder.glob("kernels_*.csv"))
+    tables = [pd.read_csv(file, keep_default_na=False) for file in files]
+    (folder / "kernels.md").write_text(page(pd.concat(tables)))
