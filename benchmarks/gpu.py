@@ -48,9 +48,9 @@ def is_done(path: Path, current: dict[str, Any]) -> bool:
     return all(found.get(name) == current[name] for name in ("source", "device", "tiny", "torch"))
 
 
-def run_parts(out: Path, device: str, tiny: bool, seconds: float) -> list[str]:
+def run_parts(out: Path, device: str, current: dict[str, Any], seconds: float) -> list[str]:
     """Run what is missing; returns sentences on what was not measured."""
-    current, ends = facts(device, tiny), time.monotonic() + seconds
+    tiny, ends = current["tiny"], time.monotonic() + seconds
     missing = []
     for part in gpu_parts.PARTS:
         if is_done(out / f"{part.name}.json", current):
@@ -91,8 +91,8 @@ def main() -> None:
         found = {"facts": facts(args.device, args.tiny), "seconds": seconds, "rows": rows}
         write_json(args.out / f"{part.name}.json", found)
         return
-    missing = run_parts(args.out, args.device, args.tiny, 60 * args.minutes)
     current = facts(args.device, args.tiny)
+    missing = run_parts(args.out, args.device, current, 60 * args.minutes)
     paths = {part.name: args.out / f"{part.name}.json" for part in gpu_parts.PARTS}
     results = {name: read_json(path) for name, path in paths.items() if is_done(path, current)}
     with atomic(args.out / "report.md") as temporary:

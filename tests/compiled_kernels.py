@@ -25,6 +25,7 @@ if os.environ.get("CSEG_TRITON"):
 
 import torch
 import triton
+from kernel_limits import sizes
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.compiler.compiler import make_backend
@@ -36,7 +37,6 @@ from cseg.losses.scopes import candidate_bags, pixel_bags
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 IMAGES, PIXELS = 16, 4225  # a batch of the paper on its grid of 65 x 65
 FORMS = tuple(itertools.product(("within", "cross"), ("all", "negatives")))
-BLOCKS = ("OWN_ROWS", "TILE", "STEP", "OUT_D", "num_warps", "num_stages")
 TENSOR_CORE_OPS = r"\b(?:HGMMA|HMMA|UTC[A-Z]*MMA)\b"
 
 
@@ -132,9 +132,8 @@ def measured(kernel, arguments, options, card: int, dtype: str) -> Compiled:
 def identity(kernel, options, card: int, dtype: str) -> tuple[str, int, str, int, str, str]:
     """The first fields of Compiled, which are known before anything is compiled."""
     flags = [name for name, value in options.items() if value is True and name != "WIDE"]
-    sizes = [f"{name.lower()}={options[name]}" for name in BLOCKS if name in options]
     name = kernel.__name__.lstrip("_")
-    return name, card, dtype, options.get("D", 0), " ".join(flags), " ".join(sizes)
+    return name, card, dtype, options.get("D", 0), " ".join(flags), sizes(options)
 
 
 def all_launches(card: int, dtype: str, channels: int, forms=FORMS) -> list:

@@ -17,15 +17,15 @@ from pathlib import Path
 import compiled_kernels
 import pandas as pd
 import triton
+from kernel_limits import MOST_SPILLED, MULTIPLY, SHARED_KIB, wrong
 from triton.runtime.jit import JITFunction
 
 from cseg.losses import triton_blocks, triton_classes, triton_released, triton_walk
 from cseg.storage.files import fingerprint
+from cseg.storage.tables import write_table
 
-SHARED_KIB = {86: 99, 80: 163, 90: 227, 100: 227, 89: 99}  # that a program of a card can have
 DTYPES, WIDTHS = ("float32", "bfloat16"), (256, 64, 128, 512, 32)
-MULTIPLY = {"walk", "value", "gradient"}
-MOST_SPILLED = 64
+IDENTITY = [field.name for field in dataclasses.fields(compiled_kernels.Compiled)][:6]
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
 
@@ -37,35 +37,30 @@ def source() -> str:
     return fingerprint(functions)[:12]
 
 
-def wrong(row: pd.Series) -> str:
-    """What is wrong with a compiled kernel; nothing if it fits, does not spill and multiplies."""
-    if row["shared"] > SHARED_KIB[row["card"]] * 1024:
-        return "does not fit into shared memory"
-    if row["spilled"] > MOST_SPILLED:
-        return f"spills {row['spilled']} bytes"
-    if row["kernel"] in MULTIPLY and not row["tensor_core_ops"]:
-        return "uses no tensor cores"
-    return ""
-
-
 def compile_missing(out: Path) -> None:
     """Append a row for each kernel that has none."""
-    identity = [field.name for field in dataclasses.fields(compiled_kernels.Compiled)][:6]
-    current, done = source(), set()
+    wanted, current = launches(), source()
     if out.exists():
         table = pd.read_csv(out, keep_default_na=False)
-        table = table[table["source"] == current].drop_duplicates(identity, keep="last")
-        table.to_csv(out, index=False, lineterminator="\n")
-        done = set(table[identity].itertuples(index=False, name=None))
-    for card, width, dtype in itertools.product(SHARED_KIB, WIDTHS, DTYPES):
-        for kernel, arguments, options in compiled_kernels.all_launches(card, dtype, width):
-            if compiled_kernels.identity(kernel, options, card, dtype) in done:
-                continue
-            row = compiled_kernels.measured(kernel, arguments, options, card, dtype)
-            made = pd.DataFrame([row]).assign(triton=triton.__version__, source=current)
-            made.to_csv(out, mode="a", header=not out.exists(), index=False, lineterminator="\n")
-            done.add(tuple(made[identity].iloc[0]))
-            print(f"{row} {wrong(made.iloc[0])}", flush=True)
+        table = table[table["source"] == current].set_index(IDENTITY)
+        table = table[table.index.isin(list(wanted))]
+        write_table(out, table.reset_index())
+        for row in table.index:
+            del wanted[row]
+    for (_, card, dtype, *_), (kernel, arguments, options) in wanted.items():
+        row = compiled_kernels.measured(kernel, arguments, options, card, dtype)
+        made = pd.DataFrame([row]).assign(triton=triton.__version__, source=current)
+        made.to_csv(out, mode="a", header=not out.exists(), index=False, lineterminator="\n")
+        print(f"{row} {wrong(made.iloc[0])}", flush=True)
+
+
+def launches() -> dict[tuple, tuple]:
+    """All kernels that this code launches, by card, type, width, flags and blocks."""
+    return {
+        compiled_kernels.identity(kernel, options, card, dtype): (kernel, arguments, options)
+        for card, width, dtype in itertools.product(SHARED_KIB, WIDTHS, DTYPES)
+        for kernel, arguments, options in compiled_kernels.all_launches(card, dtype, width)
+    }
 
 
 def page(table: pd.DataFrame) -> str:

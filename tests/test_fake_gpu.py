@@ -16,7 +16,7 @@ from cseg.inference import masks
 from cseg.inference.load import load_segmenter
 from cseg.losses import triton_paper
 from cseg.stages import evaluate, features, finetune, pretrain, pseudolabel
-from cseg.storage.lists import read_index
+from cseg.storage.index_and_subset import read_index
 from cseg.training import loop
 
 pytest.importorskip("triton")
