@@ -151,7 +151,7 @@ def test_features_wait_once_for_each_network(data, tmp_path):
     )
     out = features.FeaturesOutputs(features=tmp_path / "f.csv", separability=tmp_path / "s.csv")
     with fake_gpu() as seen:
-        features.features([start], out, threads=1)
+        features.features([start], out=out, threads=1)
     # one batch of images, the places of the pixels, and the features of those
     expected = {"copy to the GPU, pageable": 2, "copy to the host": 1}
     assert kinds(seen.inside(of="features.unit_features")) == expected
