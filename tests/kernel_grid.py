@@ -17,14 +17,13 @@ from pathlib import Path
 import compiled_kernels
 import pandas as pd
 import triton
-from kernel_limits import MOST_SPILLED, MULTIPLY, SHARED_KIB, wrong
+from kernel_limits import DTYPES, MOST_SPILLED, MULTIPLY, SHARED_KIB, WIDTHS, wrong
 from triton.runtime.jit import JITFunction
 
 from cseg.losses import triton_blocks, triton_classes, triton_released, triton_walk
 from cseg.storage.files import fingerprint
 from cseg.storage.tables import write_table
 
-DTYPES, WIDTHS = ("float32", "bfloat16"), (256, 64, 128, 512, 32)
 IDENTITY = [field.name for field in dataclasses.fields(compiled_kernels.Compiled)][:6]
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
@@ -39,15 +38,15 @@ def source() -> str:
 
 def compile_missing(out: Path) -> None:
     """Append a row for each kernel that has none."""
-    wanted, current = launches(), source()
+    missing, current = launches(), source()
     if out.exists():
         table = pd.read_csv(out, keep_default_na=False)
         table = table[table["source"] == current].set_index(IDENTITY)
-        table = table[table.index.isin(list(wanted))]
+        table = table[table.index.isin(list(missing))]
         write_table(out, table.reset_index())
         for row in table.index:
-            del wanted[row]
-    for (_, card, dtype, *_), (kernel, arguments, options) in wanted.items():
+            del missing[row]
+    for (_, card, dtype, *_), (kernel, arguments, options) in missing.items():
         row = compiled_kernels.measured(kernel, arguments, options, card, dtype)
         made = pd.DataFrame([row]).assign(triton=triton.__version__, source=current)
         made.to_csv(out, mode="a", header=not out.exists(), index=False, lineterminator="\n")
@@ -69,10 +68,10 @@ def page(table: pd.DataFrame) -> str:
     table = table[table["kernel"].isin(MULTIPLY)]
     columns = [f"{what}, Triton {v}" for what in ("spilled", "shared") for v in versions]
     lines = [
-        "The kernels that multiply features, compiled for cards that were not there by "
-        "`tests/kernel_grid.py`: the most bytes that one of them spills per thread (at most "
-        f"{MOST_SPILLED} are wanted), and the most shared memory that one takes, KiB, next to what "
-        "the card gives a program. Nothing ran. All use tensor cores unless a line says otherwise.",
+        "`tests/kernel_grid.py` compiled these kernels, without the cards; none of them ran. Each "
+        "line is about all kernels that multiply features: the most bytes that one spills per "
+        f"thread (limit {MOST_SPILLED}), the most shared memory that one takes, and the card's "
+        "limit of it, both in KiB. All use tensor cores unless the last column says otherwise.",
         "",
         f"| card | type | channels | {' | '.join(columns)} | limit | wrong |",
         "| --- | --- | ---: |" + " ---: |" * (len(columns) + 1) + " --- |",

@@ -1,9 +1,10 @@
-"""What a compiled kernel must keep to, and how its blocks are written; needs no Triton."""
+"""Which kernels are compiled, their limits, and how their blocks are written; needs no Triton."""
 
 from collections.abc import Mapping
 from typing import Any
 
 SHARED_KIB = {86: 99, 80: 163, 90: 227, 100: 227, 89: 99}  # that a program of a card can have
+DTYPES, WIDTHS = ("float32", "bfloat16"), (256, 64, 128, 512, 32)  # in the order of compiling
 MULTIPLY = {"walk", "value", "gradient"}
 BLOCKS = ("OWN_ROWS", "TILE", "STEP", "OUT_D", "num_warps", "num_stages")
 MOST_SPILLED = 64  # bytes per thread

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from kernel_limits import MULTIPLY, SHARED_KIB, sizes, wrong
+from kernel_limits import DTYPES, MULTIPLY, SHARED_KIB, WIDTHS, sizes, wrong
 from small_runs import ROOT
 
 triton_blocks = pytest.importorskip("cseg.losses.triton_blocks")
@@ -69,7 +69,6 @@ def test_what_a_training_step_launches(card, dtype):
 
 # `tests/kernel_grid.py` compiled all widths, cards and types, which takes half an hour of a core.
 GRID = sorted((ROOT / "benchmarks" / "results").glob("kernels_*.csv"))
-TYPES, WIDTHS = {"bfloat16": torch.bfloat16, "float32": torch.float32}, (32, 64, 128, 256, 512)
 
 
 @pytest.mark.parametrize("path", GRID, ids=lambda path: path.stem)
@@ -78,10 +77,10 @@ def test_the_grid_of_all_kernels_is_of_this_code_and_keeps_to_the_limits(path, m
     check(table.to_dict("records"))
     walks = table[table["kernel"] == "walk"].groupby(["card", "dtype", "channels"])["blocks"]
     blocks = {key: set(found) for key, found in walks}
-    assert set(blocks) == set(itertools.product(SHARED_KIB, TYPES, WIDTHS))
+    assert set(blocks) == set(itertools.product(SHARED_KIB, DTYPES, WIDTHS))
     for card, dtype, width in blocks:
         monkeypatch.setattr(triton_blocks, "card_of", lambda _, card=card: card)
-        feats = torch.empty(1, 1, width, dtype=TYPES[dtype])
+        feats = torch.empty(1, 1, width, dtype=getattr(torch, dtype))
         options, _ = triton_blocks.launch_options(feats, 0.07)
         assert blocks[card, dtype, width] == {sizes(options)}
 

@@ -111,11 +111,11 @@ def _existing_places(root: Path, described: Description) -> Folders:
         DataError: one is not there; says what to correct.
     """
     if not root.is_dir():
-        wanted = [described.images, *described.labels, *described.lists.values()]
+        needed = [described.images, *described.labels, *described.lists.values()]
         work = described.info.citation
         raise DataError(
             f"data_dir {root} does not exist; correct data_dir in the config, or put "
-            f"{', '.join(dict.fromkeys(filter(None, [*wanted, described.unlabelled])))} there"
+            f"{', '.join(dict.fromkeys(filter(None, [*needed, described.unlabelled])))} there"
             + ("" if work == UNSTATED else f", from: {work}")
         )
     places = _places(root, described)

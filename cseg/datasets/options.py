@@ -14,7 +14,7 @@ def check_options(
 ) -> dict[str, Any]:
     """Fill in a dataset's options and check their names and types.
 
-    `defaults` has every option with its default, whose type the option must have.
+    `defaults` holds every option's default; an option must have the type of its default.
 
     Raises:
         ConfigError: an unknown name or a value of another type; names key and remedy.
@@ -55,12 +55,12 @@ def check_sizes(found: Mapping[str, list[Sample]], info: DatasetInfo, relax: boo
         DataError: a list is empty, or differs from the official number and `relax` is false.
     """
     for split, samples in found.items():
-        wanted = info.split_sizes.get(split, len(samples))
+        official = info.split_sizes.get(split, len(samples))
         if not samples:
             raise DataError(f"the {split} list of {info.name} is empty; restore the list file")
-        if len(samples) != wanted and not relax:
+        if len(samples) != official and not relax:
             raise DataError(
-                f"the {split} list of {info.name} has {len(samples)} images instead of {wanted}; "
+                f"the {split} list of {info.name} has {len(samples)} images instead of {official}; "
                 "restore the official lists, or set "
                 f"dataset_options: {info.name}: relax_counts: true to use a partial copy"
             )

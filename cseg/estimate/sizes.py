@@ -1,6 +1,5 @@
 """How many images an experiment has and how large they are, before or after its index exists."""
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -69,12 +68,11 @@ def image_size(experiment: Experiment) -> tuple[int, int]:
 
 
 def _described(experiment: Experiment) -> list[Sample]:
-    """The samples of a dataset that its user describes in files of their own; else none.
+    """The samples of a dataset that the user describes; none of a published dataset.
 
-    Nothing is downloaded or drawn.
+    Nothing is downloaded, drawn or opened, so no work folder is needed.
     """
     if not hasattr(dataset_module(experiment.dataset), "sources"):
         return []
-    with tempfile.TemporaryDirectory() as work:
-        root = Path(experiment.data_dir).expanduser()
-        return listed_samples(experiment.dataset, root, work=Path(work), options=experiment.options)
+    root, options = Path(experiment.data_dir).expanduser(), experiment.options
+    return listed_samples(experiment.dataset, root, work=Path(), options=options)

@@ -183,11 +183,11 @@ def _resized(scores_Khw: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
         return
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        wanted = torch.arange(top, bottom, dtype=torch.float64, device=scores_Khw.device)
-        centres = ((wanted + 0.5) * low / height - 0.5).clamp(0, low - 1)
+        lines = torch.arange(top, bottom, dtype=torch.float64, device=scores_Khw.device)
+        centres = ((lines + 0.5) * low / height - 0.5).clamp(0, low - 1)
         above = centres.floor().long()
         share = (centres - above).to(scores_Khw.dtype)[:, None]
         below = (above + 1).clamp(max=low - 1)
         band = scores_Khw[:, above] * (1 - share) + scores_Khw[:, below] * share
-        at = (len(wanted), width)
+        at = (len(lines), width)
         yield F.interpolate(band[None], at, mode="bilinear", align_corners=False)[0]

@@ -132,8 +132,8 @@ def _id(image: Path) -> str:
 def label_suffix(ids: Sequence[str], labels: Sequence[str], same_folder: bool) -> str:
     """What most labels have behind the id of their image; empty where none begins with an id.
 
-    `labels` are paths below their folder. In the `same_folder` as the images, `a.png` is no label
-    of itself.
+    `labels` are paths below their folder. If that is also the folder of the images (`same_folder`),
+    the image `a.png` is not taken for its own label.
     """
     ordered = sorted(labels)
     endings: Counter[str] = Counter()

@@ -11,7 +11,8 @@ from cseg.estimate.plan import Chain, chains, finish, planned_arms, render
 from cseg.estimate.sizes import Sizes
 from cseg.experiment import Experiment, load, merge
 
-CPU_SIDES, GPU_SIDES = (64, 96), (512,)  # shorter side of a training crop, at most, pixels
+# shorter side of a training crop, at most, pixels; the smallest first
+CPU_SIDES, GPU_SIDES = (64, 96), (512,)
 CPU_MINUTES, GPU_MINUTES = 7, 60  # that the runs may take; on CPUs the rest takes about two
 ENOUGH_STEPS = 400  # of a stage: with fewer, smaller images are the better use of the time
 LEAST_STEPS, MOST_STEPS = 200, 20_000  # of a stage
@@ -64,11 +65,6 @@ def this_machine() -> Machine:
 
     gpu = device_name(torch.device("cuda")) if has_gpu() else ""
     return Machine(cores=len(os.sched_getaffinity(0)), gpu=gpu)
-
-
-def sides(machine: Machine) -> tuple[int, ...]:
-    """What the shorter side of a crop may be at most, pixels, the smallest first."""
-    return GPU_SIDES if machine.gpu else CPU_SIDES
 
 
 def propose(data: Data, machine: Machine, most: int) -> dict[str, Any]:
@@ -139,7 +135,7 @@ def fit(folder: Mapping[str, Any], data: Data, machine: Machine) -> Fitted:
         data: of the images.
         machine: where it will run.
     """
-    smallest, *larger = sides(machine)
+    smallest, *larger = GPU_SIDES if machine.gpu else CPU_SIDES
     fitted = fit_steps(folder, propose(data, machine, smallest), data, machine)
     for side in larger:
         settings = propose(data, machine, side)
@@ -157,7 +153,7 @@ def fit_steps(
 
     Every arm is measured here for a few seconds, as `cseg plan` does.
 
-    `config` holds the keys that differ from the default experiment, without steps.
+    `folder` is as in `fit`; `settings` are the config's other keys, without steps.
     """
     config = {**folder, **settings}
     experiment, sizes = load([], config), Sizes(data.train, data.val, data.unlabelled)

@@ -40,10 +40,10 @@ def launch(
     On a machine with GPUs each process has one, which other jobs leave alone meanwhile; the call
     waits until enough are free (`cseg.compute.leases`).
 
-    `processes` are on all nodes together, and 0 or 1 run here; only stages that know of ranks
-    (pretrain, finetune, evaluate) take several. Each of the `nodes` of the Slurm job that this is
-    takes an equal part, at least 1. `jobs_per_gpu` jobs may share a GPU; 0 computes on the CPU.
-    What further processes say goes to `log`.
+    `processes` counts those of all nodes together; with 0 or 1 the stage runs in this process, and
+    only stages that know of ranks (pretrain, finetune, evaluate) take several. A Slurm job divides
+    them equally among its `nodes`, at least 1. `jobs_per_gpu` jobs may share a GPU; 0 computes on
+    the CPU. Messages of the further processes go to `log`.
 
     Raises:
         ConfigError: the nodes do not divide the processes, there is no srun, or too few GPUs.

@@ -34,7 +34,7 @@ def loss_and_grads(
     Features have any float dtype, labels are int64, the temperature is one number, and the partner
     (B,) int64 on the CPU under the scope "cross"; options are those of `pixel_contrast_loss`, with
     one integer ignored and without the backend "dense". `prepared` features are no longer than 1,
-    and 0 where ignored; `needs` says which of the three gradients are wanted.
+    and 0 where ignored; `needs` says which of the three gradients to compute.
 
     Returns:
         The loss and three gradients, of `dtypes`; (0,) in place of one that is not wanted.

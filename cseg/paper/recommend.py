@@ -115,7 +115,7 @@ def advice(each: Recommendation) -> str:
         return "Run a second arm."
     fewest = min(by.seeds for _, by in each.rivals)
     if fewest < MIN_SEEDS:
-        what = "seeds" if fewest == each.seeds else "seeds with subsets of their own"
+        what = "seeds" if fewest == each.seeds else "seeds with different subsets"
         return (
             f"Run at least {MIN_SEEDS} {what}: {fewest} cannot tell how another training would end."
         )

@@ -32,8 +32,8 @@ def prepare(
 ) -> None:
     """Write the training pairs as batches need them; says how much room they take beforehand.
 
-    Pairs are stored after the resizing to `short_side`, in `pixels`; `places` says where each id
-    lies in it. `workers` is the number of threads.
+    `pixels` holds the pairs, resized to `short_side`; `places` has the position of each id in it.
+    `workers` is the number of threads.
 
     Raises:
         DataError: not enough space, or a file has changed since the index was made.
