@@ -1,5 +1,6 @@
 """The frame of every job: where words go, what a failure says, and the dates of files."""
 
+import gc
 import os
 import re
 import time
@@ -37,6 +38,18 @@ def test_any_other_failure_leaves_its_traceback_in_the_log(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said == f"error: ValueError: Two things, Went wrong; the traceback is in {log}\n"
     assert "Traceback" in log.read_text()
+
+
+def test_garbage_is_looked_for_seldom_in_a_stage_and_as_before_after_it(tmp_path):
+    def searches(objects):
+        before = gc.get_stats()[0]["collections"]
+        held = [[] for _ in range(objects)]
+        return gc.get_stats()[0]["collections"] - before, held
+
+    usual = gc.get_threshold()
+    with stage(str(tmp_path / "a.log")):
+        assert searches(40_000)[0] <= 1
+    assert gc.get_threshold() == usual and searches(40_000)[0] > 5
 
 
 def test_ctrl_c_is_a_sentence_in_both_places_and_the_usual_exit_code(tmp_path, capsys):
