@@ -83,6 +83,20 @@ def test_few_seeds_and_gaps_are_named(folder):
     assert "10 of 12 combinations of arm, n and seed have run" in text
 
 
+def test_seeds_that_share_a_subset_count_as_one_draw_of_it(folder):
+    rows = pd.read_csv(folder / "summary.csv")  # three seeds per cell
+    rows["subset_fingerprint"] = rows["seed"].map({0: "x", 1: "x", 2: "y"})
+    rows.to_csv(folder / "summary.csv", index=False)
+    assert "run with 3 seeds of 2 subsets" in said(folder)
+    assert "run at least 3 subsets." in said(folder)
+    for marks in (dict.fromkeys(range(3), "x"), {0: "x", 1: "y", 2: "z"}):
+        # all on one published list, or each seed with its subset: the seeds are what varies
+        rows.assign(subset_fingerprint=rows["seed"].map(marks)).to_csv(
+            folder / "summary.csv", index=False
+        )
+        assert "Too few seeds" not in said(folder)
+
+
 def test_lists_that_name_validation_images_are_a_leak(folder):
     audit = pd.DataFrame({"list": ["lists/92.txt", "lists/183.txt"], "validation": [3, 0]})
     audit.to_csv(folder / "audit.csv", index=False)

@@ -50,6 +50,33 @@ def test_an_open_lead_names_the_arms_and_the_seeds_that_would_decide_it(tmp_path
     assert advice(got) == "6 seeds would decide it if differences and spread stay."
 
 
+def marked(folder, rows, marks):
+    """The results of `results_of`, with the subset of each seed named by `marks`."""
+    results_of(folder, rows)
+    table = pd.read_csv(folder / "summary.csv")
+    table["subset_fingerprint"] = table["seed"].map(dict(enumerate(marks)))
+    table.to_csv(folder / "summary.csv", index=False)
+    return read_results(folder)
+
+
+def test_subsets_are_asked_for_if_seeds_share_them(tmp_path):
+    # differences 0, 4, 5 by subset as above, with one of the subsets trained twice
+    rows = {("cross", 16): (0.34, 0.32, 0.32, 0.33), ("imagenet", 16): (0.34, 0.36, 0.36, 0.38)}
+    (got,) = recommend(marked(tmp_path / "three", rows, "xyyz"))
+    assert [by.seeds for _, by in got.rivals] == [3]
+    assert advice(got) == (
+        "6 seeds with different subsets would decide it if differences and spread stay."
+    )
+    (got,) = recommend(marked(tmp_path / "two", rows, "xyyy"))
+    assert advice(got).startswith("Run at least 3 seeds with different subsets: 2 cannot tell")
+
+
+def test_an_arm_that_lacks_runs_does_not_make_seeds_subsets(tmp_path):
+    rows = {("cross", 16): (0.30, 0.31), ("imagenet", 16): (0.34, 0.35, 0.36)}
+    (got,) = recommend(marked(tmp_path / "r", rows, "xyz"))
+    assert advice(got).startswith("Run at least 3 seeds: 2 cannot tell")
+
+
 def test_a_difference_too_small_for_seeds_is_called_so(tmp_path):
     rows = {("a", 16): (0.30, 0.34, 0.38), ("b", 16): (0.38, 0.34, 0.301)}
     (got,) = recommend(results_of(tmp_path / "r", rows))

@@ -67,9 +67,9 @@ def planned_jobs(folder, seeds: str) -> list[str]:
     words = ("--configfile", str(SMOKE), path, "-n", "--quiet", "host")
     done = snakemake(folder, *words)
     assert done.returncode == 0, done.stderr
-    reasons = re.findall(r"^Job \d+: (.*\nReason: .*)$", done.stdout, re.MULTILINE)
-    assert len(reasons) > 10
-    return sorted(" ".join(sorted(re.split(r"[,;\s]+", each))) for each in reasons)
+    jobs = re.findall(r"^Job \d+: (.*)\nReason: (.*)$", done.stdout, re.MULTILINE)
+    assert len(jobs) > 10
+    return sorted(" ".join([job, *sorted(re.split(r"[,;\s]+", why))]) for job, why in jobs)
 
 
 def test_jobs_read_the_subset_of_their_seed_and_plain_seeds_keep_their_files(tmp_path):
@@ -78,6 +78,7 @@ def test_jobs_read_the_subset_of_their_seed_and_plain_seeds_keep_their_files(tmp
     paired = "\n".join(planned_jobs(tmp_path, "[0, {subset: 0, init: 1}]"))
     assert "n4_seed0.csv" in paired and "n4_seed1.csv" not in paired
     assert "scratch/n4/seed1/finetune.pt" in paired
+    assert "subset 0 of n4" in paired
 
 
 def test_the_table_says_what_the_subset_and_what_the_initial_weights_make(tmp_path):

@@ -118,12 +118,15 @@ def _never_right(results: Results) -> str:
 
 
 def _few_seeds(results: Results) -> str:
-    fewest = min(len(cell) for cell in results.mious.values())
+    fewest, runs = min(
+        (len(results.draws(n, list(cell))), len(cell)) for (_, n), cell in results.mious.items()
+    )
     if fewest >= MIN_SEEDS:
         return ""
+    what = plural(fewest, "seed") if fewest == runs else f"{runs} seeds of {fewest} subsets"
     return (
-        f"Too few seeds: some arms have run with {plural(fewest, 'seed')}, which says little about "
-        f"how another training would end; run at least {MIN_SEEDS}."
+        f"Too few seeds: some arms have run with {what}, which says little about how another "
+        f"training would end; run at least {MIN_SEEDS}{'' if fewest == runs else ' subsets'}."
     )
 
 

@@ -22,6 +22,7 @@ class Recommendation:
         mean: its mIoU, a fraction.
         std: its sample standard deviation over seeds.
         seeds: number of its seeds.
+        shared: whether some of its seeds share a subset, so that fewer draws than seeds count.
         rivals: the other arms, best first, and how far `arm` is above each (corrected together).
         next_n: the next larger label count at which the arm has run; None if there is none.
         gain: what the arm gains from here to `next_n`, corrected over all label counts.
@@ -33,6 +34,7 @@ class Recommendation:
     mean: float
     std: float
     seeds: int
+    shared: bool
     rivals: tuple[tuple[str, Comparison], ...]
     next_n: int | None
     gain: Comparison | None
@@ -64,7 +66,8 @@ def recommend(results: Results) -> list[Recommendation]:
             n,
             arm,
             *results.mean_std(arm, n),
-            len(results.mious[arm, n]),
+            len(seeds := list(results.mious[arm, n])),
+            len(results.draws(n, seeds)) < len(seeds),
             tuple(zip(others, holm([results.difference((arm, n), (o, n)) for o in others]))),
             larger[n],
             gain_at.get(n),
@@ -114,17 +117,17 @@ def advice(each: Recommendation) -> str:
     if not each.rivals:
         return "Run a second arm."
     fewest = min(by.seeds for _, by in each.rivals)
+    what = "seeds with different subsets" if each.shared else "seeds"
     if fewest < MIN_SEEDS:
-        what = "seeds" if fewest == each.seeds else "seeds with different subsets"
         return (
             f"Run at least {MIN_SEEDS} {what}: {fewest} cannot tell how another training would end."
         )
     needed = [seeds_needed(by, MOST_SEEDS) for _, by in each.rivals if not by.significant]
     if all(needed):
         most = max((seeds for seeds in needed if seeds), default=0)
-        return f"{most} seeds would decide it if differences and spread stay." if most else ""
+        return f"{most} {what} would decide it if differences and spread stay." if most else ""
     return (
-        f"Even {MOST_SEEDS} seeds would hardly decide it, so small is the difference against its "
+        f"Even {MOST_SEEDS} {what} would hardly decide it, so small is the difference against its "
         "spread: take the cheapest of these arms, or label more images."
     )
 

@@ -103,6 +103,15 @@ class Results:
             groups.setdefault(self.subsets.get((n, seed), f"seed {seed}"), []).append(seed)
         return list(groups.values())
 
+    def draws(self, n: int, seeds: list[int]) -> list[list[int]]:
+        """Group the seeds of one label count into independent draws.
+
+        Seeds that share a subset are no independent draws of it, so they are one draw, unless all
+        seeds share one subset: then each seed is a draw of the initial weights.
+        """
+        groups = self.by_subset(n, seeds)
+        return groups if len(groups) > 1 else [[seed] for seed in seeds]
+
     def split_spread(self, cells: Iterable[Cell]) -> tuple[float, float]:
         """Spread of mIoU over cells due to the labelled subset, and to the initial weights."""
         return statistics.split_spread([
@@ -114,14 +123,12 @@ class Results:
     def difference(self, first: Cell, second: Cell) -> Difference:
         """Paired differences of two cells, first minus second, over the seeds both have.
 
-        Seeds that share a subset are no independent draws of it: they are averaged, unless all
-        seeds share one subset.
+        The seeds of one draw (`draws`) are averaged.
         """
         ours, theirs = self.mious.get(first, {}), self.mious.get(second, {})
         seeds = sorted(seed for seed in ours if seed in theirs)
-        groups = self.by_subset(second[1], seeds)
-        groups = groups if len(groups) > 1 else [[seed] for seed in seeds]
-        values = [np.mean([ours[s] - theirs[s] for s in group]) for group in groups]
+        draws = self.draws(second[1], seeds)
+        values = [np.mean([ours[s] - theirs[s] for s in draw]) for draw in draws]
         resampled = []
         if len(values) < MIN_SEEDS:  # else they are tested over seeds
             boots, others = self.bootstraps.get(first, {}), self.bootstraps.get(second, {})

@@ -22,7 +22,7 @@ rule subset:
     params:
         n=label_count,
     message:
-        "{rule} n{wildcards.n}/seed{wildcards.seed}"
+        "{rule} {wildcards.seed} of n{wildcards.n}"
     script:
         "../scripts/subset.py"
 
