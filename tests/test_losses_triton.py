@@ -118,8 +118,9 @@ def test_runs_and_class_sums_are_those_of_a_sort(data):
         torch.tensor([data.draw(st.lists(st.integers(-2, 2), min_size=n, max_size=n))])
         for n in (data.draw(sizes), data.draw(sizes))
     )
-    order, runs = triton_classes.sorted_runs(others.to(DEVICE), 2)
-    among = triton_classes.runs_among(labels.to(DEVICE), others.to(DEVICE), 2)
+    by_label, order = triton_classes.sorted_labels(others.to(DEVICE))
+    runs = triton_classes.runs_among(others.to(DEVICE), by_label, 2)
+    among = triton_classes.runs_among(labels.to(DEVICE), by_label, 2)
     assert order[0].tolist() == others[0].sort(stable=True).indices.tolist()
     smaller = [(others < label).sum().item() for label in labels[0]]
     same = [(others == label).sum().item() if label != 2 else 0 for label in labels[0]]

@@ -1,7 +1,6 @@
-"""Kernels over labels and over single rows: ranks, class sums, and features made ready to multiply.
+"""What needs no pairs: where classes lie, class sums, and features made ready to multiply.
 
-None of them multiplies pairs of features. Classes are found by comparing labels, each with each,
-which takes 1/D of the work of the loss and no sort. G bags, N own rows, M others, D channels.
+G bags, N own rows, M others, D channels.
 """
 
 # mypy: disallow-untyped-defs=False
@@ -30,53 +29,17 @@ class Runs:
     count_GN: Tensor
 
 
-@triton.jit
-def _ranks(
-    LA, LB, HEAD, COUNT, ORDER, N, M, ignore,
-    ORDERED: tl.constexpr, OWN_ROWS: tl.constexpr, TILE: tl.constexpr,
-):  # fmt: skip
-    g = tl.program_id(1).to(tl.int64)
-    rows = tl.program_id(0) * OWN_ROWS + tl.arange(0, OWN_ROWS)
-    la = tl.load(LA + g * N + rows, mask=rows < N, other=0)
-    less = tl.zeros([OWN_ROWS, TILE], tl.int32)
-    same = tl.zeros([OWN_ROWS, TILE], tl.int32)
-    before = tl.zeros([OWN_ROWS, TILE], tl.int32)
-    for start in range(0, M, TILE):
-        cols = start + tl.arange(0, TILE)
-        lb = tl.load(LB + g * M + cols, mask=cols < M, other=0)
-        inside = (cols < M)[None, :]
-        equal = inside & (lb[None, :] == la[:, None])
-        less += (inside & (lb[None, :] < la[:, None])).to(tl.int32)
-        same += equal.to(tl.int32)
-        if ORDERED:
-            before += (equal & (cols[None, :] < rows[:, None])).to(tl.int32)
-    head = tl.sum(less, 1)
-    tl.store(HEAD + g * N + rows, head, mask=rows < N)
-    tl.store(COUNT + g * N + rows, tl.where(la == ignore, 0, tl.sum(same, 1)), mask=rows < N)
-    if ORDERED:
-        tl.store(ORDER + g * N + head + tl.sum(before, 1), rows, mask=rows < N)
+def sorted_labels(labels_GN: Tensor) -> tuple[Tensor, Tensor]:
+    """The labels of each bag, sorted stably, and where they were: (G,N) int32."""
+    values, order = labels_GN.sort(dim=1, stable=True)
+    return values, order.int()
 
 
-def runs_among(labels_GN: Tensor, other_labels_GM: Tensor, ignore_index: int) -> Runs:
-    """Where each row's class lies among the others, sorted by label."""
-    return _launch_ranks(labels_GN, other_labels_GM, None, ignore_index)
-
-
-def sorted_runs(labels_GN: Tensor, ignore_index: int) -> tuple[Tensor, Runs]:
-    """The stable order by label (G,N), int32, and where each row's class lies in it."""
-    order = torch.empty_like(labels_GN, dtype=torch.int32)
-    return order, _launch_ranks(labels_GN, labels_GN, order, ignore_index)
-
-
-def _launch_ranks(labels: Tensor, others: Tensor, order: Tensor | None, ignore_index: int) -> Runs:
-    (groups, n), m = labels.shape, others.shape[1]
-    runs = Runs(*(torch.empty_like(labels, dtype=torch.int32) for _ in range(2)))
-    target = runs.head_GN if order is None else order
-    blocks = {"ORDERED": order is not None, "OWN_ROWS": 64, "TILE": 32}
-    _ranks[(triton.cdiv(n, 64), groups)](
-        labels, others, runs.head_GN, runs.count_GN, target, n, m, ignore_index, **blocks
-    )
-    return runs
+def runs_among(labels_GN: Tensor, sorted_GM: Tensor, ignore_index: int) -> Runs:
+    """Where each row's class lies among sorted labels."""
+    head = torch.searchsorted(sorted_GM, labels_GN, out_int32=True)
+    end = torch.searchsorted(sorted_GM, labels_GN, out_int32=True, right=True)
+    return Runs(head, (end - head).masked_fill_(labels_GN == ignore_index, 0))
 
 
 @triton.jit

@@ -19,7 +19,7 @@ from cseg.losses.triton_classes import (
     class_sums,
     operands,
     runs_among,
-    sorted_runs,
+    sorted_labels,
 )
 from cseg.losses.triton_walk import walk
 
@@ -119,14 +119,15 @@ def candidate_grads(
     channels = bags.anchors_GND.shape[2]
     options, factor = launch_options(bags.anchors_GND, temperature)
     scale2 = LOG2E / temperature / factor**2
-    order, own_runs = sorted_runs(labels, ignore_index)
-    cand_order, cand_runs = sorted_runs(cand_labels, ignore_index)
+    own_sorted, order = sorted_labels(labels)
+    cand_sorted, cand_order = sorted_labels(cand_labels)
+    own_runs = runs_among(labels, own_sorted, ignore_index)
+    cand_runs = runs_among(cand_labels, cand_sorted, ignore_index)
     rows = cand_rows = extras = back = None
     if shared < m:
-        extra_labels = cand_labels[:, shared:].contiguous()
-        extra_order, extra_runs = sorted_runs(extra_labels, ignore_index)
-        key = extra_runs.head_GN.gather(1, extra_order.long())
-        extras = _Slice(shared, runs_among(labels, extra_labels, ignore_index), key)
+        extra_sorted, extra_order = sorted_labels(cand_labels[:, shared:])
+        key = runs_among(extra_sorted, extra_sorted, ignore_index).head_GN
+        extras = _Slice(shared, runs_among(labels, extra_sorted, ignore_index), key)
         straight = torch.arange(shared, dtype=torch.int32, device=labels.device)
         rows, cand_rows = order, torch.cat([straight.expand(groups, -1), extra_order + shared], 1)
     x, y = (
@@ -137,7 +138,7 @@ def candidate_grads(
         )
     )
 
-    among = runs_among(labels, cand_labels, ignore_index)
+    among = runs_among(labels, cand_sorted, ignore_index)
     count = among.count_GN
     w = anchor_weights(count > 0, bags.images_per_bag, bags.total_images, torch.float32)
     push = w / temperature
@@ -155,7 +156,7 @@ def candidate_grads(
     if not needs[1]:
         return loss, [grad if needs[0] else None, None]
 
-    among = runs_among(cand_labels, labels, ignore_index)
+    among = runs_among(cand_labels, own_sorted, ignore_index)
     largest = push.max().clamp(min=torch.finfo(torch.float32).tiny)
     bias = x.in_rows(torch.log2(push / largest) - lse2 + HEADROOM)
     scale = (largest * 2.0**-HEADROOM / factor).expand(groups, m).contiguous()

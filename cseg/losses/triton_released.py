@@ -28,7 +28,7 @@ from cseg.losses.triton_blocks import (
     rounded,
     similarities,
 )
-from cseg.losses.triton_classes import operands, sorted_runs
+from cseg.losses.triton_classes import operands, runs_among, sorted_labels
 
 
 @triton.jit
@@ -167,10 +167,10 @@ def pixel_grads(
     (groups, n), channels = labels.shape, feats.shape[2]
     options, factor = launch_options(feats, temperature)
     out_channels = options.pop("OUT_D")
-    order, runs = sorted_runs(labels, ignore_index)
-    index = order.long()
-    count = runs.count_GN.gather(1, index)
-    key = runs.head_GN.gather(1, index).masked_fill_(count == 0, -1)
+    by_label, order = sorted_labels(labels)
+    runs = runs_among(by_label, by_label, ignore_index)
+    count = runs.count_GN
+    key = runs.head_GN.masked_fill_(count == 0, -1)
     side = (order >= bags.split).to(torch.int32)
     high, low = operands(feats, order, bool(options["SPLIT"]), factor)
     n2, cost, sigma = (torch.empty_like(labels, dtype=torch.float32) for _ in range(3))
