@@ -6,7 +6,7 @@ Every row runs in fresh processes, one in each of three rounds over all rows, so
 whose speed drifts slows rivals alike: one run to warm up, then runs for the median and the spread
 (forward + backward, one image), then one more whose peak resident memory above the inputs is
 taken. Ratios are medians over rounds of those within a round.
-Writes benchmarks/results/loss.{csv,md,png} (loss_short.* with --short).
+Writes benchmarks/results/loss.{csv,md} (loss_short.* with --short).
 """
 
 import argparse
@@ -264,8 +264,6 @@ def main() -> None:
         run = gemm_gflops if name == "gemm" else lambda *n: measure(name, *n)
         print(json.dumps(run(*map(int, numbers))))
         return
-    import loss_chart
-
     from cseg.storage.tables import write_rows
 
     measured = revision()  # before the results change the tree
@@ -295,7 +293,6 @@ def main() -> None:
     write_rows(out.with_suffix(".csv"), ["gemm_gflops", *rows[0]], lines)
     text = report(rows, rounds, rates, pixels, threads, measured)
     out.with_suffix(".md").write_text(text)
-    loss_chart.plot(rows, pixels, OURS, out.with_suffix(".png"))
     print(text)
 
 

@@ -26,7 +26,7 @@ from loss import cpu_name, revision
 from loss_gpu import DTYPES, matmul_rate
 
 from cseg import experiment
-from cseg.compute.device import DeviceSettings, device_name, open_device
+from cseg.compute.device import device_name, open_device
 from cseg.estimate.calibrate import paint, step_seconds
 from cseg.estimate.flops import step_work
 from cseg.settings import RunSettings
@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "step.csv")
     args = parser.parse_args()
-    device = open_device(DeviceSettings("auto", args.threads))
+    device = open_device("auto", args.threads)
     facts = {
         "arm": args.arm,
         "threads": args.threads,

@@ -219,18 +219,16 @@ def _info(chosen: argparse.Namespace) -> None:
 
 
 def _predict(chosen: argparse.Namespace) -> int:
-    from cseg.compute.device import DeviceSettings
-    from cseg.inference.masks import TABLE, MaskSettings, write_masks
+    from cseg.inference.masks import MAPS, TABLE, MaskSettings, write_masks
 
     settings = MaskSettings(
+        device=chosen.device,
+        threads=chosen.threads,
         window=tuple(chosen.window) if chosen.window else None,
-        overlay=chosen.overlay,
-        entropy=chosen.entropy,
-        probability=chosen.probability,
+        more=tuple(kind for kind in MAPS if getattr(chosen, kind)),
         max_megapixels=chosen.max_megapixels,
     )
-    compute = DeviceSettings(chosen.device, chosen.threads)
-    outcome = write_masks(chosen.checkpoint, chosen.images, chosen.out, compute, settings)
+    outcome = write_masks(chosen.checkpoint, chosen.images, chosen.out, settings)
     stopped = "stopped: " if outcome.interrupted else ""
     table = chosen.out / TABLE
     print(f"{stopped}{outcome.done} of {outcome.images} images, listed in {table}", file=sys.stderr)

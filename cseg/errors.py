@@ -1,6 +1,8 @@
 """Failures a user can mend: one sentence saying what is wrong, where, and what to do."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires
 
 
@@ -24,6 +26,16 @@ def reason(error: BaseException) -> str:
     """What a library's error says, as a part of a sentence: on one line, without full stops."""
     words = " ".join(str(error).split()) or type(error).__name__
     return re.sub(r"[.!?]+ ", ", ", words).rstrip(".!? ")
+
+
+@contextmanager
+def readable(what: object, remedy: str, *more: type[Exception]) -> Iterator[None]:
+    """Turn what reading a file raises (OSError, ValueError, `more`) into a DataError."""
+    caught: tuple[type[Exception], ...] = (OSError, ValueError, *more)
+    try:
+        yield
+    except caught as error:
+        raise DataError(f"cannot read {what}: {reason(error)}; {remedy}") from error
 
 
 def install_command(extra: str) -> str:

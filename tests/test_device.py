@@ -4,7 +4,7 @@ import pytest
 import torch
 from small_runs import ROOT
 
-from cseg.compute.device import DeviceSettings, open_device
+from cseg.compute.device import open_device
 from cseg.errors import TrainingError
 from cseg.jobs.adapter import stage
 
@@ -32,21 +32,21 @@ def gpu(monkeypatch):
 
 def test_a_gpu_with_room_is_taken(gpu):
     gpu(2_000)
-    assert open_device(DeviceSettings("auto", 1)) == torch.device("cuda")
-    assert open_device(DeviceSettings("cpu", 1)) == torch.device("cpu")
+    assert open_device("auto", 1) == torch.device("cuda")
+    assert open_device("cpu", 1) == torch.device("cpu")
 
 
 def test_each_stage_measures_its_own_peak_of_memory(gpu):
     begun = gpu(2_000)
     for _ in range(2):  # stages of one process
-        open_device(DeviceSettings("auto", 1))
+        open_device("auto", 1)
     assert begun == [torch.device("cuda")] * 2
 
 
 def test_float32_lets_convolutions_alone_round(gpu):
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = False, True
     gpu(2_000)
-    open_device(DeviceSettings("auto", 1))
+    open_device("auto", 1)
     assert torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
 
 
@@ -63,13 +63,13 @@ def test_one_place_says_whether_there_is_a_gpu():
 def test_a_gpu_that_others_fill_is_a_sentence(gpu):
     gpu(200)
     with pytest.raises(TrainingError, match="200 of 81920 MiB are free; see nvidia-smi"):
-        open_device(DeviceSettings("auto", 1))
+        open_device("auto", 1)
 
 
 def test_a_gpu_without_room_for_cuda_itself_is_a_sentence(gpu):
     gpu(None)
     with pytest.raises(TrainingError, match="CUDA error: out of memory; see nvidia-smi"):
-        open_device(DeviceSettings("cuda", 1))
+        open_device("cuda", 1)
 
 
 def test_memory_that_ends_later_is_a_sentence_too(tmp_path, capsys):

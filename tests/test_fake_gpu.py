@@ -10,7 +10,6 @@ from small_runs import small_data, small_settings
 from stage_runs import evaluated, trained
 from torch._subclasses.fake_tensor import DynamicOutputShapeException
 
-from cseg.compute.device import DeviceSettings
 from cseg.images import distortion
 from cseg.inference import masks
 from cseg.inference.load import load_segmenter
@@ -161,9 +160,9 @@ def test_features_wait_once_for_each_network(data, tmp_path):
 def test_masks_wait_for_the_maps_only(data, checkpoint, tmp_path, monkeypatch, window):
     loaded_in(monkeypatch, masks, checkpoint)
     images = [Path(path) for path in read_index(data.index)["image"][:2]]
-    compute, chosen = DeviceSettings("cuda", 1), masks.MaskSettings(window=window)
+    chosen = masks.MaskSettings(device="cuda", window=window)
     with fake_gpu() as seen:
-        masks.write_masks(checkpoint, images, tmp_path / "out", compute, chosen)
+        masks.write_masks(checkpoint, images, tmp_path / "out", chosen)
     strips = 3 if window else 1
     expected = {
         "copy to the GPU, pageable": 2 * strips,

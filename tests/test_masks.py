@@ -15,12 +15,11 @@ from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as V
 
 from cseg.cli import main
-from cseg.compute.device import DeviceSettings
 from cseg.errors import CsegError, DataError
 from cseg.images.overlay import Legend, blend, overlay
 from cseg.inference import load_segmenter
 from cseg.inference.load import image_pixels
-from cseg.inference.masks import MaskSettings, Outcome, write_masks
+from cseg.inference.masks import MAPS, MaskSettings, Outcome, write_masks
 from cseg.storage.own_files import RECORD, read_record
 
 
@@ -32,8 +31,7 @@ def picture(path, height, width, seed=0):
 
 
 def masks(checkpoint, *sources, out, **settings):
-    compute = DeviceSettings("cpu", 1)
-    return write_masks(checkpoint, sources, out, compute, MaskSettings(**settings))
+    return write_masks(checkpoint, sources, out, MaskSettings(device="cpu", **settings))
 
 
 def table(out):
@@ -74,7 +72,7 @@ def test_the_table_begins_with_the_least_certain_image(checkpoint, tmp_path):
         p = loaded.probabilities(path).astype(np.float64)
         entropies[str(path)] = -(p * np.log(p)).sum(0).mean() / np.log(len(p))
     (tmp_path / "in" / "bad.png").write_bytes(b"no image")
-    masks(checkpoint, tmp_path / "in", out=tmp_path / "out", entropy=True, probability=True)
+    masks(checkpoint, tmp_path / "in", out=tmp_path / "out", more=MAPS)
     *rows, last = table(tmp_path / "out")
     assert [r["image"] for r in rows] == sorted(entropies, key=lambda name: -entropies[name])
     for row in rows:

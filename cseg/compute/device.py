@@ -2,7 +2,6 @@
 
 import os
 import platform
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,29 +14,16 @@ from cseg.storage.provenance import peak_memory_mib
 FREE_MIB = 512  # that a GPU must have free; the smallest training takes more
 
 
-@dataclass(frozen=True)
-class DeviceSettings:
-    """Where to compute.
-
-    Attributes:
-        device: auto (a GPU where there is one), cpu or cuda.
-        threads: CPU threads of torch in this process.
-        deterministic: whether a GPU, too, shall give the same bits each time, at a cost in speed;
-            CPUs do so anyway.
-    """
-
-    device: str
-    threads: int
-    deterministic: bool = False
-
-
 def has_gpu() -> bool:
     """Whether torch sees a GPU that this process may use."""
     return torch.cuda.is_available()
 
 
-def open_device(settings: DeviceSettings) -> torch.device:
+def open_device(device: str, threads: int, *, deterministic: bool = False) -> torch.device:
     """Choose the device, set the thread count of this process and begin to measure peak memory.
+
+    `device` is auto (a GPU where there is one), cpu or cuda; `deterministic` makes a GPU, too, give
+    the same bits each time, at a cost in speed.
 
     Float32 is that of PyTorch's defaults: on a GPU, convolutions may round what they multiply to
     TF32 (10 binary digits, sums in float32), and matrix products do not.
@@ -46,18 +32,18 @@ def open_device(settings: DeviceSettings) -> torch.device:
         ConfigError: cuda asked for where there is none, more GPUs than there are, an unknown name.
         TrainingError: other processes fill the GPU.
     """
-    torch.set_num_threads(settings.threads)
-    if settings.deterministic:
+    torch.set_num_threads(threads)
+    if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if settings.device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"config key device is {settings.device!r}; use auto, cpu or cuda")
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"config key device is {device!r}; use auto, cpu or cuda")
     torch.backends.cudnn.allow_tf32 = True
     torch.backends.cuda.matmul.allow_tf32 = False
-    if settings.device == "cuda" and not has_gpu():
+    if device == "cuda" and not has_gpu():
         raise ConfigError("config key device is cuda but torch sees no GPU here; use auto or cpu")
-    if settings.device == "cpu" or not has_gpu():
+    if device == "cpu" or not has_gpu():
         return torch.device("cpu")
     if world_size() == 1:
         return _with_memory(torch.device("cuda"))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cseg.errors import DataError, reason
+from cseg.errors import readable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 CITYSCAPES_SUFFIX = "_leftImg8bit"
@@ -28,13 +28,9 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DataError: missing or not text; names the file.
     """
-    try:
+    with readable(f"the list {path}", "restore the file, as UTF-8 text"):
         data = path.read_bytes()
         text = data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"cannot read the list {path}: {reason(error)}; restore the file, as UTF-8 text"
-        ) from error
     lines = (line.strip() for line in re.split(r"\r\n|\r|\n", text))
     return [line for line in lines if line and not line.startswith("#")]
 

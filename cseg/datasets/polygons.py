@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cseg.errors import DataError, reason
+from cseg.errors import DataError, readable, reason
 
 CIRCLE = 180  # corners of the polygon that is drawn for a circle
 AREAS = ("polygon", "rectangle", "circle", "mask")
@@ -197,10 +197,8 @@ def _polygon_area(flat: Sequence[float]) -> float:
 
 
 def _read_json(path: Path) -> Any:
-    try:
+    with readable(path, "restore the file"):
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {reason(error)}; restore the file") from error
 
 
 def _no_such_file(path: Path, kind: str, error: BaseException) -> DataError:

@@ -4,7 +4,7 @@ Label maps are uint8 arrays HxW of class ids; 255 marks ignored pixels.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ MAX_CLASSES = 254  # class ids 0..253: 254 marks unknown values, 255 ignored pix
 MEGAPIXELS = 179  # images with more are refused unless the description allows them
 TRANSPARENT = 1 << 24  # stands among colours, 0xRRGGBB, for pixels without one
 SPLITS = ("train", "val")
+MAPS = ("label_map", "colour_map")  # keys of `DatasetInfo` whose keys are numbers
 UNLABELLED = "unlabelled"  # the split of images that have no label
 
 
@@ -78,10 +79,7 @@ class Sample:
 
 def info_to_json(info: DatasetInfo) -> dict[str, Any]:
     """`info` as plain JSON values (numbers become strings where they are keys)."""
-    maps = {
-        key: {str(value): c for value, c in getattr(info, key).items()}
-        for key in ("label_map", "colour_map")
-    }
+    maps = {key: {str(value): c for value, c in getattr(info, key).items()} for key in MAPS}
     return asdict(info) | maps
 
 
@@ -91,22 +89,16 @@ def info_from_json(value: Mapping[str, Any]) -> DatasetInfo:
     Keys that older versions did not write have their defaults.
     """
     limits = value.get("image_range")
-    return DatasetInfo(
-        name=value["name"],
-        class_names=tuple(value["class_names"]),
-        palette=tuple((int(r), int(g), int(b)) for r, g, b in value["palette"]),
-        label_map={int(raw): int(c) for raw, c in value["label_map"].items()},
-        split_sizes=dict(value["split_sizes"]),
-        licence=value["licence"],
-        citation=value["citation"],
-        ignore_index=value["ignore_index"],
-        colour_map={int(raw): int(c) for raw, c in value.get("colour_map", {}).items()},
-        ignore_default=value.get("ignore_default", False),
-        labels_by=value.get("labels_by", ""),
-        image_range=(float(limits[0]), float(limits[1])) if limits else None,
-        orientation=value.get("orientation", ""),
-        max_megapixels=value.get("max_megapixels", MEGAPIXELS),
-    )
+    known = {entry.name: value[entry.name] for entry in fields(DatasetInfo) if entry.name in value}
+    maps = {
+        key: {int(raw): int(c) for raw, c in value[key].items()} for key in MAPS if key in value
+    }
+    tuples = {
+        "class_names": tuple(value["class_names"]),
+        "palette": tuple(tuple(map(int, colour)) for colour in value["palette"]),
+        "image_range": tuple(map(float, limits)) if limits else None,
+    }
+    return DatasetInfo(**known | maps | tuples)
 
 
 def load_info(dataset_json: str | Path) -> DatasetInfo:

@@ -16,7 +16,7 @@ from cseg.datasets.download import download, home_for
 from cseg.datasets.list_files import read_lines
 from cseg.datasets.options import check_options, check_sizes, require_folder
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample, default_colours
-from cseg.errors import ConfigError, DataError, reason
+from cseg.errors import ConfigError, DataError, readable
 from cseg.pipeline import HOME
 
 if TYPE_CHECKING:
@@ -130,13 +130,10 @@ def read_sbd_label(path: Path) -> "np.ndarray":
     import numpy as np
     from scipy.io import loadmat  # half a second to import, and only train_aug needs it
 
-    try:
+    # damaged files raise whatever loadmat stumbles over
+    with readable(f"SBD's label {path}", "restore the file from SBD's archive", Exception):
         label = loadmat(path, variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"]
         return np.asarray(label, dtype=np.uint8)
-    except Exception as error:  # damaged files raise whatever loadmat stumbles over
-        raise DataError(
-            f"cannot read SBD's label {path}: {reason(error)}; restore the file from SBD's archive"
-        ) from error
 
 
 def sources(root: Path, options: Mapping[str, Any]) -> list[Path]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from cseg.datasets.decode import decoded
 from cseg.datasets.reading import PLAIN, read_image, to_rgb
 from cseg.datasets.samples import DatasetInfo, info_from_json
-from cseg.errors import DataError, reason
+from cseg.errors import DataError, readable
 from cseg.images.transforms import resized_shape
 from cseg.inference.predict import (
     ProtocolSettings,
@@ -189,9 +189,5 @@ def describe(path: str | Path) -> dict[str, str]:
 
 def _measured(metrics: Path) -> str:
     check_unchanged(metrics)
-    try:
+    with readable(metrics, "evaluate the run again", IndexError):
         return f"{float(read_rows(metrics, ('miou',))[0]['miou']):.4f}"
-    except (OSError, ValueError, IndexError) as error:
-        raise DataError(
-            f"cannot read {metrics}: {reason(error)}; evaluate the run again"
-        ) from error

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from cseg.compute.device import DeviceSettings, open_device
+from cseg.compute.device import open_device
 from cseg.compute.stop import stop_flag
 from cseg.datasets.image_files import find_files
 from cseg.datasets.reading import write_label
@@ -29,32 +29,26 @@ from cseg.storage.tables import write_rows
 
 TABLE = "predictions.csv"
 LINE_SECONDS = 10.0  # between lines of progress where there is no terminal
-MASK, OVERLAY, ENTROPY, PROBABILITY = "mask", "overlay", "entropy", "probability"
+MAPS = ("overlay", "entropy", "probability")  # what may be written next to a mask
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskSettings:
-    """What is written for each image, next to its mask.
+    """Where to compute, and what is written for each image, next to its mask.
 
     Attributes:
+        device, threads: as `open_device` takes them.
         window: height and width of a sliding window; None as `LoadedSegmenter.predict` has it.
-        overlay: whether the classes are laid over the image, with a legend.
-        entropy: whether a map of the entropy is written.
-        probability: whether a map of the predicted class's probability is written.
+        more: of `MAPS`: the classes laid over the image, with a legend; the entropy; the predicted
+            class's probability.
         max_megapixels: images with more pixels are skipped; None as the run's dataset has it.
     """
 
+    device: str = "auto"
+    threads: int = 1
     window: tuple[int, int] | None = None
-    overlay: bool = True
-    entropy: bool = False
-    probability: bool = False
+    more: tuple[str, ...] = ("overlay",)
     max_megapixels: int | None = None
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The files of an image, as the end of their names says."""
-        more = {OVERLAY: self.overlay, ENTROPY: self.entropy, PROBABILITY: self.probability}
-        return MASK, *(kind for kind, wanted in more.items() if wanted)
 
 
 @dataclass(frozen=True)
@@ -96,11 +90,7 @@ class Maps:
 
 
 def write_masks(
-    checkpoint: Path,
-    sources: Sequence[Path],
-    out: Path,
-    compute: DeviceSettings,
-    settings: MaskSettings,
+    checkpoint: Path, sources: Sequence[Path], out: Path, settings: MaskSettings
 ) -> Outcome:
     """Predict every image and write its files and `predictions.csv`.
 
@@ -113,8 +103,7 @@ def write_masks(
         sources: image files, or folders whose images are all taken; what this function has written
             is left out.
         out: folder of the results. No file is replaced there that this function did not write.
-        compute: where to compute.
-        settings: what is written.
+        settings: where to compute, and what is written.
 
     Raises:
         CsegError: there is no image at all; a result would replace a foreign file; the checkpoint
@@ -123,10 +112,11 @@ def write_masks(
     paths = list_images(sources)
     names = output_names(paths)
     own = OwnFiles(out)
-    own.check([f"{name}_{kind}.png" for name in names.values() for kind in settings.kinds])
+    kinds = ("mask", *settings.more)
+    own.check([f"{name}_{kind}.png" for name in names.values() for kind in kinds])
     own.check([TABLE])
     loaded = load_segmenter(checkpoint)
-    loaded.network.to(open_device(compute))
+    loaded.network.to(open_device(settings.device, settings.threads))
     if settings.max_megapixels:
         info = replace(loaded.info, max_megapixels=settings.max_megapixels)
         loaded = replace(loaded, info=info)
@@ -214,20 +204,20 @@ def _predict_one(
     except CsegError as error:
         return Row(path, problem=str(error))
     info = loaded.info
-    for kind in settings.kinds:
+    for kind in ("mask", *settings.more):
         with own.write(f"{name}_{kind}.png") as temporary:
-            if kind == MASK:
+            if kind == "mask":
                 write_label(temporary, maps.classes, info.palette)
-            elif kind == OVERLAY:
+            elif kind == "overlay":
                 legend = Legend(info.class_names, info.palette)
                 picture = overlay(image_3HW.permute(1, 2, 0).numpy(), maps.classes, legend)
                 picture.save(temporary, format="PNG")
             else:
-                grey = maps.entropy if kind == ENTROPY else maps.probability
+                grey = maps.entropy if kind == "entropy" else maps.probability
                 Image.fromarray(grey).save(temporary, format="PNG")
     counts = Image.fromarray(maps.classes).histogram()[: info.num_classes]
     shares = tuple(count / maps.classes.size for count in counts)
-    return Row(path, f"{name}_{MASK}.png", maps.mean_entropy, shares=shares)
+    return Row(path, f"{name}_mask.png", maps.mean_entropy, shares=shares)
 
 
 def _write_table(own: OwnFiles, rows: Sequence[Row], class_names: Sequence[str]) -> None:

@@ -1,7 +1,6 @@
 """Which classes a bag of pixels holds, and how to cut them into blocks."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,27 +19,15 @@ def positive_counts(labels_GN: Tensor, cand_labels_GM: Tensor, ignore_index: int
     return histogram[keys[:, :anchors]]
 
 
-@dataclass(frozen=True)
-class Group:
-    """Pixels handled together: those of one class, or of several small classes.
-
-    Attributes:
-        classes: class numbers in the group; more than one means pairs need a mask.
-    """
-
-    classes: tuple[int, ...]
-
-    @property
-    def mixed(self) -> bool:
-        """Whether two pixels of the group may differ in class."""
-        return len(self.classes) > 1
-
-
-def class_groups(counts: list[int], limit: int) -> list[Group]:
+def class_groups(counts: list[int], limit: int) -> tuple[Tensor, list[int]]:
     """Group the classes: large ones alone, small ones together while they hold <= limit pixels.
 
     Keeps the number of groups O(classes larger than limit / 2 + pixels / limit), however many
     classes of a single pixel there are.
+
+    Returns:
+        The group of each class, on the CPU, and the number of classes in each group: pairs of a
+        group of several need a mask.
     """
     groups: list[list[int]] = []
     filled = limit + 1
@@ -50,7 +37,10 @@ def class_groups(counts: list[int], limit: int) -> list[Group]:
             filled = 0
         groups[-1].append(number)
         filled += counts[number]
-    return [Group(tuple(members)) for members in groups]
+    group_of = torch.empty(len(counts), dtype=torch.int64, device="cpu")
+    for number, members in enumerate(groups):
+        group_of[members] = number
+    return group_of, [len(members) for members in groups]
 
 
 def spans(total: int, size: int) -> list[tuple[int, int]]:

@@ -118,12 +118,9 @@ def _anchor_blocks(
     rest[:shared] = False
     counts = torch.bincount(ids[valid], minlength=classes)
     counts += torch.bincount(cand_ids[rest], minlength=classes)
-    groups = class_groups(counts.tolist(), SMALL)
-    group_of = torch.empty(classes, dtype=torch.int64, device="cpu")
-    for number, group in enumerate(groups):
-        group_of[list(group.classes)] = number
+    group_of, sizes = class_groups(counts.tolist(), SMALL)
     group_of = group_of.to(ids.device)
-    for number in range(len(groups)):
+    for number in range(len(sizes)):
         rows = (valid & (group_of[ids] == number)).nonzero()[:, 0]
         extra = (rest & (group_of[cand_ids] == number)).nonzero()[:, 0]
         for start, stop in spans(len(rows), ROWS):

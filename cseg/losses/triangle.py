@@ -163,15 +163,12 @@ def _gather(sides: list[Tensor], kept: Tensor, border: int) -> Tensor:
 
 def _blocks(ids: Tensor, counts: list[int], second: Tensor) -> tuple[Tensor, list[_Block]]:
     """Order the pixels by (side, group), and cut that order into blocks of at most ROWS."""
-    groups = class_groups(counts, SMALL)
-    group_of = torch.empty(len(counts), dtype=torch.int64, device="cpu")
-    for number, group in enumerate(groups):
-        group_of[list(group.classes)] = number
-    keys = group_of.to(ids.device)[ids] + second * len(groups)
+    group_of, sizes = class_groups(counts, SMALL)
+    keys = group_of.to(ids.device)[ids] + second * len(sizes)
     blocks = []
-    for key, pixels in enumerate(torch.bincount(keys, minlength=2 * len(groups)).tolist()):
-        on_second, number = divmod(key, len(groups))
-        mixed = groups[number].mixed
+    for key, pixels in enumerate(torch.bincount(keys, minlength=2 * len(sizes)).tolist()):
+        on_second, number = divmod(key, len(sizes))
+        mixed = sizes[number] > 1
         for start, stop in spans(pixels, pixels if mixed else ROWS):
             blocks.append(_Block(stop - start, number, bool(on_second), mixed))
     return keys.argsort(stable=True), blocks

@@ -14,7 +14,7 @@ from PIL import Image
 
 from cseg.datasets.reading import read_image, read_label
 from cseg.datasets.samples import IGNORE, info_from_json
-from cseg.errors import DataError, reason
+from cseg.errors import DataError, readable
 from cseg.paper import statistics
 from cseg.paper.results import Results, image_counts
 from cseg.paper.style import INCH_WIDTH, legend_below
@@ -47,14 +47,12 @@ def read_prediction(archive: Path, image_id: str) -> np.ndarray:
     Raises:
         DataError: the archive is damaged or lacks the image.
     """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            return np.array(Image.open(io.BytesIO(opened.read(f"{image_id}.png"))))
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"cannot read the prediction of {image_id} in {archive}: {reason(error)}; "
-            "delete the archive and evaluate the run again"
-        ) from error
+    what, remedy = f"the prediction of {image_id} in {archive}", "delete the archive and evaluate"
+    with (
+        readable(what, f"{remedy} the run again", KeyError, zipfile.BadZipFile),
+        zipfile.ZipFile(archive) as opened,
+    ):
+        return np.array(Image.open(io.BytesIO(opened.read(f"{image_id}.png"))))
 
 
 def paint(label: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:

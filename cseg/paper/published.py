@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cseg.errors import DataError, reason
+from cseg.errors import DataError, readable
 from cseg.paper.markup import Table
 from cseg.paper.results import Results
 from cseg.paper.wording import points, signed
@@ -36,12 +36,8 @@ def read_published(path: Path | None) -> pd.DataFrame:
     """
     if path is None:
         return pd.DataFrame(columns=COLUMNS)
-    try:
+    with readable(path, "give the path of published.csv"):
         rows = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot read {path}: {reason(error)}; give the path of published.csv"
-        ) from error
     missing = [column for column in COLUMNS if column not in rows]
     if missing:
         raise DataError(f"{path} lacks the columns {', '.join(missing)}; add them")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cseg.errors import DataError, reason
+from cseg.errors import DataError, readable
 from cseg.paper import statistics
 from cseg.paper.statistics import MIN_SEEDS, Difference, mean_std
 from cseg.storage.checksums import check_unchanged
@@ -214,12 +214,8 @@ def _read(path: Path) -> pd.DataFrame:
     check_unchanged(path)
     if path.stat().st_size == 0:
         return pd.DataFrame()
-    try:
+    with readable(path, "delete it and run `summary` again"):
         return pd.read_csv(path, dtype=TEXT)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot read {path}: {reason(error)}; delete it and run `summary` again"
-        ) from error
 
 
 def image_counts(

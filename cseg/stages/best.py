@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cseg.errors import DataError, reason
+from cseg.errors import readable
 from cseg.storage.files import atomic, read_json, sha256_file, write_json
 
 
@@ -87,9 +87,5 @@ def _number(value: float) -> float | None:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    try:
+    with readable(path, "delete it and evaluate the run again"):
         return pd.read_csv(path, dtype={"subset_fingerprint": str, "git_revision": str})
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot read {path}: {reason(error)}; delete it and evaluate the run again"
-        ) from error

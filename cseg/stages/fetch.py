@@ -16,7 +16,6 @@ def fetch(
     *,
     options: Mapping[str, Any],
     out: str | Path,
-    work_dir: str | Path | None = None,
 ) -> None:
     """Fetch `dataset` and write `out` (fetch.json).
 
@@ -25,10 +24,9 @@ def fetch(
         data_dir: where the dataset's files are, or where to put them; may be read-only.
         options: the dataset's own options; `exclude` (a list of ids to leave out, in any dataset)
             is applied here.
-        out: JSON file with keys dataset, root, work_dir, options, info (the `DatasetInfo`) and
-            samples (records of id, split, image, label; paths as reached from the working
-            directory).
-        work_dir: where files go that cannot go to `data_dir`; default `prepared` beside `out`.
+        out: JSON file with keys dataset, root, work_dir (`prepared` beside `out`, for files that
+            cannot go to `data_dir`), options, info (the `DatasetInfo`) and samples (records of id,
+            split, image, label; paths as reached from the working directory).
 
     Raises:
         ConfigError: unknown dataset or option.
@@ -36,7 +34,7 @@ def fetch(
     """
     out = Path(out)
     root = Path(data_dir).expanduser()
-    work = Path(work_dir) if work_dir is not None else out.parent / "prepared"
+    work = out.parent / "prepared"
     module = dataset_module(dataset)
     own = own_options(options)
     info = module.info(own)

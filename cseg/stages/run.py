@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from cseg.compute.device import DeviceSettings, open_device
+from cseg.compute.device import open_device
 from cseg.compute.ranks import current_share
 from cseg.datasets.samples import UNLABELLED, DatasetInfo, load_info
 from cseg.errors import DataError
@@ -51,7 +51,7 @@ class RunInputs:
 
 def open_run_device(settings: RunSettings, threads: int) -> torch.device:
     """The device of a run, with its thread count set; raises as `open_device` does."""
-    return open_device(DeviceSettings(settings.device, threads, settings.deterministic))
+    return open_device(settings.device, threads, deterministic=settings.deterministic)
 
 
 def training_of(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cseg.errors import DataError, reason
+from cseg.errors import DataError, readable
 from cseg.storage.checksums import check_unchanged, write_checksums
 from cseg.storage.files import read_json
 from cseg.storage.tables import write_table
@@ -110,10 +110,8 @@ def _check_keys(rows: pd.DataFrame, folders: list[Path]) -> None:
 def _read_csv(path: Path) -> pd.DataFrame:
     """Read every column as text, so that ids, hashes and digits pass through unchanged."""
     check_unchanged(path)
-    try:
+    with readable(path, "delete it and run again"):
         return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {reason(error)}; delete it and run again") from error
 
 
 def _keyed(path: Path, key: dict[str, str]) -> pd.DataFrame | None:

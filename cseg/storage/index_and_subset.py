@@ -6,7 +6,7 @@ A list that is not as its stage wrote it is refused: training on half a list wou
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cseg.errors import DataError, reason
+from cseg.errors import DataError, readable
 from cseg.storage.files import fingerprint, read_json, sha256_file
 from cseg.storage.tables import read_rows
 
@@ -41,13 +41,11 @@ def read_index_rows(index_csv: str | Path) -> list[dict[str, str]]:
     """
     path, facts = Path(index_csv), Path(index_csv).with_name("dataset.json")
     remedy = "delete it and run again to index the dataset anew"
-    try:
+    with readable(f"the index {path}", remedy):
         wanted = read_json(facts).get("index_sha256") if facts.is_file() else None
         if wanted and sha256_file(path) != wanted:
             raise DataError(f"{path} has changed since it was written; {remedy}")
         return read_rows(path, ("split", "id"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the index {path}: {reason(error)}; {remedy}") from error
 
 
 def read_subset(subset_csv: str | Path) -> tuple[list[str], str]:
@@ -57,12 +55,8 @@ def read_subset(subset_csv: str | Path) -> tuple[list[str], str]:
         DataError: missing, damaged, empty or changed since it was written; names the file.
     """
     remedy = "delete it and run again to draw the subset anew"
-    try:
+    with readable(f"the subset {subset_csv}", remedy):
         rows = read_rows(subset_csv, ("id", "fingerprint"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot read the subset {subset_csv}: {reason(error)}; {remedy}"
-        ) from error
     ids, marks = [row["id"] for row in rows], sorted({row["fingerprint"] for row in rows})
     sums = {row["ids_fingerprint"] for row in rows if "ids_fingerprint" in row}
     if not ids:
