@@ -1,43 +1,21 @@
-"""Every path, key, command and count that a page names is one of the project's."""
+"""Every path, key and count that a page names is one of the project's."""
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from shipped_pages import PAGES, code_spans, pages
 from small_runs import ROOT
-from snakemake.cli import get_argument_parser
 
-from cseg import cli
 from cseg.datasets import dataset_module
 from cseg.experiment.definition import Experiment
 from cseg.settings.keys import facts
 
-PAGES = [
-    ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "results" / "README.md",
-    ROOT / "profiles" / "README.md", *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "docs" / "evidence").glob("*.md")),
-]  # fmt: skip
 TOP = ["cseg", "workflow", "docs", "tests", "benchmarks", "envs", "profiles", "examples"]
 BLOCKS = ("image", "model", "pretrain", "finetune", "pseudolabel", "evaluate")
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-
-
-def code_spans(page: Path) -> list[str]:
-    """What stands between single back quotes, outside of code blocks."""
-    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    return re.findall(r"`([^`\n]+)`", text)
-
-
-def commands(page: Path) -> list[list[str]]:
-    """The words of each command in the shell blocks, without comments."""
-    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    parts = [part for line in lines for part in re.split(r"&&|\|", line)]
-    return [words for part in parts if (words := shlex.split(part, comments=True))]
 
 
 @pages
@@ -56,27 +34,6 @@ def test_config_keys_exist(page: Path):
     files = ("py", "csv", "pt", "smk", "state", "log")
     keys = [f"{match[1]}.{match[2]}" for match in named if match[2] not in files]
     assert [key for key in keys if key not in known] == []
-
-
-@pages
-def test_commands_are_understood(page: Path, capsys: pytest.CaptureFixture):
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for words in commands(page):
-        if words[:3] == ["python", "-m", "cseg"]:
-            words = words[2:]
-        if words[0] == "make":
-            assert words[1] in targets, words
-        elif words[0] == "cseg":
-            cli._parser().parse_args(words[1:])  # ends the test with SystemExit if it is wrong
-        elif words[0] == "snakemake":
-            get_argument_parser().parse_args(words[1:])
-        elif words[0] == "python":
-            assert (ROOT / words[1]).is_file(), words
-
-
-def test_a_wrong_command_would_be_found():
-    with pytest.raises(SystemExit):
-        cli._parser().parse_args(["predict", "photos", "--checkpiont", "x.pt"])
 
 
 def test_the_table_of_datasets_has_their_numbers_of_classes():
