@@ -135,6 +135,17 @@ def test_a_class_that_is_predicted_less_surely_gets_a_lower_threshold(batch):
     assert (targets != 255).sum() > (kept != 255).sum()
 
 
+def test_the_running_confidence_is_that_of_one_pixel_and_stays_where_there_is_none(batch):
+    network, labels, images, valid = batch
+    criterion = consistency(network, class_thresholds=True, teacher="network")
+    best, guess = teach(network, images).max(1)
+    one = (guess == 1) & valid
+    one &= one.flatten().cumsum(0).view(one.shape) == 1  # the first pixel of class 1
+    criterion.targets(network, labels, images, (guess == 0) & valid | one)
+    means = [best[(guess == 0) & valid].mean().item(), best[one].item(), 1.0]  # from 1 at the start
+    assert criterion.confidence.tolist() == pytest.approx([0.99 + 0.01 * m for m in means])
+
+
 def test_the_teacher_is_the_moving_average_of_weights_and_statistics():
     torch.manual_seed(0)
     network = Pixelwise().train()

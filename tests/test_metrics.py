@@ -51,6 +51,15 @@ def test_absent_classes_are_left_out_of_the_mean():
     assert pixel_accuracy(matrix) == pytest.approx(7 / 10)
 
 
+def test_a_class_of_one_pixel_counts():
+    for matrix, ious, accuracies in (
+        ([[1, 0], [0, 3]], [1, 1], [1, 1]),
+        ([[0, 1], [1, 2]], [0, 0.5], [0, 2 / 3]),
+    ):
+        np.testing.assert_allclose(iou_per_class(np.array(matrix)), ious)
+        np.testing.assert_allclose(accuracy_per_class(np.array(matrix)), accuracies)
+
+
 def test_nothing_but_ignored_pixels_gives_nan():
     assert np.isnan(mean_iou(np.zeros((3, 3), np.int64)))
     assert np.isnan(pixel_accuracy(np.zeros((3, 3), np.int64)))

@@ -151,6 +151,26 @@ def test_a_class_keeps_the_surest_share_of_its_pixels():
     assert found[0] > found[1] > found[2]
 
 
+def test_a_share_of_each_class_lowers_the_threshold_and_never_raises_it(taught, tmp_path):
+    """Of each class the surest 30 % are kept, and whatever reaches the threshold."""
+    data, teacher = taught
+    _, listing, _ = label(taught, tmp_path, threshold=0.8, class_share=0.3, images=6)
+    table, network = pd.read_csv(listing, dtype={"id": str}), load_segmenter(teacher).network
+    files = read_index(data.index).set_index("id")["image"]
+    answers = [
+        predict_sure(
+            network, torch.from_numpy(read_image(files[name])).permute(2, 0, 1),
+            ProtocolSettings(None, None), torch.device("cpu"),
+        )
+        for name in table["id"]
+    ]  # fmt: skip
+    guess, sure = (np.stack([part.numpy() for part in parts]) for parts in zip(*answers))
+    thresholds = np.minimum(0.8, class_thresholds(zip(guess, sure), 7, 0.3))
+    assert len(table) == 6 and 0 < thresholds.min() < thresholds[np.unique(guess)].max() <= 0.8
+    written = np.stack([np.array(Image.open(path)) for path in table["label"]])
+    assert (written == np.where(sure >= thresholds[guess], guess, 255)).all()
+
+
 def test_sure_predictions_are_the_predictions(taught):
     _, teacher = taught
     network, image = load_segmenter(teacher).network, torch.randint(0, 256, (3, 40, 56)).byte()

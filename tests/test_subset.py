@@ -182,6 +182,23 @@ def test_a_published_list_becomes_a_subset_and_lost_lines_are_told(tmp_path):
     assert pd.read_csv(tmp_path / "2.csv")["fingerprint"][0] != first
 
 
+def test_lost_lines_are_printed_and_kept_next_to_the_subset(tmp_path, capsys):
+    index_csv, dataset_json = write_index(tmp_path, ROWS, partial=True)
+    listing, out, lost = (tmp_path / name for name in ("list.txt", "a.csv", "a.unmatched.txt"))
+
+    def take(text):
+        listing.write_text(text)
+        subset(index_csv, dataset_json, n="mine", seed=0, out=out, list_path=listing)
+        return capsys.readouterr().out
+
+    assert take("003\n") == "" and not lost.exists()
+    assert take("003\nnobody\nv\n") == (
+        f"2 lines of {listing} match no training image:\nnobody\nv\n"
+    )
+    assert lost.read_text() == "nobody\nv\n" and read_subset(out)[0] == ["003"]
+    assert take("012\n") == "" and not lost.exists()
+
+
 def test_a_line_that_names_no_training_image_ends_the_run_unless_a_part_is_meant(tmp_path):
     index_csv, dataset_json = write_index(tmp_path, ROWS)
     for line in ("nobody", "v", "other/003.jpg", "img/003.jpg/nobody"):

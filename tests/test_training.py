@@ -172,6 +172,19 @@ def test_a_state_of_other_settings_is_refused(tmp_path, tried, stopped_at):
           "refused by name, with the remedy")  # fmt: skip
 
 
+def test_a_state_of_another_start_is_refused(tmp_path, stopped_at):
+    data, settings = small_data(tmp_path), small_settings("cross", finetune={"steps": 8})
+    starts = []
+    for seed in (0, 1):
+        own = small_settings("cross", seed, pretrain={"steps": 2})
+        starts.append(trained("pretrain", data, own, tmp_path / f"start{seed}").weights)
+    stopped_at(1, "finetune", data, settings, tmp_path / "run", starts[0])
+    for other in (starts[1], None):
+        with pytest.raises(TrainingError, match="was saved by a run with other settings"):
+            trained("finetune", data, settings, tmp_path / "run", other)
+    trained("finetune", data, settings, tmp_path / "run", starts[0])
+
+
 @pytest.mark.fault
 def test_a_loss_that_is_not_finite_names_step_rate_and_images(tmp_path, tried):
     data = small_data(tmp_path)

@@ -77,17 +77,19 @@ def test_settings_that_do_not_fit_are_told(tmp_path, text, message):
 def test_tensorboard_shows_the_rows_of_the_curve(tmp_path, capsys):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     data = small_data(tmp_path)
-    settings = small_settings("cross", pretrain={"steps": 20, "log_every": 5}, tensorboard=True)
-    done = trained("pretrain", data, settings, tmp_path)
-    board = events.EventAccumulator(str(tmp_path / "tensorboard" / "pretrain"))
+    block = {"steps": 20, "log_every": 5, "validate_every": 10, "consistency": {"weight": 1.0}}
+    settings = small_settings("scratch", finetune=block, tensorboard=True)
+    done = trained("finetune", data, settings, tmp_path)
+    board = events.EventAccumulator(str(tmp_path / "tensorboard" / "finetune"))
     board.Reload()
     curve = pd.read_csv(done.curve)
-    for name in ("loss", "lr"):
-        shown = board.Scalars(name)
-        assert [value.step for value in shown] == list(curve["step"])
-        assert [value.value for value in shown] == pytest.approx(list(curve[name]), rel=1e-6)
+    for name in ("loss", "lr", "labelled_loss", "consistency_loss", "confident", "val_miou"):
+        shown, rows = board.Scalars(name), curve.dropna(subset=[name])
+        assert [value.step for value in shown] == list(rows["step"])
+        assert [value.value for value in shown] == pytest.approx(list(rows[name]), rel=1e-6)
+    assert len(board.Scalars("val_miou")) == 2 and len(board.Scalars("loss")) == 4
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("pretrain: ") and "peak memory" in said and "MiB" in said
+    assert said.startswith("finetune: ") and "peak memory" in said and "MiB" in said
 
 
 @pytest.mark.slow
