@@ -6,6 +6,7 @@ making it, and every time that the host would wait for a real GPU; what a real o
 mix of devices above all, raises. A value read from the GPU is 0.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +26,7 @@ import cseg
 from cseg.losses import lean, pixel_contrast
 
 PACKAGE = str(Path(cseg.__file__).parent)
+COPY = re.compile("x_(.*)__mutmut_.*")  # a function's name in tests/mutants.py
 CARD = (9, 0)  # compute capability
 # What torch answers with the values or the number of some tensor's elements.
 WAITS = {
@@ -70,7 +72,8 @@ def _where() -> tuple[str, ...]:
     while frame is not None:
         path = frame.f_code.co_filename
         if path.startswith(PACKAGE):
-            names.append(f"{Path(path).stem}.{frame.f_code.co_name}")
+            name = COPY.sub(r"\1", frame.f_code.co_name)
+            names.append(f"{Path(path).stem}.{name}")
         frame = frame.f_back
     return tuple(names)
 

@@ -34,26 +34,31 @@ ROOT = Path(__file__).parent.parent
 PROCESSES = 2
 CPU_SECONDS = 300  # a mutant that takes longer does not end; no set of tests below needs a third
 LOSS = ("losses", "losses_inputs", "losses_tiled", "losses_derivatives", "contrast")
-RUNS = ("loop", "training", "contrast", "consistency", "pseudolabel", "validation")
+RUNS = (
+    "loop", "objectives", "training", "contrast", "consistency", "pseudolabel", "validation",
+    "fake_gpu",
+)  # fmt: skip
 TESTS = {  # the tests of a module, without "test_" and ".py"
+    "cseg/losses/pixel_contrast.py": (*LOSS, "losses_operator", "losses_distributed"),
     "cseg/losses/": LOSS,
     "cseg/inference/metrics.py": ("metrics", "evaluate", "validation"),
     "cseg/inference/confusion.py": ("metrics", "evaluate", "validation"),
-    "cseg/inference/predict.py": ("predict", "evaluate", "validation", "pseudolabel"),
+    "cseg/inference/predict.py": ("predict", "evaluate", "validation", "pseudolabel", "fake_gpu"),
     "cseg/paper/statistics.py": ("statistics", "captions"),
     "cseg/images/distortion.py": ("distortion", "consistency", "training"),
     "cseg/images/transforms.py": ("transforms", "sampling", "prepare", "predict", "training"),
     "cseg/training/sampling.py": ("sampling", "loader", "prepare", "training"),
     "cseg/training/loop.py": RUNS,
-    "cseg/training/contrast.py": ("contrast", "training"),
-    "cseg/training/consistency.py": ("consistency",),
+    "cseg/training/contrast.py": ("contrast", "training", "fake_gpu"),
+    "cseg/training/consistency.py": ("consistency", "loop", "fake_gpu"),
     "cseg/training/prepared_cache.py": ("prepare",),
-    "cseg/stages/evaluate.py": ("evaluate", "validation"),
+    "cseg/stages/evaluate.py": ("evaluate", "validation", "fake_gpu"),
     "cseg/stages/finetune.py": RUNS,
     "cseg/stages/pretrain.py": RUNS,
-    "cseg/stages/pseudolabel.py": ("pseudolabel", "unlabelled"),
+    "cseg/stages/pseudolabel.py": ("pseudolabel", "unlabelled", "fake_gpu"),
     "cseg/stages/subset.py": ("subset", "prepare", "sampling"),
 }
+SLOW_TOO = "losses_distributed"  # the only file whose slow tests run: they start two ranks once
 LONGEST = ("gradcheck", "same_bits", "falls_in_pretraining")  # parts of their names; they come last
 
 
@@ -138,7 +143,7 @@ def draw(mutants: list[Mutant], seed: int, count: int) -> list[Mutant]:
 
 def tests_of(mutant: Mutant) -> list[str]:
     """The files of tests that should see this mutant."""
-    (names,) = (names for path, names in TESTS.items() if mutant.path.startswith(path))
+    names = next(names for path, names in TESTS.items() if mutant.path.startswith(path))
     return [f"tests/test_{name}.py" for name in names]
 
 
@@ -148,6 +153,10 @@ class _FirstFailure:
     test = ""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [
+            item for item in items
+            if SLOW_TOO in item.nodeid or not item.get_closest_marker("slow")
+        ]  # fmt: skip
         cases: Counter[str] = Counter()
         places = {}
         for item in items:
@@ -164,7 +173,7 @@ class _FirstFailure:
 def _pytest(*arguments: str) -> str:
     """Run tests here; returns the first that failed."""
     seen = _FirstFailure()
-    quiet = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
+    quiet = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not long")
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         code = pytest.main([*quiet, "--rootdir=.", *arguments], plugins=[seen])
     return seen.test or ("" if code == 0 else f"pytest ended with {int(code)}")
