@@ -11,18 +11,22 @@ def images(count=6, seed=0):
     return torch.rand(count, 3, 5, 4, generator=torch.Generator().manual_seed(seed))
 
 
+WIDTHS = (0.8, 0.8, 0.8, 0.2)  # brightness, contrast, saturation, hue: SimCLR's at strength 1
+LUMA = np.array([0.299, 0.587, 0.114])
+RGB_TO_YIQ = np.array([LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+
 def one_by_one(image_3HW, strength, count, index, seed):
-    """The same draws as `colour_maps`, applied to one image step after step, in float64."""
+    """The draws of `colour_maps`, applied to one image step after step, in float64."""
     rng = np.random.default_rng(seed)
-    jittered = rng.random(count) < distortion.JITTER_PROBABILITY
+    jittered = rng.random(count) < 0.8
     amounts = rng.uniform(-1, 1, (4, count)) * jittered * strength
     order = rng.permuted(np.tile(np.arange(4), (count, 1)), axis=1)[index]
-    grey = rng.random(count)[index] < distortion.GREY_PROBABILITY
+    grey = rng.random(count)[index] < 0.2
     x = image_3HW.astype(np.float64).reshape(3, -1)
-    luma = distortion.LUMA @ x
     for step in order:
-        amount = amounts[step, index] * list(distortion.JITTER.values())[step]
-        luma = distortion.LUMA @ x
+        amount = amounts[step, index] * WIDTHS[step]
+        luma = LUMA @ x
         gain = max(0.0, 1 + amount)
         if step == 0:
             x = gain * x
@@ -31,11 +35,11 @@ def one_by_one(image_3HW, strength, count, index, seed):
         elif step == 2:
             x = gain * x + (1 - gain) * luma
         else:
-            y, i, q = distortion.RGB_TO_YIQ @ x
+            y, i, q = RGB_TO_YIQ @ x
             turned = (i + 1j * q) * np.exp(2j * np.pi * amount)
-            x = np.linalg.inv(distortion.RGB_TO_YIQ) @ np.stack([y, turned.real, turned.imag])
+            x = np.linalg.inv(RGB_TO_YIQ) @ np.stack([y, turned.real, turned.imag])
     if grey:
-        x = np.tile(distortion.LUMA @ x, (3, 1))
+        x = np.tile(LUMA @ x, (3, 1))
     return np.clip(x, 0, 1).reshape(image_3HW.shape)
 
 
