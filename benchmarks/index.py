@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from cseg.datasets.reading import write_label
-from cseg.datasets.samples import default_colours
+from cseg.datasets.samples import DatasetInfo, default_colours, info_to_json
 from cseg.stages.index import index
 from cseg.storage.files import write_json
 from cseg.storage.tables import write_rows
@@ -75,17 +75,9 @@ def make_pairs(folder: Path, count: int) -> float:
             size += len(data) + 4
         split = "val" if i % 8 == 0 else "train"
         samples.append({"id": f"{i:05d}", "split": split, "image": str(image), "label": str(label)})
-    info = {
-        "name": "generated",
-        "class_names": [str(c) for c in range(21)],
-        "palette": default_colours(21),
-        "label_map": {str(c): c for c in [*range(21), 255]},
-        "split_sizes": {},
-        "licence": "",
-        "citation": "",
-        "ignore_index": 255,
-    }
-    write_json(folder / "fetch.json", {"info": info, "samples": samples})
+    names, label_map = tuple(map(str, range(21))), {c: c for c in [*range(21), 255]}
+    info = DatasetInfo("generated", names, default_colours(21), label_map, {}, "", "")
+    write_json(folder / "fetch.json", {"info": info_to_json(info), "samples": samples})
     return size / 2**20
 
 

@@ -19,18 +19,42 @@ import sys
 import time
 from pathlib import Path
 
+import rivals
+import torch
+
+from cseg.losses import pixel_contrast_loss
+from cseg.storage.tables import write_rows
+
 HERE = Path(__file__).parent
 OURS = "ours (tiled), "
-ROWS = {  # name of the row: seconds one run may take at 4225 pixels, for choosing repeats
-    OURS + "released form, within": 0.2,
-    "eager released form, within": 2.0,
-    "torch.compile of the released form, within": 1.0,
-    OURS + "released form, cross": 0.5,
-    "eager released form, cross": 12.0,
-    OURS + "paper's form, within": 0.3,
-    "eager paper's form, within": 1.0,
-    "torch.compile of the paper's form, within": 0.5,
-    "SupConLoss (pytorch-metric-learning)": 2.0,
+
+
+def _ours(scope, denominator):
+    def loss(feats, labels, other=None):
+        return pixel_contrast_loss(
+            feats[None], labels[None], None if other is None else other[None], scope=scope,
+            denominator=denominator, partner=torch.tensor([0]), backend="tiled",
+        )  # fmt: skip
+
+    return loss
+
+
+def _compiled(loss):
+    return lambda *views: torch.compile(loss)(*views)
+
+
+# by name of the row: seconds one run may take at 4225 pixels, for choosing repeats; what computes
+# it; whether that takes the distorted view
+ROWS = {
+    OURS + "released form, within": (0.2, _ours("within", "negatives"), False),
+    "eager released form, within": (2.0, rivals.eager_released, False),
+    "torch.compile of the released form, within": (1.0, _compiled(rivals.eager_released), False),
+    OURS + "released form, cross": (0.5, _ours("cross", "negatives"), True),
+    "eager released form, cross": (12.0, rivals.eager_released_cross, True),
+    OURS + "paper's form, within": (0.3, _ours("within", "all"), True),
+    "eager paper's form, within": (1.0, rivals.eager_paper, True),
+    "torch.compile of the paper's form, within": (0.5, _compiled(rivals.eager_paper), True),
+    "SupConLoss (pytorch-metric-learning)": (2.0, rivals.sup_con, True),
 }
 # (ours, rival, times faster, times less memory) as the project set out to reach
 TARGETS = [
@@ -46,8 +70,6 @@ SCALING = (4225, 8450, 16900, 33800)
 
 def inputs(pixels: int, channels: int):
     """Two views' unit features (a distortion apart) and labels of rectangles, none ignored."""
-    import torch
-
     gen = torch.Generator().manual_seed(0)
     width = int(pixels**0.5)
     labels = torch.zeros(pixels // width + 1, width, dtype=torch.int64)
@@ -63,35 +85,8 @@ def inputs(pixels: int, channels: int):
 
 def step_of(name: str, feats, other, labels):
     """Return a function without arguments that computes the row's loss once."""
-    import rivals
-    import torch
-
-    from cseg.losses import pixel_contrast_loss
-
-    def ours(scope, denominator, second):
-        return pixel_contrast_loss(
-            feats[None],
-            labels[None],
-            None if second is None else second[None],
-            scope=scope,
-            denominator=denominator,
-            partner=torch.tensor([0]),
-            backend="tiled",
-        )
-
-    released = torch.compile(rivals.eager_released)
-    paper = torch.compile(rivals.eager_paper)
-    return {
-        OURS + "released form, within": lambda: ours("within", "negatives", None),
-        "eager released form, within": lambda: rivals.eager_released(feats, labels),
-        "torch.compile of the released form, within": lambda: released(feats, labels),
-        OURS + "released form, cross": lambda: ours("cross", "negatives", other),
-        "eager released form, cross": lambda: rivals.eager_released_cross(feats, labels, other),
-        OURS + "paper's form, within": lambda: ours("within", "all", other),
-        "eager paper's form, within": lambda: rivals.eager_paper(feats, labels, other),
-        "torch.compile of the paper's form, within": lambda: paper(feats, labels, other),
-        "SupConLoss (pytorch-metric-learning)": lambda: rivals.sup_con(feats, labels, other),
-    }[name]
+    _, loss, both = ROWS[name]
+    return lambda: loss(feats, labels, *([other] if both else []))
 
 
 def resident_mib(field: str) -> float:
@@ -104,8 +99,6 @@ def resident_mib(field: str) -> float:
 
 def measure(name: str, pixels: int, channels: int, repeats: int, threads: int, warm: int) -> dict:
     """Take times, peak memory, loss and gradient norm of one row, in a process of its own."""
-    import torch
-
     torch.set_num_threads(threads)
     feats, other, labels = inputs(pixels, channels)
 
@@ -160,8 +153,6 @@ def combined(rounds: list[dict]) -> dict:
 
 def gemm_gflops(threads: int) -> float:
     """Rate of 512 x 512 x 256 float32 products, tiles of two 4608-row matrices: the roof."""
-    import torch
-
     torch.set_num_threads(threads)
     a, b = torch.randn(9, 512, 256), torch.randn(9, 256, 512)
     out = torch.empty(512, 512)
@@ -264,8 +255,6 @@ def main() -> None:
         run = gemm_gflops if name == "gemm" else lambda *n: measure(name, *n)
         print(json.dumps(run(*map(int, numbers))))
         return
-    from cseg.storage.tables import write_rows
-
     measured = revision()  # before the results change the tree
     pixels = args.pixels or (1024 if args.short else 4225)
     threads = args.threads
@@ -279,7 +268,7 @@ def main() -> None:
     rates, rounds = [], []
     for _ in range(1 if args.short else 3):
         rates.append(in_fresh_process(threads, "gemm", str(threads)))
-        repeats = {name: max(1, min(5, int(4 / seconds))) for name, seconds in ROWS.items()}
+        repeats = {name: max(1, min(5, int(4 / row[0]))) for name, row in ROWS.items()}
         rounds.append({name: run(name, pixels, repeats[name], pixels) for name in ROWS})
     gflops = statistics.median(rates)
     rows = [combined([one[name] for one in rounds]) for name in ROWS]

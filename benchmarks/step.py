@@ -110,7 +110,7 @@ def measure(
     planned = experiment.load(setting.configs, setting.changes)
     settings, info = planned.run_settings(arm, 0), planned.info
     rows = []
-    copies = cores() if setting.all_cores else 1
+    copies = len(os.sched_getaffinity(0)) if setting.all_cores else 1
     side = 8192 if device.type == "cuda" else 1024
     with tempfile.TemporaryDirectory() as folder:
         data = paint(Path(folder), info, setting.size_HW)
@@ -171,11 +171,6 @@ def our_seconds(
     with get_context("spawn").Pool(copies) as pool:
         timed = pool.starmap(partial(step_seconds, threads=threads), arguments)
         return mean(seconds for seconds, _ in timed) / copies
-
-
-def cores() -> int:
-    """Count the processor's cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def report(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:

@@ -141,15 +141,12 @@ def _parser() -> argparse.ArgumentParser:
         "and those from 17 megapixels on by windows of 1024x1024",
     )
     choice = argparse.BooleanOptionalAction
-    predict.add_argument(
-        "--overlay", action=choice, default=True, help="lay the classes over each image"
-    )
-    predict.add_argument(
-        "--entropy", action=choice, default=False, help="write a map of each pixel's entropy"
-    )
-    predict.add_argument(
-        "--probability", action=choice, default=False, help="write a map of the class's probability"
-    )
+    for name, usual, does in (
+        ("--overlay", True, "lay the classes over each image"),
+        ("--entropy", False, "write a map of each pixel's entropy"),
+        ("--probability", False, "write a map of the class's probability"),
+    ):
+        predict.add_argument(name, action=choice, default=usual, help=does)
     predict.add_argument(
         "--max-megapixels", type=positive, metavar="N", help="predict images of up to N megapixels"
     )

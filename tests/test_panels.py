@@ -9,6 +9,7 @@ import pytest
 from fake_results import PALETTE, paint_results
 from PIL import Image
 
+from cseg.datasets.reading import colour_table
 from cseg.errors import DataError
 from cseg.paper import panels
 from cseg.paper.results import read_results
@@ -58,9 +59,9 @@ def test_a_damaged_archive_is_named(results, tmp_path):
         panels.read_prediction(broken, "000003")
 
 
-def test_paint_uses_the_datasets_palette_and_one_colour_for_the_ignored():
+def test_pictures_have_the_datasets_palette_and_one_colour_for_the_ignored():
     label = np.array([[0, 1], [4, 255]], np.uint8)
-    rgb = panels.paint(label, PALETTE)
+    rgb = colour_table(PALETTE)[label]
     assert rgb.dtype == np.uint8
     assert [tuple(c) for c in rgb.reshape(-1, 3)] == [
         PALETTE[0], PALETTE[1], PALETTE[4], panels.IGNORED_COLOUR,
@@ -142,9 +143,9 @@ def test_panel_shows_what_the_files_hold(results):
     shown = [np.asarray(a.get_images()[0].get_array()) for a in axes[1]]
     assert (shown[0] == np.array(Image.open(results.folder / f"data/{image_id}.png"))).all()
     truth = np.array(Image.open(results.folder / f"data/{image_id}_label.png"))
-    assert (shown[1] == panels.paint(truth, PALETTE)).all()
+    assert (shown[1] == colour_table(PALETTE)[truth]).all()
     guess = panels.read_prediction(folders["cross", 4, 0] / "predictions.zip", image_id)
-    assert (shown[3] == panels.paint(guess, PALETTE)).all()
+    assert (shown[3] == colour_table(PALETTE)[guess]).all()
     assert (shown[4] == panels.IGNORED_COLOUR).all()  # imagenet has no run
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend[-1] == "ignored"

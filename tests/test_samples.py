@@ -160,5 +160,7 @@ def test_datasets_are_found_by_name():
     for name in MODULES:
         module = dataset_module(name)
         assert all(callable(getattr(module, part)) for part in ("info", "fetch", "samples"))
-    with pytest.raises(ConfigError, match=r"dataset: kitti is unknown; choose one of camvid, city"):
+    with pytest.raises(
+        ConfigError, match=r"dataset is 'kitti', which is unknown; choose one of camvid, city"
+    ):
         dataset_module("kitti")

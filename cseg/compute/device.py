@@ -2,6 +2,8 @@
 
 import os
 import platform
+import resource
+import sys
 
 import numpy as np
 import torch
@@ -9,7 +11,6 @@ from torch import Tensor
 
 from cseg.errors import ConfigError, TrainingError, reason
 from cseg.losses.gather import world_size
-from cseg.storage.provenance import peak_memory_mib
 
 FREE_MIB = 512  # that a GPU must have free; the smallest training takes more
 
@@ -93,4 +94,5 @@ def peak_memory(device: torch.device) -> float:
     """Peak memory in MiB: of a GPU's allocator since `open_device`; of this process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return peak_memory_mib()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

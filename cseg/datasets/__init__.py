@@ -22,21 +22,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cseg.datasets.samples import DatasetInfo, Sample
+from cseg.datasets.samples import DatasetInfo
 from cseg.errors import ConfigError
 from cseg.storage.files import fingerprint
-
-__all__ = [
-    "MODULES",
-    "DatasetInfo",
-    "Sample",
-    "dataset_info",
-    "dataset_module",
-    "description_files",
-    "has_unlabelled",
-    "outlines_state",
-    "own_options",
-]
 
 MODULES = {
     "camvid": "cseg.datasets.camvid",
@@ -54,7 +42,9 @@ def dataset_module(name: str) -> ModuleType:
         ConfigError: no such dataset; names those there are.
     """
     if name not in MODULES:
-        raise ConfigError(f"dataset: {name} is unknown; choose one of {', '.join(sorted(MODULES))}")
+        raise ConfigError(
+            f"config key dataset is {name!r}, which is unknown; choose one of {', '.join(MODULES)}"
+        )
     return import_module(MODULES[name])
 
 

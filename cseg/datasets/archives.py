@@ -154,11 +154,10 @@ def _opened(archive: Path) -> Iterator[tuple[list[Member], OpenMember]]:
             assert stream is not None  # only folders and links have none
             return stream
 
-        yield [_tar_member(entry) for entry in tar.getmembers()], open_member
-
-
-def _tar_member(entry: tarfile.TarInfo) -> Member:
-    return Member(entry.name, entry.isdir(), entry.isreg(), entry.size, entry)
+        yield (
+            [Member(e.name, e.isdir(), e.isreg(), e.size, e) for e in tar.getmembers()],
+            open_member,
+        )
 
 
 def _zip_member(entry: zipfile.ZipInfo) -> Member:

@@ -51,11 +51,6 @@ class Decoded:
     format: str
     lossy: bool
 
-    @property
-    def mode(self) -> str:
-        """Pillow's mode."""
-        return self.image.mode
-
 
 def open_image(
     path: str | Path,

@@ -153,7 +153,8 @@ class _Meanings:
         known: dict[Any, int] = self.numbers
         key: Any = value
         if isinstance(value, list):
-            key, known = self._colour(where, value), self.colours
+            red, green, blue = colour(self.place, where, value)
+            key, known = red << 16 | green << 8 | blue, self.colours
         elif value == "transparent":
             key, known = TRANSPARENT, self.colours
         elif isinstance(value, str):
@@ -165,10 +166,6 @@ class _Meanings:
             named = colour_name(key) if known is self.colours else repr(value)
             raise _wrong(self.place, where, f"claims the label value {named}, which is taken")
         known[key] = c
-
-    def _colour(self, where: str, value: list) -> int:
-        red, green, blue = colour(self.place, where, value)
-        return red << 16 | green << 8 | blue
 
 
 def _classes(

@@ -242,9 +242,9 @@ def _two_readings(raw: RawLabel, used: Sequence[int]) -> DataError:
 def _unknown(raw: RawLabel, counts: Mapping[int, int], info: DatasetInfo) -> DataError:
     if raw.kind == "colour" and not info.colour_map:
         return DataError(
-            f"label {raw.path} is a colour image (mode {raw.file.mode}) and no class has a colour; "
-            "state the classes' colours, or save it as a PNG whose values or palette indices are "
-            "the class ids"
+            f"label {raw.path} is a colour image (mode {raw.file.image.mode}) and no class has a "
+            "colour; state the classes' colours, or save it as a PNG whose values or palette "
+            "indices are the class ids"
         )
     if raw.kind == "colour" or info.labels_by == "shown":
         shown, total = _shown(raw, list(counts)), raw.values_HW.size

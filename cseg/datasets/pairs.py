@@ -151,7 +151,7 @@ def _peak(image: Decoded, info: DatasetInfo) -> tuple[float, float] | None:
     if image.bits <= 8 or info.image_range is not None:
         return None
     most = 2**image.bits - 1
-    if image.mode.startswith("I"):
+    if image.image.mode.startswith("I"):
         return float(np.asarray(image.image).max()), float(most)
     return float(np.asarray(image.image).max()) * most / 255, float(most)
 

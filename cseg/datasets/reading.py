@@ -4,6 +4,7 @@ One rule for all formats: images are read upright, and deeper ones are scaled to
 of their type, or by the dataset's `image_range`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from cseg.datasets.samples import IGNORE, DatasetInfo
 from cseg.errors import DataError
 from cseg.storage.files import atomic
 
+IGNORED_COLOUR = (224, 224, 192)  # as VOC draws its void
 PLAIN = DatasetInfo("", (), (), {}, {}, "", "")  # reads images of any dataset by the defaults
 
 
@@ -39,7 +41,7 @@ def decode_image(
 
 def is_deep(decoded: Decoded) -> bool:
     """Whether an image's values have to be scaled to 8 bits."""
-    return decoded.mode in ("I", "F") or decoded.mode.startswith("I;16")
+    return decoded.image.mode in ("I", "F") or decoded.image.mode.startswith("I;16")
 
 
 def to_rgb(path: str | Path, decoded: Decoded, info: DatasetInfo) -> np.ndarray:
@@ -107,17 +109,22 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
         Image.fromarray(image, mode="RGB").save(temporary, format="PNG")
 
 
+def colour_table(palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """The colour of each class id, uint8 (256, 3): black without one, white-grey where ignored."""
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    colours[: len(palette)] = palette
+    colours[IGNORE] = IGNORED_COLOUR
+    return colours
+
+
 def write_label(
     path: str | Path, label: np.ndarray, palette: tuple[tuple[int, int, int], ...]
 ) -> None:
     """Write class ids (uint8 HxW, 255 ignored) as a palette PNG, atomically.
 
-    Class c is drawn in `palette[c]`, 255 in white-grey (224, 224, 192), as VOC draws its void.
+    Class c is drawn in `palette[c]`, 255 in white-grey.
     """
     image = Image.fromarray(np.ascontiguousarray(label, dtype=np.uint8), mode="P")
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    colours[: len(palette)] = palette
-    colours[IGNORE] = (224, 224, 192)
-    image.putpalette(colours.tobytes())
+    image.putpalette(colour_table(palette).tobytes())
     with atomic(path) as temporary:
         image.save(temporary, format="PNG")

@@ -6,7 +6,6 @@ train_aug = (SBD train + SBD val + VOC train) - VOC val. An image that both anno
 label, which is drawn more finely and marks object boundaries 255; SBD's labels have no boundary.
 """
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +90,7 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     present = {path.stem for folder in _label_folders(root, work_dir) for path in folder.iterdir()}
     missing = [name for name in _sbd_ids(voc, sbd) if name not in present]
     target = home_for(root, work_dir) / SBD_LABELS
-    for name in tqdm(missing, desc=SBD_LABELS, disable=not sys.stderr.isatty()):
+    for name in tqdm(missing, desc=SBD_LABELS, disable=None):
         label = read_sbd_label(sbd / "cls" / f"{name}.mat")
         write_label(target / f"{name}.png", label, default_colours(len(CLASSES)))
 

@@ -27,7 +27,7 @@ class Job:
     """A stage of a run.
 
     Attributes:
-        arm, n, seed, stage: which one.
+        run, stage: which one.
         done: whether its result is there.
         word: the last line of its log, if it has begun and is not done.
         silent: minutes since that line.
@@ -35,20 +35,13 @@ class Job:
         left: seconds that it says it needs still.
     """
 
-    arm: str
-    n: str
-    seed: int
+    run: Which
     stage: str
     done: bool
     word: str | None = None
     silent: float = 0.0
     seconds: float | None = None
     left: float | None = None
-
-    @property
-    def run(self) -> Which:
-        """The run that it is a stage of."""
-        return self.arm, self.n, self.seed
 
 
 def status(results: Path) -> str:
@@ -85,17 +78,18 @@ def read_jobs(folder: Path) -> list[Job]:
 
 def _job(folder: Path, run: dict[str, Any], stage: str) -> Job:
     place = folder / run["arm"] / f"n{run['n']}" / f"seed{run['seed']}"
-    facts = {"arm": run["arm"], "n": run["n"], "seed": run["seed"], "stage": stage}
+    which = (run["arm"], run["n"], run["seed"])
     if (place / LAST[stage]).exists():
-        return Job(**facts, done=True, seconds=_timed(place / "benchmarks" / f"{stage}.tsv"))
+        return Job(which, stage, done=True, seconds=_timed(place / "benchmarks" / f"{stage}.tsv"))
     log = place / "logs" / f"{stage}.log"
     if not log.exists():
-        return Job(**facts, done=False)
+        return Job(which, stage, done=False)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     word = next((line for line in reversed(lines) if line.strip()), "has begun")
     found = LEFT.search(word)
     return Job(
-        **facts,
+        which,
+        stage,
         done=False,
         word=word,
         silent=max(0.0, (time.time_ns() - log.stat().st_mtime_ns) / 60e9),
@@ -121,7 +115,7 @@ def seconds_left(jobs: Sequence[Job]) -> float | None:
         if job.done:
             continue
         same = [done for done in jobs if done.seconds is not None and done.stage == job.stage]
-        own = [done for done in same if done.arm == job.arm] or same
+        own = [done for done in same if done.run[0] == job.run[0]] or same
         usual = fmean(done.seconds or 0.0 for done in own) if own else None
         left = job.left if job.left is not None else usual
         if left is None:
@@ -131,11 +125,8 @@ def seconds_left(jobs: Sequence[Job]) -> float | None:
 
 
 def _goes_on(job: Job) -> bool:
-    return job.word is not None and job.silent < SILENT_MINUTES and not _failed(job)
-
-
-def _failed(job: Job) -> bool:
-    return job.word is not None and job.word.startswith("error:")
+    fails = job.word is None or job.word.startswith("error:")
+    return not fails and job.silent < SILENT_MINUTES
 
 
 def headline(folder: Path) -> str:
@@ -179,7 +170,8 @@ def _described(folder: Path) -> str:
 
 def _word(job: Job) -> str:
     age = f" (no word for {job.silent:.0f} minutes)" if job.silent >= SILENT_MINUTES else ""
-    return f"{job.arm}/n{job.n}/seed{job.seed} {job.stage}{age}: {job.word}"
+    arm, n, seed = job.run
+    return f"{arm}/n{n}/seed{seed} {job.stage}{age}: {job.word}"
 
 
 def _how_long(seconds: float | None) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cseg.datasets import MODULES, has_unlabelled
+from cseg.datasets import dataset_module, has_unlabelled
 from cseg.errors import ConfigError, CsegError
 from cseg.experiment.definition import Experiment
 from cseg.settings import TEACHER_SUFFIX, SharedSettings, pretraining
@@ -17,11 +17,7 @@ def check(experiment: Experiment) -> None:
     Raises:
         ConfigError: the first thing wrong, by key.
     """
-    if experiment.dataset not in MODULES:
-        raise ConfigError(
-            f"config key dataset is {experiment.dataset!r}, which is unknown; "
-            f"choose one of {', '.join(MODULES)}"
-        )
+    dataset_module(experiment.dataset)
     for arm in experiment.run_arms:
         if arm not in experiment.arms:
             raise ConfigError(

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from cseg.datasets import DatasetInfo, dataset_info
+from cseg.datasets import dataset_info
+from cseg.datasets.samples import DatasetInfo
 from cseg.experiment.merging import merge
 from cseg.settings import PseudolabelSettings, RunSettings, Seed, SharedSettings, build, key, plain
 from cseg.settings.keys import types
@@ -263,7 +264,8 @@ class Experiment(SharedSettings):
         stages = {
             "pseudolabel": chosen.teacher is not None,
             "pretrain": self.scope(arm) != "none" and chosen.pretrained_by is None,
-            "finetune": arm in self.run_arms or self._teaches(arm),
+            "finetune": arm in self.run_arms
+            or any(self.arms[other].teacher == arm for other in self.run_arms),
             "evaluate": arm in self.run_arms,
         }
         return Run(
@@ -298,6 +300,3 @@ class Experiment(SharedSettings):
                 for run in self.runs(self.run_arms + self.helpers)
             ],
         }
-
-    def _teaches(self, arm: str) -> bool:
-        return any(self.arms[other].teacher == arm for other in self.run_arms)

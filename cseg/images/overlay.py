@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from cseg.datasets.reading import colour_table
 from cseg.datasets.samples import IGNORE
 
 OPACITY = 0.5
@@ -52,9 +53,7 @@ def blend(image_HW3: np.ndarray, classes_HW: np.ndarray, legend: Legend) -> Imag
         image = image.resize(size, Image.Resampling.BOX)
         classes = classes.resize(size, Image.Resampling.NEAREST)
     kept = np.array(classes)
-    colours = np.zeros((256, 3), np.uint8)
-    colours[: len(legend.palette)] = legend.palette
-    mixed = Image.blend(image, Image.fromarray(colours[kept]), OPACITY)
+    mixed = Image.blend(image, Image.fromarray(colour_table(legend.palette)[kept]), OPACITY)
     return Image.composite(image, mixed, Image.fromarray((kept == IGNORE).astype(np.uint8) * 255))
 
 

@@ -30,12 +30,6 @@ class Encoder(nn.Module):
         multiple: what the sides of an image are resized to a multiple of.
     """
 
-    net: Any
-    low_channels: int
-    high_channels: int
-    low_stride: int
-    high_stride: int
-
     def __init__(self, net: Any, maps: tuple[int, int]) -> None:
         super().__init__()
         self.net, self.maps = net, maps

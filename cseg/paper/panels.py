@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.pyplot import subplots
 from PIL import Image
 
-from cseg.datasets.reading import read_image, read_label
+from cseg.datasets.reading import IGNORED_COLOUR, colour_table, read_image, read_label
 from cseg.datasets.samples import IGNORE, info_from_json
 from cseg.errors import DataError, readable
 from cseg.paper import statistics
@@ -20,8 +20,6 @@ from cseg.paper.results import Results, image_counts
 from cseg.paper.style import INCH_WIDTH, legend_below
 from cseg.paper.wording import short_id, signed
 from cseg.storage.index_and_subset import read_index
-
-IGNORED_COLOUR = (224, 224, 192)  # as in the palette PNGs
 
 
 def run_folders(results: Results) -> dict[tuple[str, int, int], Path]:
@@ -53,13 +51,6 @@ def read_prediction(archive: Path, image_id: str) -> np.ndarray:
         zipfile.ZipFile(archive) as opened,
     ):
         return np.array(Image.open(io.BytesIO(opened.read(f"{image_id}.png"))))
-
-
-def paint(label: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
-    """Class ids (HxW) to RGB (HxWx3, uint8); ids without a colour are drawn as ignored."""
-    colours = np.full((256, 3), IGNORED_COLOUR, np.uint8)
-    colours[: len(palette)] = palette
-    return colours[label]
 
 
 def common_seed(folders: dict[tuple[str, int, int], Path], arms: Sequence[str], n: int) -> int:
@@ -121,7 +112,7 @@ def panel(
     if unknown:
         raise DataError(f"{results.folder / 'index.csv'} has no image {unknown[0]}; correct the id")
     info = info_from_json(results.info)
-    palette = results.info["palette"]
+    colours = colour_table(info.palette)
     titles = ["image", "truth", *arms]
     seed = common_seed(folders, arms, n)
     row = index.loc[next(iter(notes))]
@@ -146,7 +137,7 @@ def panel(
                 else read_prediction(folder / "predictions.zip", image_id)
             )  # fmt: skip
         for axes, label in zip(cells[1:], labels):
-            axes.imshow(paint(label, palette), interpolation="nearest")
+            axes.imshow(colours[label], interpolation="nearest")
             classes |= set(np.unique(label).tolist())
     for axes, title in zip(panels[0], titles):
         axes.set_title(title, fontsize=8)

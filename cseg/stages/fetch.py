@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cseg.datasets import Sample, dataset_module, own_options
-from cseg.datasets.samples import SPLITS, info_to_json
+from cseg.datasets import dataset_module, own_options
+from cseg.datasets.samples import SPLITS, Sample, info_to_json
 from cseg.errors import ConfigError, DataError
 from cseg.storage.files import write_json
 

@@ -70,11 +70,9 @@ def _inspect_all(
     samples: list[Sample], info: DatasetInfo, workers: int
 ) -> Iterator[Pair | list[Problem]]:
     """Results in the order of `samples`, with a bar on a terminal."""
-    bar = tqdm(total=len(samples), unit="pair", desc="index", disable=not sys.stderr.isatty())
-    with bar, ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-        for result in pool.map(lambda sample: inspect_pair(sample, info), samples):
-            bar.update()
-            yield result
+    with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+        found = pool.map(lambda sample: inspect_pair(sample, info), samples)
+        yield from tqdm(found, "index", len(samples), unit="pair", disable=None)
 
 
 def _grouped(problems: list[Problem]) -> list[str]:

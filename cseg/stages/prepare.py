@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,10 +61,9 @@ def prepare(
             parts = image.permute(1, 2, 0).numpy().ravel(), label.numpy().ravel()
             _write_at(store.fileno(), np.concatenate(parts), place.offset)
 
-        bar = tqdm(total=len(planned), desc="prepare", disable=not sys.stderr.isatty())
-        with bar, ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
-            for _ in pool.map(copy, pairs_of(rows), planned):
-                bar.update()
+        with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+            copies = pool.map(copy, pairs_of(rows), planned)
+            deque(tqdm(copies, "prepare", len(planned), disable=None), maxlen=0)
     write_places(places, [row["id"] for row in rows], planned)
 
 

@@ -7,7 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -166,7 +166,7 @@ def train(
     workers = spare if settings.workers is None else settings.workers
     board = Board(training.board if share.leads else None, first)
     shown = Progress(title, settings.steps, first, settings.batch, share.leads)
-    with shown as progress, stop_flag(*SIGNALS, patient=True) as stop:
+    with closing(shown) as progress, stop_flag(*SIGNALS, patient=True) as stop:
         for step, batch in enumerate(iterate(source, workers, pin), first):
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:

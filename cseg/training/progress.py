@@ -2,7 +2,6 @@
 
 import sys
 import time
-from types import TracebackType
 
 from tqdm import tqdm
 
@@ -21,9 +20,6 @@ class Progress:
         if shown and not live:
             start = f"resumes after step {first}" if first else "starts"
             print(f"{title}: {start}, {steps} steps", file=sys.stderr, flush=True)
-
-    def __enter__(self) -> "Progress":
-        return self
 
     def show(self, done: int, loss: float, rate: float) -> None:
         """Report that `done` steps are done."""
@@ -44,10 +40,6 @@ class Progress:
             )
             self.spoken = now
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the bar."""
         self.bar.close()

@@ -21,9 +21,7 @@ rule best:
         "../../envs/paper.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
-        gpu=0,
+        **LIGHT,
     message:
         "{rule}"
     script:

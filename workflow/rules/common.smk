@@ -54,6 +54,9 @@ GPU_THREADS = (
 )
 
 
+# What jobs ask for: those of tables and lists, and those that compute with a network.
+LIGHT = {"mem_mb": 2000, "runtime": 10, "gpu": 0}
+NETWORK = {"mem_mb": 4000, "gpu": GPU, "jobs_per_gpu": JOBS_PER_GPU}
 RUN = f"{RESULTS}/{{arm}}/n{{n}}/seed{{seed}}"
 RUNS = [RUN.format(**vars(run)) for run in EXPERIMENT.runs()]
 

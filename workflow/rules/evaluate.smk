@@ -19,10 +19,8 @@ rule evaluate:
         "../../envs/train.yaml"
     threads: GPU_THREADS
     resources:
-        mem_mb=4000,
+        **NETWORK,
         runtime=120,
-        gpu=GPU,
-        jobs_per_gpu=JOBS_PER_GPU,
     params:
         settings=settings_of,
         title=title,

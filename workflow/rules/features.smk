@@ -15,10 +15,8 @@ rule features:
         "../../envs/train.yaml"
     threads: GPU_THREADS
     resources:
-        mem_mb=4000,
+        **NETWORK,
         runtime=120,
-        gpu=GPU,
-        jobs_per_gpu=JOBS_PER_GPU,
     params:
         starts=starts,
     message:

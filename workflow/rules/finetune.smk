@@ -21,10 +21,8 @@ rule finetune:
         "../../envs/train.yaml"
     threads: GPU_THREADS
     resources:
-        mem_mb=4000,
+        **NETWORK,
         runtime=1440,
-        gpu=GPU,
-        jobs_per_gpu=JOBS_PER_GPU,
     params:
         settings=settings_of,
         title=title,

@@ -70,9 +70,7 @@ rule summary:
         "../../envs/paper.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
-        gpu=0,
+        **LIGHT,
     params:
         ablations=plain(EXPERIMENT.ablations),
     message:
@@ -102,9 +100,7 @@ rule tables:
         "../../envs/paper.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
-        gpu=0,
+        **LIGHT,
     message:
         "{rule}"
     script:
@@ -135,9 +131,7 @@ rule figures:
         "../../envs/paper.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
-        gpu=0,
+        **LIGHT,
     message:
         "{rule}"
     script:

@@ -21,10 +21,8 @@ rule pretrain:
         "../../envs/train.yaml"
     threads: GPU_THREADS
     resources:
-        mem_mb=4000,
+        **NETWORK,
         runtime=1440,
-        gpu=GPU,
-        jobs_per_gpu=JOBS_PER_GPU,
     params:
         settings=pretraining_of,
         title=title,

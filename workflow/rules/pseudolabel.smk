@@ -17,10 +17,8 @@ rule pseudolabel:
         "../../envs/train.yaml"
     threads: GPU_THREADS
     resources:
-        mem_mb=4000,
+        **NETWORK,
         runtime=240,
-        gpu=GPU,
-        jobs_per_gpu=JOBS_PER_GPU,
     params:
         settings=settings_of,
         title=title,
