@@ -37,6 +37,8 @@ from cseg.training.prepared_cache import Place
 from cseg.training.sampling import Pair, StepBatches, load_pair
 
 CROP, SCALE, BATCH = 513, (0.5, 2.0), 16
+INFO = voc2012.info({})
+IMAGE = ImageSettings(short_side=None, crop=(CROP, CROP), scale=SCALE, flip=True)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REASON = """\
 Both decode with libjpeg-turbo; cseg also checks every label value. It resizes only the part of the
@@ -114,18 +116,16 @@ def compare(
 def profile(root: Path, names: list[str], repeats: int) -> dict[str, float]:
     """Milliseconds per image of the steps of a core's work, the fastest of `repeats` passes."""
     files = [Pair(name, *paths(root, name)) for name in names]
-    info = voc2012.info({})
-    image = ImageSettings(short_side=None, crop=(CROP, CROP), scale=SCALE, flip=True)
-    pairs = [load_pair(pair, info, None) for pair in files]
+    pairs = [load_pair(pair, INFO, None) for pair in files]
     rng = np.random.default_rng(0)
-    crops = [random_crop(*pair, image, rng) for pair in pairs[:BATCH]]
+    crops = [random_crop(*pair, IMAGE, rng) for pair in pairs[:BATCH]]
     batch = torch.stack([crop[0] for crop in crops]), torch.stack([crop[1] for crop in crops])
     plain = VOCSegmentation(str(root), "2012", "train")
     steps: dict[str, Callable[[int], object]] = {
         "torchvision, decode": lambda i: [part.load() for part in plain[i]],
         "torchvision, decode and all transforms": reference_dataset(root, False).__getitem__,
-        "cseg, decode and check labels": lambda i: load_pair(files[i], info, None),
-        "cseg, crop, scale, mirror": lambda i: random_crop(*pairs[i], image, rng),
+        "cseg, decode and check labels": lambda i: load_pair(files[i], INFO, None),
+        "cseg, crop, scale, mirror": lambda i: random_crop(*pairs[i], IMAGE, rng),
         "cseg, float and normalise, by batch": lambda i: None if i % BATCH else normalise(batch),
     }
     costs = {}
@@ -163,9 +163,7 @@ def rate(batches: Iterable[tuple[Tensor, Tensor]], clock: Callable[[], float]) -
 
 def ours(pairs: list[Pair], batches: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of the training loop, none of them kept in memory."""
-    info = voc2012.info({})
-    image = ImageSettings(short_side=None, crop=(CROP, CROP), scale=SCALE, flip=True)
-    return iterate(StepBatches(pairs, info, image, BATCH, 0, 0, batches, 0), workers, False)
+    return iterate(StepBatches(pairs, INFO, IMAGE, BATCH, 0, 0, batches, 0), workers, False)
 
 
 def normalise(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -246,10 +244,10 @@ def make_voc(root: Path, source: Path | None, count: int) -> list[str]:
 
 def store(pairs: list[Pair], file: Path) -> list[Pair]:
     """The pairs as the stage prepare stores them."""
-    info, stored, offset = voc2012.info({}), [], 0
+    stored, offset = [], 0
     with file.open("wb") as stream:
         for pair in pairs:
-            image, label = load_pair(pair, info, None)
+            image, label = load_pair(pair, INFO, None)
             place = Place(file, offset, *label.shape)
             stream.write(image.permute(1, 2, 0).numpy().tobytes() + label.numpy().tobytes())
             stored.append(Pair(pair.id, pair.image, pair.label, place))

@@ -66,7 +66,7 @@ def test_an_id_listed_twice_is_named_with_its_lists(tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "options", "message"),
     [
-        ("camvidd", {}, "dataset: camvidd is unknown"),
+        ("camvidd", {}, "dataset is 'camvidd', which is unknown"),
         ("camvid", {"relax_count": True}, "camvid: relax_count is not an option of camvid"),
         ("camvid", {"val_split": "train"}, "val_split must be val or test, not 'train'"),
         ("voc2012", {"train_set": "trainaug"}, "train_set must be train or train_aug"),

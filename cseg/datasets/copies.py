@@ -37,7 +37,9 @@ def leaks(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
         if other is None:
             what = "the same picture as"
             alike = by_pixels.get(_look(pair), [])
-            other = next((seen for seen in alike if _same_pixels(pair, seen, info)), None)
+            own = read_image(pair.image, info) if alike else None
+            same = (s for s in alike if (read_image(s.image, info) == own).all())
+            other = next(same, None)
         if other is not None:
             found.append(
                 f"image {pair.image} (val) is {what} {other.image} ({other.split}); take one off "
@@ -119,7 +121,3 @@ def _in_blocks(path: Path, info: DatasetInfo) -> tuple[np.ndarray, np.ndarray]:
 
 def _look(pair: Pair) -> tuple[int, int, int]:
     return pair.traits.crc, pair.width, pair.height
-
-
-def _same_pixels(one: Pair, other: Pair, info: DatasetInfo) -> bool:
-    return bool((read_image(one.image, info) == read_image(other.image, info)).all())

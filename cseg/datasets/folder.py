@@ -4,7 +4,6 @@ The description is a file of its own, or stands in the config itself. Labels are
 outlines that are drawn once into the work folder.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from cseg.datasets.image_files import find_files
 from cseg.datasets.list_files import SUFFIXES, KnownImages, bare, one_form, read_lines
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
 from cseg.errors import DataError
+from cseg.storage.files import keyed_order
 
 if TYPE_CHECKING:
     from cseg.datasets.polygons import Drawing
@@ -196,17 +196,12 @@ def _divided(
                 f"two images have the name {_id(file)}: {other} and {file} in {described.images}; "
                 "rename or remove one"
             )
-    val = _val_ids(set(ids), described.val_share, described.split_seed)
+    count = math.ceil(described.val_share * len(ids))
+    val = set(keyed_order(ids, described.split_seed)[:count])
     return {
         "train": [(file, "") for name, file in ids.items() if name not in val],
         "val": [(file, "") for name, file in ids.items() if name in val],
     }
-
-
-def _val_ids(ids: set[str], share: float, seed: int) -> set[str]:
-    """Choose the `share` of the ids (rounded up) whose sha256 of "{seed}/{id}" come first."""
-    ordered = sorted(ids, key=lambda i: hashlib.sha256(f"{seed}/{i}".encode()).hexdigest())
-    return set(ordered[: math.ceil(share * len(ids))])
 
 
 def _from_list(

@@ -37,16 +37,12 @@ def find_files(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]
             if name.lower().endswith(suffixes) and not _is_junk(name)
         ]
     found.sort(key=lambda path: path.as_posix())
-    check_names(folder, found)
+    _check_names(folder, found)
     return found
 
 
-def check_names(folder: Path, files: Iterable[Path]) -> None:
-    """Refuse names that no list or table can hold.
-
-    Raises:
-        DataError: see `find_files`.
-    """
+def _check_names(folder: Path, files: Iterable[Path]) -> None:
+    """Refuse names that no list or table can hold."""
     forms: dict[str, Path] = {}
     for path in files:
         name = path.as_posix()

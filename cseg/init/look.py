@@ -65,6 +65,11 @@ class Seen:
         """The folder that holds the images' folder: data_dir of the config."""
         return self.files.images.absolute().parent
 
+    def of_class(self, c: int) -> tuple[int, int]:
+        """How many pixels a class has, and on how many images."""
+        pixels = [pair.pixels[c] for pair in self.pairs if pair.pixels[c]]
+        return sum(pixels), len(pixels)
+
     @property
     def usable(self) -> list[Path]:
         """All labelled images but those that were opened and are not sound."""

@@ -14,9 +14,10 @@ def report(seen: Seen, split: Split, data: Data, fitted: Fitted) -> list[str]:
     """Lines: files, labels, pairs, classes, problems, and what the experiment will cost."""
     files = seen.files
     pairs, opened = len(files.labelled), len(opened_images(files))
+    kinds = ", ".join(f"{count} x {kind}" for kind, count in seen.kinds.kinds.items())
     lines = [
         f"{files.images}: {pairs + len(files.unlabelled)} images, {_sizes(seen)}",
-        f"{files.labels}: {_kinds(seen)}, told apart by {seen.kinds.meant_by}",
+        f"{files.labels}: {kinds}, told apart by {seen.kinds.meant_by}",
         f"{pairs} images with a label" + (f", {opened} of them opened" if opened < pairs else "")
         + f": {data.train} to learn from, {data.val} to measure on, {split.why}",
     ]  # fmt: skip
@@ -51,17 +52,12 @@ def _sizes(seen: Seen) -> str:
     )
 
 
-def _kinds(seen: Seen) -> str:
-    return ", ".join(f"{count} x {kind}" for kind, count in seen.kinds.kinds.items())
-
-
 def _classes(seen: Seen) -> list[str]:
     total = sum(sum(pair.pixels) for pair in seen.pairs)
     ignored = sum(pair.pixels_ignored for pair in seen.pairs)
     lines = [f"{seen.info.num_classes} classes:"]
     for c, name in enumerate(seen.info.class_names[:MOST_CLASSES]):
-        pixels = sum(pair.pixels[c] for pair in seen.pairs)
-        images = sum(pair.pixels[c] > 0 for pair in seen.pairs)
+        pixels, images = seen.of_class(c)
         lines.append(f"  {name:20} {100 * pixels / total:6.2f} % of the pixels, in {images} images")
     if seen.info.num_classes > MOST_CLASSES:
         lines.append(f"  and {seen.info.num_classes - MOST_CLASSES} more")

@@ -84,7 +84,12 @@ def init(images: Path, labels: Path | None, config: Path) -> str:
         _write_sheet(out.sheet, seen)
         write_text(out.config, text)
     made = ", ".join(map(str, [out.config, out.sheet, *lists]))
-    return "\n".join([*said, "", f"Wrote {made}.", *_next_steps(out)])
+    return "\n".join([
+        *said, "", f"Wrote {made}.",
+        f"Look at {out.sheet}: do the colours lie on what they should?",
+        f"Correct {out.config} (names of the classes first), then run",
+        f"  cseg run --configfile {out.config} --cores all",
+    ])  # fmt: skip
 
 
 def _name(stem: str) -> str:
@@ -138,14 +143,6 @@ def _split_keys(
     return keys, lists
 
 
-def _next_steps(out: Outputs) -> list[str]:
-    return [
-        f"Look at {out.sheet}: do the colours lie on what they should?",
-        f"Correct {out.config} (names of the classes first), then run",
-        f"  cseg run --configfile {out.config} --cores all",
-    ]
-
-
 def _notes(seen: Seen) -> dict[str, str]:
     """Comments of the description's keys."""
     total = sum(sum(pair.pixels) for pair in seen.pairs)
@@ -158,8 +155,7 @@ def _notes(seen: Seen) -> dict[str, str]:
         "unlabelled": "images that nobody has to label",
     }
     for c, name in enumerate(seen.info.class_names):
-        pixels = sum(pair.pixels[c] for pair in seen.pairs)
-        images = sum(pair.pixels[c] > 0 for pair in seen.pairs)
+        pixels, images = seen.of_class(c)
         notes[f"class {name}"] = f"{100 * pixels / total:.2g} % of the pixels, in {images} images"
     return notes
 

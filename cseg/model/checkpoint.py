@@ -29,14 +29,6 @@ def save(path: str | Path, kind: str, content: dict[str, Any]) -> None:
             raise
 
 
-def _check_sums(path: str | Path) -> None:
-    """A checkpoint is a zip archive, whose checksums torch does not look at."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"{damaged} has another checksum")
-
-
 def load(path: str | Path, *kinds: str) -> dict[str, Any]:
     """Read what `save` wrote, on the CPU; it must be of one of `kinds`.
 
@@ -45,7 +37,9 @@ def load(path: str | Path, *kinds: str) -> dict[str, Any]:
     """
     remedy = "delete it and run again to make it anew"
     try:
-        _check_sums(path)
+        with zipfile.ZipFile(path) as archive:  # whose checksums torch does not look at
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} has another checksum")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainingError(f"checkpoint {path} does not exist; run the stage before it") from error

@@ -28,10 +28,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             state = load_file(path)
         else:
             state = dict(_tensors(torch.load(path, map_location="cpu", weights_only=True), ""))
+        if not state:
+            raise ValueError("no tensor in it")
     except Exception as error:  # torch and safetensors raise many types for foreign files
-        raise _no_state_dict(path) from error
-    if not state:
-        raise _no_state_dict(path)
+        raise TrainingError(
+            f"weights {path} hold no state dict of tensors; save one with "
+            "torch.save(network.state_dict(), path)"
+        ) from error
     return state
 
 
@@ -41,13 +44,6 @@ def _tensors(content: object, name: str) -> Iterator[tuple[str, Tensor]]:
     elif isinstance(content, Mapping):
         for key, value in content.items():
             yield from _tensors(value, f"{name}.{key}" if name else str(key))
-
-
-def _no_state_dict(path: Path) -> TrainingError:
-    return TrainingError(
-        f"weights {path} hold no state dict of tensors; save one with "
-        "torch.save(network.state_dict(), path)"
-    )
 
 
 def load_state(net: nn.Module, state: Mapping[str, Tensor], title: str, encoder: str) -> None:

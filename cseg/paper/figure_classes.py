@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.pyplot import subplots
 
 from cseg.paper.results import Results
-from cseg.paper.style import INCH_WIDTH, arm_handles, arm_styles, grid_shape, legend_below
+from cseg.paper.style import INCH_WIDTH, arm_handles, arm_styles, legend_below
 from cseg.paper.table_classes import class_means
 
 CONFUSION_NUMBERS = 12  # up to so many classes the cells carry their numbers
@@ -107,7 +107,8 @@ def _matrices(
     if not found:
         return None
     names = results.class_names
-    rows, columns = grid_shape(len(found), 3)
+    columns = min(len(found), 3)
+    rows = -(-len(found) // columns)
     size = 7.5 if len(names) <= CONFUSION_NUMBERS else 5.5
     side = INCH_WIDTH * 1.35 / columns if columns > 1 else INCH_WIDTH * 0.7
     figure, panels = subplots(rows, columns, figsize=(side * columns, (side * 0.92) * rows),

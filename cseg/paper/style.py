@@ -138,12 +138,6 @@ def label_count_axis(axes: Axes, label_counts: Sequence[int]) -> None:
     axes.set_xlabel("labelled images n (log2 scale)")
 
 
-def grid_shape(panels: int, most_columns: int) -> tuple[int, int]:
-    """Rows and columns for a number of panels."""
-    columns = min(panels, most_columns)
-    return -(-panels // columns), columns
-
-
 def legend_below(figure: Figure, handles: Sequence[Artist | Container]) -> None:
     """Put one legend for the figure under its panels, in rows of about equal length."""
     if not handles:

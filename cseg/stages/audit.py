@@ -5,7 +5,6 @@ validation, overlap with its unlabelled list, whether it is part of the next lar
 family, classes it shows, and how far its class distribution lies from the whole training set's.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ import pandas as pd
 
 from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import DataError
-from cseg.storage.files import atomic, write_text
+from cseg.storage.files import atomic, keyed_order, write_text
 from cseg.storage.index_and_subset import read_index, read_subset
 from cseg.storage.tables import write_rows
 
@@ -216,18 +215,12 @@ def _use_index(row: Row, lines: list[tuple[str, str]], table: pd.DataFrame) -> N
     row.classes_of = int((total > 0).sum())
     row.classes = int((pixels[chosen].sum(axis=0) > 0).sum())
     row.class_distance = round(class_distance(pixels[chosen].sum(axis=0), total), 4)
-    names = train["id"].tolist()
-    draws = [
-        class_distance(pixels[_random_rows(names, draw)[: row.matched]].sum(axis=0), total)
-        for draw in range(RANDOM_DRAWS)
-    ]
+    places = {name: place for place, name in enumerate(train["id"])}
+    draws = []
+    for draw in range(RANDOM_DRAWS):
+        drawn = [places[name] for name in keyed_order(places, f"audit {draw}")[: row.matched]]
+        draws.append(class_distance(pixels[drawn].sum(axis=0), total))
     row.class_distance_random = round(float(np.mean(draws)), 4)
-
-
-def _random_rows(names: Sequence[str], draw: int) -> list[int]:
-    """Row numbers in an order that depends on `draw` and the names alone."""
-    keys = [hashlib.sha256(f"audit {draw}/{name}".encode()).digest() for name in names]
-    return sorted(range(len(names)), key=keys.__getitem__)
 
 
 def class_distance(counts: np.ndarray, reference: np.ndarray) -> float:

@@ -80,7 +80,9 @@ def evaluate(
     )
     if not current_share().leads:
         return
-    _write_archive(out.predictions, pictures)
+    with atomic(out.predictions) as temporary, zipfile.ZipFile(temporary, "w") as stream:
+        for name, data in pictures.items():
+            stream.writestr(zipfile.ZipInfo(f"{name}.png", EPOCH), data)
     confusion = sum(val.values(), np.zeros((info.num_classes,) * 2, np.int64))
     key = {"dataset": info.name, "arm": arm, "n": len(pairs), "seed": settings.seed}
     row = {
@@ -110,12 +112,6 @@ def _png(info: DatasetInfo, label_HW: np.ndarray) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, format="PNG")
     return stream.getvalue()
-
-
-def _write_archive(path: Path, pictures: Mapping[str, bytes]) -> None:
-    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as stream:
-        for name, data in pictures.items():
-            stream.writestr(zipfile.ZipInfo(f"{name}.png", EPOCH), data)
 
 
 def _plan_columns(

@@ -12,15 +12,15 @@ always taking the image with the most new classes would cover sooner, but choose
 images for every seed.
 """
 
-import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from cseg.datasets.published_splits import match_ids, read_published
 from cseg.errors import DataError
 from cseg.settings.label_counts import Count, count_token, resolve_count
-from cseg.storage.files import fingerprint, read_json, write_text
+from cseg.storage.files import fingerprint, keyed_order, read_json, write_text
 from cseg.storage.index_and_subset import read_index
 from cseg.storage.tables import write_rows
 
@@ -134,11 +134,8 @@ def nested_order(presence: Mapping[str, frozenset[int]], seed: int) -> list[str]
 
     `presence` maps ids to the classes on that image; the order of the mapping does not matter.
     """
-    shuffled = sorted(presence, key=lambda i: hashlib.sha256(f"{seed}/{i}".encode()).hexdigest())
-    frequency: dict[int, int] = {}
-    for classes in presence.values():
-        for c in classes:
-            frequency[c] = frequency.get(c, 0) + 1
+    shuffled = keyed_order(presence, seed)
+    frequency = Counter(c for classes in presence.values() for c in classes)
     first: list[str] = []
     covered: set[int] = set()
     for rarest in sorted(frequency, key=lambda c: (frequency[c], c)):

@@ -218,7 +218,7 @@ def _validate(
     curve.validation[done] = miou
     if validation.keep_best and (curve.best is None or miou > curve.best.miou):
         state = {name: value.detach().clone() for name, value in objective.state_dict().items()}
-        curve.best = Best(miou, done, state)
+        curve.best = Best(miou, state)
     return {"val_miou": miou}
 
 

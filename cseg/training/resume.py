@@ -17,7 +17,6 @@ class Best:
     """The objective's state at the highest validation mIoU so far."""
 
     miou: float
-    step: int
     state: dict[str, Tensor]
 
 
@@ -62,7 +61,7 @@ def save_state(
         "step": step,
         "rows": [list(row) for row in curve.rows],
         "validation": dict(curve.validation),
-        "best": None if best is None else [best.miou, best.step, best.state],
+        "best": None if best is None else [best.miou, best.state],
         "losses": torch.stack(everyones),
         "seconds": curve.seconds,
         "objective": objective.state_dict(),
