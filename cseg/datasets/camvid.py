@@ -15,7 +15,7 @@ from cseg.datasets.download import download, home_for
 from cseg.datasets.list_files import read_lines
 from cseg.datasets.options import check_options, check_sizes, require_folder
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
-from cseg.errors import ConfigError, DataError
+from cseg.errors import DataError
 from cseg.storage.files import sha256_file
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
@@ -135,10 +135,4 @@ def _find(root: Path, work_dir: Path) -> Path | None:
 
 
 def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = check_options("camvid", options, DEFAULTS)
-    if chosen["val_split"] not in ("val", "test"):
-        raise ConfigError(
-            "dataset_options: camvid: val_split must be val or test, "
-            f"not {chosen['val_split']!r}; correct it in the config"
-        )
-    return chosen
+    return check_options("camvid", options, DEFAULTS, val_split=("val", "test"))

@@ -1,6 +1,6 @@
 """What the dataset modules check alike: their options, their folder, their numbers of images."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,15 @@ from cseg.settings.build import from_text
 
 
 def check_options(
-    dataset: str, options: Mapping[str, Any], defaults: Mapping[str, Any]
+    dataset: str,
+    options: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    **choices: Collection[str],
 ) -> dict[str, Any]:
     """Fill in a dataset's options and check their names and types.
 
-    `defaults` holds every option's default; an option must have the type of its default.
+    `defaults` holds every option's default; an option must have the type of its default, and be one
+    of its `choices` if it has some.
 
     Raises:
         ConfigError: an unknown name or a value of another type; names key and remedy.
@@ -31,6 +35,11 @@ def check_options(
         if type(chosen[key]) is not kind:
             raise ConfigError(
                 f"{where} must be of type {kind.__name__}, not {value!r}; correct it in the config"
+            )
+        if key in choices and chosen[key] not in choices[key]:
+            raise ConfigError(
+                f"{where} must be {' or '.join(choices[key])}, not {value!r}; correct it in the "
+                "config"
             )
     return chosen
 

@@ -200,12 +200,7 @@ def _get(
 
 
 def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = check_options("voc2012", options, DEFAULTS)
-    if chosen["train_set"] not in TRAIN_SIZES:
-        raise ConfigError(
-            "dataset_options: voc2012: train_set must be train or train_aug, "
-            f"not {chosen['train_set']!r}; correct it in the config"
-        )
+    chosen = check_options("voc2012", options, DEFAULTS, train_set=TRAIN_SIZES)
     if chosen["lists"] and chosen["train_set"] != "train":
         raise ConfigError(
             "dataset_options: voc2012: lists replaces VOC's train.txt and val.txt, and train_aug "

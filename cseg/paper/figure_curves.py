@@ -5,18 +5,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.pyplot import subplots
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from cseg.paper.results import Results
 from cseg.paper.statistics import mean_std
-from cseg.paper.style import (
-    INCH_WIDTH,
-    ArmStyle,
-    arm_handles,
-    arm_styles,
-    label_count_axis,
-    legend_below,
-)
+from cseg.paper.style import INCH_WIDTH, ArmStyle, arm_handles, arm_styles, legend_below
 
 BINS = 100  # points per training curve
 
@@ -38,7 +31,11 @@ def label_efficiency(results: Results) -> Figure:
         axes.plot(counts, mean, label=arm, color=style.color, marker=style.marker,
                   linestyle=style.linestyle)  # fmt: skip
         axes.fill_between(counts, mean - band, mean + band, color=style.color, alpha=0.18, lw=0)
-    label_count_axis(axes, results.label_counts)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator(results.label_counts))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticks(results.label_counts, [str(n) for n in results.label_counts])
+    axes.set_xlabel("labelled images n (log2 scale)")
     axes.set_ylabel("validation mIoU (%)")
     legend_below(figure, arm_handles(axes))
     return figure

@@ -21,7 +21,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.container import Container
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from cseg.settings import TEACHER_SUFFIX
 from cseg.storage.files import atomic
@@ -127,15 +126,6 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         paths.append(path)
     plt.close(figure)
     return paths
-
-
-def label_count_axis(axes: Axes, label_counts: Sequence[int]) -> None:
-    """Make x a log2 axis with one tick per label count that has run."""
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(list(label_counts)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticks(list(label_counts), [str(n) for n in label_counts])
-    axes.set_xlabel("labelled images n (log2 scale)")
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist | Container]) -> None:

@@ -7,7 +7,7 @@ from cseg.paper import captions
 from cseg.paper.markup import Table, sections
 from cseg.paper.results import RESAMPLES, Results
 from cseg.paper.statistics import interval, labels_needed, resample_seeds
-from cseg.paper.wording import labels, points
+from cseg.paper.wording import points
 
 
 def label_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
@@ -102,7 +102,7 @@ def _needed(row: pd.Series) -> str:
     def bound(value: float) -> str:
         if np.isinf(value):
             return f"> {row['largest_n']}"
-        return ("≤ " if value <= row["smallest_n"] else "") + labels(value)
+        return ("≤ " if value <= row["smallest_n"] else "") + f"{value:.0f}"
 
     reached = row["status"] != "not reached"
     text = bound(row["labels_needed"]) if reached else "not reached"

@@ -31,11 +31,6 @@ def interval(each: Comparison) -> str:
     return f"{share} {signed(each.low).lstrip('+')} to {signed(each.high).lstrip('+')}"
 
 
-def labels(count: float) -> str:
-    """Write a number of labels, to the nearest whole one."""
-    return "–" if math.isnan(count) else f"{count:.0f}"
-
-
 def seconds(value: float) -> str:
     """Seconds with three significant digits below 100, whole ones above."""
     if math.isnan(value):
