@@ -39,19 +39,9 @@ class Machine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """What decides on settings.
+class Data(Sizes):
+    """What decides on settings: numbers of images, their median size in pixels, and of classes."""
 
-    Attributes:
-        train, val: labelled images of each split.
-        unlabelled: images without label.
-        height, width: median size of the images, pixels.
-        classes: number of classes.
-    """
-
-    train: int
-    val: int
-    unlabelled: int
     height: int
     width: int
     classes: int
@@ -156,14 +146,13 @@ def fit_steps(
     `folder` is as in `fit`; `settings` are the config's other keys, without steps.
     """
     config = {**folder, **settings}
-    experiment, sizes = load([], config), Sizes(data.train, data.val, data.unlabelled)
-    size = (data.height, data.width)
+    experiment, size = load([], config), (data.height, data.width)
     costs = calibrate(experiment, planned_arms(experiment), size_HW=size, copies=machine.devices)
 
     def planned(steps: int) -> tuple[Experiment, list[Chain]]:
         block = {"steps": steps}
         tried = load([], merge(config, {"pretrain": block, "finetune": block}))
-        return tried, chains(tried, sizes, costs)
+        return tried, chains(tried, data, costs)
 
     few, more = (finish(planned(n)[1], machine.devices) for n in (LEAST_STEPS, 2 * LEAST_STEPS))
     wanted = 60 * (GPU_MINUTES if machine.gpu else CPU_MINUTES)
@@ -174,7 +163,7 @@ def fit_steps(
     return Fitted(
         settings={**settings, **stages},
         steps=rounded,
-        table=render(fitted, sizes, costs, runs, machine.devices),
+        table=render(fitted, data, costs, runs, machine.devices),
         minutes=finish(runs, machine.devices) / 60,
         machine=machine,
     )

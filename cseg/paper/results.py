@@ -26,8 +26,8 @@ TEXT = dict.fromkeys(
     ),
     str,
 )
-OPTIONAL = ("per_class", "per_image", "confusion", "curves", "cost")
-EXTRA = ("pseudo", "features", "separability", "ablations", "audit")
+OPTIONAL = ("per_class", "per_image", "confusion", "curves", "cost", "pseudo", "features",
+            "separability", "ablations", "audit")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def read_results(folder: Path) -> Results:
     if missing or summary.empty:
         what = "is missing or has no rows" if summary.empty else f"lacks {', '.join(missing)}"
         raise DataError(f"{folder / 'summary.csv'} {what}; run the stage `summary` to write it")
-    tables = {name: _read(folder / f"{name}.csv") for name in (*OPTIONAL, *EXTRA)}
+    tables = {name: _read(folder / f"{name}.csv") for name in OPTIONAL}
     arms = tuple(summary["arm"].unique())
     usual = ("scratch", *(arm for arm in arms if arm.startswith("scratch")), arms[0])
     candidates = [str(_facts(folder / "experiment.json").get("reference_arm")), *usual]
