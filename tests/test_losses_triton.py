@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,7 +18,13 @@ DEVICE = "cuda" if has_gpu() else "cpu"
 if DEVICE == "cpu":
     os.environ["TRITON_INTERPRET"] = "1"  # before the kernels are first imported
 pytest.importorskip("triton")
-from cseg.losses import triton_blocks, triton_classes, triton_kernels  # noqa: E402
+from cseg.losses import (  # noqa: E402
+    triton_blocks,
+    triton_classes,
+    triton_kernels,
+    triton_paper,
+    triton_released,
+)
 
 # Masked pairs may overflow in the interpreter as they do, silently, on a GPU.
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -218,3 +225,30 @@ def test_what_the_kernels_do_not_take():
         pixel_contrast_loss(torch.zeros(1, 4, 2).double(), labels, backend="triton")
     with pytest.raises(LossInputError, match="512"):
         pixel_contrast_loss(torch.zeros(1, 4, 513), labels, backend="triton")
+
+
+def cut_off(wide):
+    """float64 to the next float32 towards zero, as tensor cores do with a sum."""
+    near = wide.astype(np.float32)
+    over = abs(near.astype(np.float64)) > abs(wide)
+    return np.where(over, np.nextafter(near, np.float32(0)), near)
+
+
+@pytest.mark.parametrize("denominator", ["all", "negatives"])
+def test_float32_stays_accurate_with_sums_of_tensor_cores(monkeypatch, denominator):
+    """They cut off their sums; over a whole bag of pixels that becomes 1e-5 of a gradient."""
+
+    def dot(builder, a, b, acc, *rest):
+        total = acc.data
+        for k in range(a.data.shape[1]):  # a card does so after 16 products: of 16 times the pixels
+            total = cut_off(total + np.outer(a.data[:, k].astype(np.float64), b.data[k]))
+        return interpreter.TensorHandle(total, acc.dtype.scalar)
+
+    interpreter = pytest.importorskip("triton.runtime.interpreter")
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", dot)
+    for module in (triton_paper, triton_released):
+        monkeypatch.setattr(module, "CHUNK", 32)
+    case = random_case(12, 1, 40, 2, 3, other_pixels=300)
+    if denominator == "negatives":
+        case = case[2:] + case[:2]
+    assert errors_against_oracle(case, torch.float32, denominator=denominator) < 2e-6

@@ -12,7 +12,7 @@ import triton
 from torch import Tensor
 
 from cseg.losses.scopes import CandidateBags, Needs, anchor_weights
-from cseg.losses.triton_blocks import HEADROOM, LOG2E, gradient_dtype, launch_options
+from cseg.losses.triton_blocks import CHUNK, HEADROOM, LOG2E, gradient_dtype, launch_options
 from cseg.losses.triton_classes import (
     LARGE,
     Runs,
@@ -95,7 +95,8 @@ def _launch(
         own.feats_GND, other.feats_GND, weight_GM, other.order_GN, table,
         among.head_GN, among.count_GN, pull_GN, *(sliced or (unused,) * 4),
         n, m, *span, part.free if part else m, table.shape[1], scale2,
-        **options, SUM=sums is not None, SLICED=part is not None, HEADROOM=HEADROOM, LARGE=LARGE,
+        **options, SUM=sums is not None, SLICED=part is not None, CHUNK=CHUNK, HEADROOM=HEADROOM,
+        LARGE=LARGE,
     )  # fmt: skip
 
 
@@ -118,6 +119,7 @@ def candidate_grads(
     (groups, n), m, shared = labels.shape, cand_labels.shape[1], bags.shared
     channels = bags.anchors_GND.shape[2]
     options, factor = launch_options(bags.anchors_GND, temperature)
+    del options["MUTUAL"]
     scale2 = LOG2E / temperature / factor**2
     own_sorted, order = sorted_labels(labels)
     cand_sorted, cand_order = sorted_labels(cand_labels)

@@ -19,10 +19,12 @@ from torch import Tensor
 
 from cseg.losses.scopes import PixelBags, anchor_weights
 from cseg.losses.triton_blocks import (
+    CHUNK,
     HEADROOM,
     LOG2E,
     add_weighted,
     gradient_dtype,
+    keep_sums,
     launch_options,
     load_parts,
     rounded,
@@ -90,31 +92,15 @@ def _value(
 
 
 @triton.jit
-def _gradient(
-    HIGH, LOW, KEY, SIDE, N2, PULL, PUSH, UNIT, ORDER, OUT, N, scale2,
+def _add_pairs(
+    begin, end, acc, own, own_low, a, a_low, local, live, key, side, shrink, pull, push,
+    HIGH, LOW, KEY, SIDE, N2, PULL, PUSH, g, N, first, scale2,
     D: tl.constexpr, BD: tl.constexpr, STEP: tl.constexpr, OUT_D: tl.constexpr,
     OWN_ROWS: tl.constexpr, TILE: tl.constexpr, SPLIT: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Gradient by the features, in units of UNIT, both roles of a pixel at once."""
-    g = tl.program_id(1).to(tl.int64)
-    begin = tl.program_id(0) * OWN_ROWS
-    first = tl.program_id(2) * OUT_D
-    local = tl.arange(0, OWN_ROWS)
-    rows = begin + local
-    live = rows < N
-    own, own_low = HIGH + (g * N + begin) * D, LOW + (g * N + begin) * D
-    a, a_low = local, local
-    if STEP == BD:
-        a, a_low = load_parts(own, own_low, local, live, 0, D, BD, SPLIT)
-    key = tl.load(KEY + g * N + rows, mask=live, other=-1)
-    side = tl.load(SIDE + g * N + rows, mask=live, other=0)
-    # 2^-n, and weights of pulling and pushing, which are 0 without negatives.
-    shrink = tl.exp2(-tl.load(N2 + g * N + rows, mask=live, other=0.0))
-    pull = tl.load(PULL + g * N + rows, mask=live, other=0.0)
-    push = tl.load(PUSH + g * N + rows, mask=live, other=0.0) * shrink
+    """Add what the pixels from `begin` to `end` push and pull to the gradient of a block."""
     tile = tl.arange(0, TILE)
-    acc = tl.zeros([OWN_ROWS, OUT_D], tl.float32)
-    for start in range(0, N, TILE):
+    for start in range(begin, end, TILE):
         inside = start + tile < N
         high, low = HIGH + (g * N + start) * D, LOW + (g * N + start) * D
         s, b, b_low = similarities(
@@ -140,12 +126,60 @@ def _gradient(
             weight, b, b_low, high, low, tile, inside, first, acc,
             D, BD, STEP, OUT_D, SPLIT, WIDE,
         )  # fmt: skip
-    unit = tl.where(key >= 0, tl.load(UNIT), 0.0)
-    pixels = tl.load(ORDER + g * N + rows, mask=live, other=0)
-    channels = first + tl.arange(0, OUT_D)
-    mask = live[:, None] & (channels < D)[None, :]
-    to = OUT + (g * N + pixels[:, None]) * D + channels[None, :]
-    tl.store(to, rounded(acc * unit[:, None], OUT.dtype.element_ty, WIDE), mask=mask)
+    return acc
+
+
+@triton.jit
+def _gradient(
+    HIGH, LOW, KEY, SIDE, N2, PULL, PUSH, UNIT, ORDER, OUT, N, scale2,
+    D: tl.constexpr, BD: tl.constexpr, STEP: tl.constexpr, OUT_D: tl.constexpr,
+    OWN_ROWS: tl.constexpr, TILE: tl.constexpr, SPLIT: tl.constexpr, WIDE: tl.constexpr,
+    CHUNK: tl.constexpr,
+):  # fmt: skip
+    """Gradient by the features, in units of UNIT, both roles of a pixel at once."""
+    g = tl.program_id(1).to(tl.int64)
+    begin = tl.program_id(0) * OWN_ROWS
+    first = tl.program_id(2) * OUT_D
+    local = tl.arange(0, OWN_ROWS)
+    rows = begin + local
+    live = rows < N
+    own, own_low = HIGH + (g * N + begin) * D, LOW + (g * N + begin) * D
+    a, a_low = local, local
+    if STEP == BD:
+        a, a_low = load_parts(own, own_low, local, live, 0, D, BD, SPLIT)
+    key = tl.load(KEY + g * N + rows, mask=live, other=-1)
+    side = tl.load(SIDE + g * N + rows, mask=live, other=0)
+    # 2^-n, and weights of pulling and pushing, which are 0 without negatives.
+    shrink = tl.exp2(-tl.load(N2 + g * N + rows, mask=live, other=0.0))
+    pull = tl.load(PULL + g * N + rows, mask=live, other=0.0)
+    push = tl.load(PUSH + g * N + rows, mask=live, other=0.0) * shrink
+    if SPLIT:
+        for start in range(0, N, CHUNK):
+            acc = tl.zeros([OWN_ROWS, OUT_D], tl.float32)
+            acc = _add_pairs(
+                start, tl.minimum(start + CHUNK, N), acc,
+                own, own_low, a, a_low, local, live, key, side, shrink, pull, push,
+                HIGH, LOW, KEY, SIDE, N2, PULL, PUSH, g, N, first, scale2,
+                D, BD, STEP, OUT_D, OWN_ROWS, TILE, SPLIT, WIDE,
+            )  # fmt: skip
+            pixels = tl.load(ORDER + g * N + rows, mask=live, other=0)
+            unit = tl.where(tl.load(KEY + g * N + rows, mask=live, other=-1) >= 0, tl.load(UNIT), 0)
+            keep = tl.where(local * 0 + start > 0, 1.0, 0.0)
+            scaled, to = acc * unit[:, None], OUT + g * N * D
+            keep_sums(scaled, to, pixels, live, keep, first, D, OWN_ROWS, OUT_D)
+    else:
+        acc = tl.zeros([OWN_ROWS, OUT_D], tl.float32)
+        acc = _add_pairs(
+            0, N, acc, own, own_low, a, a_low, local, live, key, side, shrink, pull, push,
+            HIGH, LOW, KEY, SIDE, N2, PULL, PUSH, g, N, first, scale2,
+            D, BD, STEP, OUT_D, OWN_ROWS, TILE, SPLIT, WIDE,
+        )  # fmt: skip
+        unit = tl.where(key >= 0, tl.load(UNIT), 0.0)
+        pixels = tl.load(ORDER + g * N + rows, mask=live, other=0)
+        channels = first + tl.arange(0, OUT_D)
+        mask = live[:, None] & (channels < D)[None, :]
+        to = OUT + (g * N + pixels[:, None]) * D + channels[None, :]
+        tl.store(to, rounded(acc * unit[:, None], OUT.dtype.element_ty, WIDE), mask=mask)
 
 
 def pixel_grads(
@@ -166,7 +200,7 @@ def pixel_grads(
     labels, feats = bags.labels_GN.contiguous(), bags.feats_GND.contiguous()
     (groups, n), channels = labels.shape, feats.shape[2]
     options, factor = launch_options(feats, temperature)
-    out_channels = options.pop("OUT_D")
+    out_channels, mutual = options.pop("OUT_D"), options.pop("MUTUAL")
     by_label, order = sorted_labels(labels)
     runs = runs_among(by_label, by_label, ignore_index)
     count = runs.count_GN
@@ -193,6 +227,6 @@ def pixel_grads(
     grid = (*rows, triton.cdiv(channels, out_channels))
     _gradient[grid](
         high, low, key, side, n2, pull, push, unit, order, grad, n, scale2,
-        **options, OUT_D=out_channels,
+        **{**options, "TILE": mutual}, OUT_D=out_channels, CHUNK=CHUNK,
     )  # fmt: skip
     return loss, grad
