@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from made_trees import paint_image
+from PIL import Image
 from shipped_pages import PAGES, code_blocks, code_spans, pages
 from small_runs import ROOT
 from snakemake.cli import get_argument_parser
@@ -160,3 +162,10 @@ def test_the_network_as_the_page_uses_it_predicts(
     names: dict = {}
     exec(code, names)
     assert (names["classes"].shape, str(names["classes"].dtype)) == ((30, 40), "uint8")
+
+
+def test_the_picture_of_a_photograph_is_made_from_networks(checkpoint: Path, tmp_path: Path):
+    paint_image(tmp_path / "photo.jpg", seed=1, size=(40, 30))
+    script = runpy.run_path(str(ROOT / "docs" / "photograph.py"))
+    script["show"](tmp_path / "photo.jpg", tmp_path / "out.png", [checkpoint, checkpoint])
+    assert Image.open(tmp_path / "out.png").size == (780, 240)
