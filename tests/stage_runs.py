@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -80,3 +81,11 @@ def start(
     run = pickle.dumps((stage, data, settings, folder)).hex()
     command = [sys.executable, "-c", SCRIPT, run]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(path: Path, process: subprocess.Popen, seconds: float = 600) -> None:
+    """Return once `path` exists; fail if the process ends before, or hangs."""
+    deadline = time.monotonic() + seconds
+    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert path.exists(), "the run ended before it saved a state"

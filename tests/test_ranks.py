@@ -6,13 +6,13 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from small_runs import ROOT, small_data, small_settings
+from stage_runs import wait_for
 
 from cseg.compute.ranks import Share, check_batch
 from cseg.errors import ConfigError
@@ -188,9 +188,7 @@ def test_two_processes_stopped_by_a_signal_go_on_to_the_same_bytes(tmp_path, tri
     run("pretrain", 2, data, settings, whole)
     process = start("pretrain", 2, data, settings, broken)
     state = broken / "weights.state"
-    deadline = time.monotonic() + 60
-    while not state.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(state, process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=600)
     assert process.returncode != 0

@@ -2,15 +2,12 @@
 
 import os
 import signal
-import subprocess
-import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from small_runs import SMOKE, changed, small_data, small_settings
-from stage_runs import NAMES, start, trained
+from stage_runs import NAMES, start, trained, wait_for
 
 from cseg import experiment
 from cseg.compute.device import has_gpu
@@ -69,13 +66,6 @@ def test_same_settings_same_bytes_whatever_the_workers(tmp_path):
     second = checkpoint.load(tmp_path / "b" / NAMES[0], "finetune")["network"]
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert (tmp_path / "a" / NAMES[1]).read_bytes() == (tmp_path / "b" / NAMES[1]).read_bytes()
-
-
-def wait_for(path: Path, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert path.exists(), "the run ended before it saved a state"
 
 
 @pytest.mark.slow
