@@ -27,12 +27,12 @@ from cseg.storage.provenance import source_fingerprint
 START_SECONDS = 15  # of a process
 
 
-def facts(device: str, tiny: bool) -> dict[str, Any]:
+def facts(device: str, tiny: bool, commit: str) -> dict[str, Any]:
     """Code, card and size that a figure belongs to."""
     measuring = sorted(Path(__file__).parent.glob("*.py"))
     return {
         "source": fingerprint([source_fingerprint(), *map(sha256_file, measuring)]),
-        "revision": revision(),
+        "revision": commit,
         "device": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
         "gpu": device == "cuda",
         "tiny": tiny,
@@ -61,7 +61,8 @@ def run_parts(out: Path, device: str, current: dict[str, Any], seconds: float) -
             missing.append(f"{part.name}: not begun, {left:.0f} s were left of {seconds:.0f} s")
             continue
         command = [sys.executable, __file__, "--part", part.name, "--out", str(out),
-                   "--device", device, *(["--tiny"] if tiny else [])]  # fmt: skip
+                   "--device", device, "--revision", current["revision"],
+                   *(["--tiny"] if tiny else [])]  # fmt: skip
         log = out / f"{part.name}.log"
         with log.open("w") as stream:
             try:
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="toy sizes, for a test")
     parser.add_argument("--part", choices=[part.name for part in gpu_parts.PARTS])
+    parser.add_argument("--revision", default=revision(), help="name it where this is a copy")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.part:
@@ -88,10 +90,14 @@ def main() -> None:
         started = time.monotonic()
         rows = part.measure(torch.device(args.device), args.tiny)
         seconds = round(time.monotonic() - started, 1)
-        found = {"facts": facts(args.device, args.tiny), "seconds": seconds, "rows": rows}
+        found = {
+            "facts": facts(args.device, args.tiny, args.revision),
+            "seconds": seconds,
+            "rows": rows,
+        }
         write_json(args.out / f"{part.name}.json", found)
         return
-    current = facts(args.device, args.tiny)
+    current = facts(args.device, args.tiny, args.revision)
     missing = run_parts(args.out, args.device, current, 60 * args.minutes)
     paths = {part.name: args.out / f"{part.name}.json" for part in gpu_parts.PARTS}
     results = {name: read_json(path) for name, path in paths.items() if is_done(path, current)}

@@ -62,3 +62,25 @@ def test_what_does_not_fit_into_the_time_is_said(tmp_path):
     told, _ = driver(tmp_path, 0.01).communicate()
     assert "shared_card: not begun" in told
     assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.slow
+def test_the_sweep_of_blocks_goes_on_where_it_stopped(tmp_path):
+    pytest.importorskip("triton")
+    out = tmp_path / "blocks.csv"
+    command = [sys.executable, "benchmarks/gpu_blocks.py", "--device", "cpu", "--tiny",
+               "--processes", "1", "--out", str(out)]  # fmt: skip
+    given = {"cwd": ROOT, "env": environment() | {"TRITON_INTERPRET": "1"}, "text": True}
+    first, second = (subprocess.run(command, **given, capture_output=True) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    rows = out.read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["form", "all", "negatives"]
+    assert all(float(row.split(",")[-1]) > 0 for row in rows[1:])
+    assert second.stdout.splitlines() == first.stdout.splitlines()[-2:]
+
+
+def test_the_revision_of_a_copy_is_the_one_given(tmp_path):
+    command = [sys.executable, "benchmarks/gpu.py", "--device", "cpu", "--tiny", "--minutes", "0",
+               "--revision", "abc1234", "--out", str(tmp_path)]  # fmt: skip
+    subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    assert "revision abc1234." in (tmp_path / "report.md").read_text()
