@@ -3,6 +3,7 @@
 import fcntl
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ from cseg.storage.provenance import git_revision
 if not has_gpu():
     # triton reads this once, when it is first imported, and torch may import it in any test
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+with suppress(ImportError):  # a GPU machine may have pytest alone
+    from hypothesis import settings
+
+    settings.register_profile("any speed", deadline=None)
+    settings.load_profile("any speed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
