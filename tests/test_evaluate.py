@@ -37,6 +37,14 @@ def test_the_row_follows_from_the_confusion_matrix(run):
     assert row["total_steps"] == row["finetune_steps"] == 20 and row["pretrain_steps"] == 0
 
 
+def test_a_row_counts_both_views_of_pretraining(run, tmp_path):
+    data, weights, _ = run
+    own = small_settings("cross", pretrain={"steps": 7, "batch": 3}, finetune={"steps": 20})
+    row = pd.read_csv(evaluated(data, own, weights, tmp_path, "cross").metrics).iloc[0]
+    assert (row["pretrain_steps"], row["finetune_steps"], row["total_steps"]) == (7, 20, 27)
+    assert row["image_views"] == 2 * 7 * 3 + 20 * own.finetune.batch
+
+
 def test_images_add_up_to_the_whole(run):
     _, _, out = run
     images, classes = pd.read_csv(out.per_image), pd.read_csv(out.per_class)
