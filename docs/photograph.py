@@ -16,8 +16,8 @@ from matplotlib import pyplot
 from matplotlib.patches import Patch
 from PIL import Image
 
+from cseg.datasets.reading import colour_table
 from cseg.inference import load_segmenter
-from cseg.paper.panels import paint
 
 TITLES = {"scratch": "from scratch", "cross": "contrast", "imagenet": "ImageNet weights"}
 SHARE = 0.01  # classes below this share of the pixels of every picture are left out of the legend
@@ -31,16 +31,16 @@ def show(photograph: Path, out: Path, checkpoints: list[Path]) -> None:
     info = networks[0].info
     figure, axes = pyplot.subplots(1, len(classes) + 1, figsize=(2.6 * len(classes) + 2.6, 2.4))
     arms = [network.title.split("/")[1] for network in networks]
-    shown = [image, *(0.4 * image + 0.6 * paint(each, info.palette) for each in classes)]
+    colours = colour_table(info.palette)
+    shown = [image, *(0.4 * image + 0.6 * colours[each] for each in classes)]
     for axis, title, picture in zip(axes, ["photograph", *arms], shown):
         axis.imshow(picture.astype(np.uint8))
         axis.set_title(TITLES.get(title, title), fontsize=10)
         axis.axis("off")
     counts = [np.bincount(each.ravel(), minlength=len(info.class_names)) for each in classes]
     common = np.flatnonzero(np.max(counts, axis=0) >= SHARE * classes[0].size)
-    colours = np.array(info.palette) / 255
     figure.legend(
-        handles=[Patch(color=colours[c], label=info.class_names[c]) for c in common],
+        handles=[Patch(color=colours[c] / 255, label=info.class_names[c]) for c in common],
         loc="lower center", ncols=len(common), fontsize=9, frameon=False,
     )  # fmt: skip
     figure.tight_layout(rect=(0, 0.1, 1, 1), pad=0.5)

@@ -55,7 +55,7 @@ def test_the_papers_form_on_an_h100():
 def test_float32_takes_tensor_cores_on_a_small_card():
     rows = compiled("86", "float32", "32", "within", "negatives")
     check(rows)
-    assert {"operands", "value", "gradient"} < {row["kernel"] for row in rows}
+    assert {"operands", "value", "gradient"} <= {row["kernel"] for row in rows}
 
 
 @pytest.mark.slow
