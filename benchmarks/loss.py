@@ -190,7 +190,7 @@ def report(
     def ratio(field: str, rival: str, ours: str) -> float:
         return statistics.median(one[rival][field] / one[OURS + ours][field] for one in rounds)
 
-    full = pixels == SCALING[0]  # the size the wanted ratios are meant for
+    full = pixels == SCALING[0]  # the size that the targets are meant for
     lines = [
         f"P = {pixels}, D = {channels}, one image, forward + backward, float32, "
         f"{threads} thread(s) of {cpu_name()}; GEMM rate {gflops:.0f} GFLOP/s; "
@@ -209,7 +209,7 @@ def report(
             f"| {r['row']} | {r['pixels']} | {r['median_ms']:.0f} ({spread}) | {r['cpu_ms']:.0f} | "
             f"{r['extra_mib']:.0f} |"
         )
-    lines += ["", "| against | faster | wanted | less memory | wanted |", "| --- " * 5 + "|"]
+    lines += ["", "| against | its time / ours | target | its memory / ours | target |", "| --- " * 5 + "|"]
     for ours, rival, faster, leaner in TARGETS:
         lines.append(
             f"| {rival} | {ratio('cpu_ms', rival, ours):.1f}x | {f'>= {faster}x' if full else ''} "
