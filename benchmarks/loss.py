@@ -209,7 +209,11 @@ def report(
             f"| {r['row']} | {r['pixels']} | {r['median_ms']:.0f} ({spread}) | {r['cpu_ms']:.0f} | "
             f"{r['extra_mib']:.0f} |"
         )
-    lines += ["", "| against | its time / ours | target | its memory / ours | target |", "| --- " * 5 + "|"]
+    lines += [
+        "",
+        "| against | its time / ours | target | its memory / ours | target |",
+        "| --- " * 5 + "|",
+    ]
     for ours, rival, faster, leaner in TARGETS:
         lines.append(
             f"| {rival} | {ratio('cpu_ms', rival, ours):.1f}x | {f'>= {faster}x' if full else ''} "

@@ -182,7 +182,11 @@ def report(table: pd.DataFrame, facts: dict[str, object]) -> str:
             f"{r['extra_mib']:.0f} | {share} |"
         )
     by_row = table.set_index("row")
-    lines += ["", "| against | its time / ours | target | its memory / ours | target |", "| --- " * 5 + "|"]
+    lines += [
+        "",
+        "| against | its time / ours | target | its memory / ours | target |",
+        "| --- " * 5 + "|",
+    ]
     for ours, rival, faster, leaner in TARGETS:
         one, other = by_row.loc[OURS + ours], by_row.loc[rival]
         lines.append(

@@ -39,3 +39,12 @@ def test_a_state_that_finds_no_space_is_a_sentence_and_leaves_the_one_before(tmp
     assert [p.name for p in tmp_path.iterdir()] == ["weights.state"]
     tried("Full disk", "a quota that ends in the middle of saving a state", 2,
           "one sentence that names the state; the state before is whole")  # fmt: skip
+
+
+def test_a_name_that_is_not_there_is_answered_with_those_that_are(tmp_path):
+    with pytest.raises(CsegError, match=r"n25\.pt does not exist; run the stage before it$"):
+        checkpoint.load(tmp_path / "n25.pt", "training_state")
+    for name in ("nall.pt", "n12.pt"):
+        checkpoint.save(tmp_path / name, "training_state", {"step": 1})
+    with pytest.raises(CsegError, match=r"n25\.pt does not exist; name one of n12\.pt, nall\.pt$"):
+        checkpoint.load(tmp_path / "n25.pt", "training_state")

@@ -52,7 +52,8 @@ def test_the_first_three_lines_answer_which_how_sure_and_what_next(folder, text)
     assert lines[0] == "Which start? Take imagenet with 4 and 16 labels."
     assert lines[1].startswith("How sure? With 4: not decided (")
     assert f"{100 * few.rivals[0][1].difference:.1f} points above cross, 95 % interval" in lines[1]
-    assert lines[2].startswith(f"What next? Mind the 1 warning below first. With 4: {advice(few)}")
+    first = "What next? Mind the warning below first: arms of unequal cost."
+    assert lines[2].startswith(f"{first} With 4: {advice(few)}")
     assert lines[2].endswith(more_labels(few))
     for each in (few, many):
         said = (which(each), f"{certainty(each)}.", advice(each), more_labels(each))

@@ -42,7 +42,9 @@ def load(path: str | Path, *kinds: str) -> dict[str, Any]:
                 raise ValueError(f"{damaged} has another checksum")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise TrainingError(f"checkpoint {path} does not exist; run the stage before it") from error
+        others = ", ".join(sorted(other.name for other in Path(path).parent.glob("*.pt")))
+        remedy = f"name one of {others}" if others else "run the stage before it"
+        raise TrainingError(f"checkpoint {path} does not exist; {remedy}") from error
     except Exception as error:  # torch raises many types for damaged or foreign files
         reason = str(error).split("\n")[0].split(". ")[0] or type(error).__name__
         raise TrainingError(

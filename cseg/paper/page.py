@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -40,7 +41,7 @@ def summary_page(results_dir: Path, out_path: Path, *, figures_dir: Path) -> Pat
     pictures = {name: Path(figures_dir) / f"{name}.png" for name in PICTURES}
     parts = [
         f"<h1>{html.escape(results.dataset)}: which start to take</h1>",
-        _answer(found, len(warnings)),
+        _answer(found, warnings),
         "<h2>By number of labels</h2>",
         *(_details(results, each) for each in found),
         "<h2>Before you trust the numbers</h2>",
@@ -59,7 +60,7 @@ def summary_page(results_dir: Path, out_path: Path, *, figures_dir: Path) -> Pat
     return Path(out_path)
 
 
-def _answer(found: Sequence[Recommendation], warnings: int) -> str:
+def _answer(found: Sequence[Recommendation], warnings: Sequence[str]) -> str:
     """Three lines over all label counts: which start, how sure, what next."""
     starts = [
         f"{arm} with {listing([str(each.n) for each in group])} labels"
@@ -67,7 +68,11 @@ def _answer(found: Sequence[Recommendation], warnings: int) -> str:
     ]
     states = [_lower(certainty(each).split(" between ")[0]) for each in found]  # arms: below
     sure = [f"With {each.n}: {state}{_lead(each)}." for each, state in zip(found, states)]
-    steps = [f"Mind the {plural(warnings, 'warning')} below first."] if warnings else []
+    steps = []
+    if warnings:  # the gravest comes first; what it lists is below
+        gravest = _lower(re.split(r" \(|[:,;.] ", warnings[0])[0])
+        many = f"{len(warnings)} warnings below first, above all"
+        steps = [f"Mind the {many if warnings[1:] else 'warning below first'}: {gravest}."]
     steps += [f"With {each.n}: {_lower(advice(each))}" for each in found if advice(each)][:1]
     steps += [more_labels(each) for each in found if each.gain][-1:]
     lines = {

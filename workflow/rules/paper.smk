@@ -40,6 +40,7 @@ rule manifest:
     conda:
         "../../envs/paper.yaml"
     threads: 1
+    priority: 2  # first, so that `cseg status` can answer
     resources:
         mem_mb=1000,
         runtime=10,
