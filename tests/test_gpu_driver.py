@@ -58,6 +58,7 @@ def test_every_part_runs_small_and_a_killed_run_goes_on(tmp_path):
     assert read_json(tmp_path / "strict.json")["rows"][0]["same_bits"] is True
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_into_the_time_is_said(tmp_path):
     told, _ = driver(tmp_path, 0.01).communicate()
     assert "shared_card: not begun" in told
@@ -79,6 +80,7 @@ def test_the_sweep_of_blocks_goes_on_where_it_stopped(tmp_path):
     assert second.stdout.splitlines() == first.stdout.splitlines()[-2:]
 
 
+@pytest.mark.slow
 def test_the_revision_of_a_copy_is_the_one_given(tmp_path):
     command = [sys.executable, "benchmarks/gpu.py", "--device", "cpu", "--tiny", "--minutes", "0",
                "--revision", "abc1234", "--out", str(tmp_path)]  # fmt: skip
