@@ -190,7 +190,7 @@ def _child(mutant: Mutant, answer: int) -> None:
 
 
 def outcomes(mutants: list[Mutant], place: Path) -> Iterator[Outcome]:
-    """Run the tests of each mutant in a process of its own, two at a time."""
+    """Run the tests of each mutant in a separate process, two at a time."""
     os.chdir(place)
     sys.path[:] = [str(place), *(path for path in sys.path if Path(path) != ROOT / "tests")]
     os.environ["PYTHONPATH"] = f"{place}{os.pathsep}{place / 'tests'}"

@@ -23,7 +23,7 @@ from cseg.estimate import flops
 
 NOT_RUN = {  # first words of a command -> why no test here runs or reads it
     "git clone": "the address is that of the reader's copy",
-    "pip install": "installs; tests/test_wheel.py installs into an environment of its own",
+    "pip install": "installs; tests/test_wheel.py installs into a separate environment",
     "pre-commit install": "a tool of the reader's own; tests/test_docs.py reads its hooks",
     "export": "a setting of the shell",
     "cd": "a folder of the reader's",

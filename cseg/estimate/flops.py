@@ -1,13 +1,11 @@
 """Costs on a device that is not at hand: the network's flops, counted on torch's meta device."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from cseg.datasets.samples import DatasetInfo
 from cseg.estimate.calibrate import ArmCost, Stage, job_seconds
 from cseg.experiment import Experiment
 from cseg.losses.work import kernel_flops
@@ -32,18 +30,16 @@ def counted_costs(
     multiply-add is two).
     """
     job = job_seconds()
+    classes = experiment.info.num_classes
     return {
-        arm: replace(
-            _counted(experiment.run_settings(arm, 0), experiment.info, size_HW, teraflops), job=job
-        )
+        arm: _counted(experiment.run_settings(arm, 0), classes, size_HW, teraflops, job)
         for arm in arms
     }
 
 
 def _counted(
-    settings: RunSettings, info: DatasetInfo, size_HW: tuple[int, int], teraflops: float
+    settings: RunSettings, classes: int, size_HW: tuple[int, int], teraflops: float, job: float
 ) -> ArmCost:
-    classes = info.num_classes
     stages: list[Stage] = ["pretrain", "finetune"] if settings.pretrains else ["finetune"]
     seconds = {"pretrain": 0.0, "finetune": 0.0}
     network = _network(settings.model, classes)
@@ -60,7 +56,7 @@ def _counted(
         pretrain_step=seconds["pretrain"],
         finetune_step=seconds["finetune"],
         image=counter.get_total_flops() / (teraflops * 1e12),
-        job=0.0,
+        job=job,
         memory_mib=memory,
         weights_mib=weights * len(stages),
         prediction_mib=size_HW[0] * size_HW[1] * PREDICTED_SHARE / MIB,

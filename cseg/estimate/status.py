@@ -125,8 +125,8 @@ def seconds_left(jobs: Sequence[Job]) -> float | None:
 
 
 def _goes_on(job: Job) -> bool:
-    fails = job.word is None or job.word.startswith("error:")
-    return not fails and job.silent < SILENT_MINUTES
+    failed = job.word is not None and job.word.startswith("error:")
+    return job.word is not None and not failed and job.silent < SILENT_MINUTES
 
 
 def headline(folder: Path) -> str:

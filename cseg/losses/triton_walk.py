@@ -130,7 +130,7 @@ def walk(
 ):  # fmt: skip
     """One pass over all pairs of own rows and others; SUM, by the sum of weights of each row.
 
-    SLICED, others from `free` on are sorted by label and meet rows of their own class only.
+    If SLICED, others from `free` on are sorted by label and compared with rows of that label.
     """
     g = tl.program_id(1).to(tl.int64)
     begin = first_row + tl.program_id(0) * OWN_ROWS
