@@ -37,10 +37,10 @@ rule manifest:
         plan=f"{RESULTS}/experiment.json",
     log:
         f"{RESULTS}/logs/manifest.log",
+    priority: 2  # first, so that `cseg status` can answer
     conda:
         "../../envs/paper.yaml"
     threads: 1
-    priority: 2  # first, so that `cseg status` can answer
     resources:
         mem_mb=1000,
         runtime=10,
