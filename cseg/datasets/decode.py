@@ -33,23 +33,14 @@ OPENING = Lock()
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded file.
+    """A decoded file."""
 
-    Attributes:
-        image: its pixels, upright unless they were wanted as stored.
-        stored_size: width and height of the stored pixels.
-        orientation: its orientation tag, 1..8; 1 where it has none.
-        bits: per channel, as the file has them; Pillow holds 2 and 4 bits stretched to 8.
-        format: Pillow's name of the format.
-        lossy: whether the format changes pixels when it stores them.
-    """
-
-    image: Image.Image
-    stored_size: tuple[int, int]
-    orientation: int
-    bits: int
-    format: str
-    lossy: bool
+    image: Image.Image  # its pixels, upright unless they were wanted as stored
+    stored_size: tuple[int, int]  # width and height of the stored pixels
+    orientation: int  # its orientation tag, 1..8; 1 where it has none
+    bits: int  # per channel, as the file has them; Pillow holds 2 and 4 bits stretched to 8
+    format: str  # Pillow's name of the format
+    lossy: bool  # whether the format changes pixels when it stores them
 
 
 def open_image(

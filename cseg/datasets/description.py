@@ -36,33 +36,21 @@ BACKGROUNDS = ("background", "_background_")
 
 @dataclass(frozen=True)
 class Description:
-    """A dataset as its user describes it; folders and lists as written, below data_dir.
+    """A dataset as its user describes it; folders and lists as written, below data_dir."""
 
-    Attributes:
-        place: where the description is, for messages.
-        info: classes, and how files are read.
-        label_names: name of a polygon's label -> class id or 255.
-        background: class id, or 255, of pixels that no polygon covers; None if nobody said.
-        images: folder of the images.
-        labels: folder of the labels, or COCO files.
-        label_suffix: what follows an image's id in its label's name; None takes what is there.
-        lists: list file by split; empty if `val_share` divides the images.
-        val_share: share of the images for validation.
-        split_seed: seed of that division.
-        unlabelled: folder or list of images without label; empty if there is none.
-    """
-
-    place: str
-    info: DatasetInfo
-    label_names: Mapping[str, int]
+    place: str  # where the description is, for messages
+    info: DatasetInfo  # classes, and how files are read
+    label_names: Mapping[str, int]  # name of a polygon's label -> class id or 255
+    # class id, or 255, of pixels that no polygon covers; None if nobody said
     background: int | None
-    images: str
-    labels: tuple[str, ...]
+    images: str  # folder of the images
+    labels: tuple[str, ...]  # folder of the labels, or COCO files
+    # what follows an image's id in its label's name; None takes what is there
     label_suffix: str | None
-    lists: Mapping[str, str]
-    val_share: float
-    split_seed: int
-    unlabelled: str
+    lists: Mapping[str, str]  # list file by split; empty if `val_share` divides the images
+    val_share: float  # share of the images for validation
+    split_seed: int  # seed of that division
+    unlabelled: str  # folder or list of images without label; empty if there is none
 
 
 def read_description(options: Mapping[str, Any]) -> Description:

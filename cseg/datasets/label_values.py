@@ -27,39 +27,26 @@ Classes = dict[int, int]  # stored value (or colour) -> class id
 
 @dataclass(frozen=True)
 class RawLabel:
-    """A decoded label file.
+    """A decoded label file."""
 
-    Attributes:
-        path: the file.
-        kind: grey, palette or colour.
-        values_HW: grey values, palette indices, or colours 0xRRGGBB.
-        colours: of the palette, 0xRRGGBB by index; empty for other kinds.
-        file: how it was decoded: mode, bits, size as stored and orientation tag.
-    """
-
-    path: Path
-    kind: str
-    values_HW: np.ndarray
-    colours: Mapping[int, int]
-    file: Decoded
+    path: Path  # the file
+    kind: str  # grey, palette or colour
+    values_HW: np.ndarray  # grey values, palette indices, or colours 0xRRGGBB
+    colours: Mapping[int, int]  # of the palette, 0xRRGGBB by index; empty for other kinds
+    file: Decoded  # how it was decoded: mode, bits, size as stored and orientation tag
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a label file's values mean.
+    """What a label file's values mean."""
 
-    Attributes:
-        classes: class id, or 255, by value.
-        counts: pixels by value.
-        palette: colours by index, of the indices used, where the indices were what counted.
-        ways: ONE_BIT, if the file has one bit; COLOUR, if every shown colour is stated.
-        unsure: the way for which a white that nobody has named is a class; empty if there is none.
-    """
-
-    classes: Classes
-    counts: Mapping[int, int]
+    classes: Classes  # class id, or 255, by value
+    counts: Mapping[int, int]  # pixels by value
+    # colours by index, of the indices used, where the indices were what counted
     palette: Mapping[int, int]
+    # ONE_BIT, if the file has one bit; COLOUR, if every shown colour is stated
     ways: frozenset[str]
+    # the way for which a white that nobody has named is a class; empty if there is none
     unsure: str
 
 

@@ -22,23 +22,15 @@ STEP = 8  # between the samples whose checksum is kept
 
 
 class Traits(NamedTuple):
-    """What only the comparison with other pairs can judge.
+    """What only the comparison with other pairs can judge."""
 
-    Attributes:
-        crc: of a few of the image's pixels; the same picture has the same.
-        sketch: grey levels of cells of the image; similar pictures have similar ones.
-        peak: the largest value of an image of more than 8 bits, of which range; None for others.
-        palette: see `ClassIds`.
-        ways: see `ClassIds`; None without label.
-        unsure: see `ClassIds`.
-    """
-
-    crc: int
-    sketch: bytes
+    crc: int  # of a few of the image's pixels; the same picture has the same
+    sketch: bytes  # grey levels of cells of the image; similar pictures have similar ones
+    # the largest value of an image of more than 8 bits, of which range; None for others
     peak: tuple[float, float] | None
-    palette: Mapping[int, int]
-    ways: frozenset[str] | None
-    unsure: str
+    palette: Mapping[int, int]  # as in `Meaning`
+    ways: frozenset[str] | None  # as in `Meaning`; None without label
+    unsure: str  # as in `Meaning`
 
 
 class Pair(NamedTuple):

@@ -26,17 +26,13 @@ AREAS = ("polygon", "rectangle", "circle", "mask")
 
 @dataclass(frozen=True)
 class Drawing:
-    """The outlines of one image.
+    """The outlines of one image."""
 
-    Attributes:
-        file: where they were read, for messages.
-        height, width: of the image, in pixels.
-        outlines: a label's name, and which pixels it covers, bool (H, W), from bottom to top.
-    """
-
-    file: Path
+    file: Path  # where they were read, for messages
+    # of the image, in pixels
     height: int
     width: int
+    # a label's name, and which pixels it covers, bool (H, W), from bottom to top
     outlines: tuple[tuple[str, "Outline"], ...]
 
 

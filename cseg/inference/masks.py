@@ -34,20 +34,17 @@ MAPS = ("overlay", "entropy", "probability")  # what may be written next to a ma
 
 @dataclass(frozen=True, kw_only=True)
 class MaskSettings:
-    """Where to compute, and what is written for each image, next to its mask.
+    """Where to compute, and what is written for each image, next to its mask."""
 
-    Attributes:
-        device, threads: as `open_device` takes them.
-        window: height and width of a sliding window; None as `LoadedSegmenter.predict` has it.
-        more: of `MAPS`: the classes laid over the image, with a legend; the entropy; the predicted
-            class's probability.
-        max_megapixels: images with more pixels are skipped; None as the run's dataset has it.
-    """
-
+    # as `open_device` takes them
     device: str = "auto"
     threads: int = 1
+    # height and width of a sliding window; None as `LoadedSegmenter.predict` has it
     window: tuple[int, int] | None = None
+    # of `MAPS`: the classes laid over the image, with a legend; the entropy; the predicted class's
+    # probability
     more: tuple[str, ...] = ("overlay",)
+    # images with more pixels are skipped; None as the run's dataset has it
     max_megapixels: int | None = None
 
 
@@ -74,19 +71,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Maps:
-    """What a network says of one image.
+    """What a network says of one image."""
 
-    Attributes:
-        classes: uint8 (H, W), class ids.
-        entropy: uint8 (H, W), of the class probabilities: 0 certain, 255 all classes alike.
-        probability: uint8 (H, W), of the predicted class: 255 is 1.
-        mean_entropy: mean over the pixels, in 0..1.
-    """
-
-    classes: np.ndarray
+    classes: np.ndarray  # uint8 (H, W), class ids
+    # uint8 (H, W), of the class probabilities: 0 certain, 255 all classes alike
     entropy: np.ndarray
-    probability: np.ndarray
-    mean_entropy: float
+    probability: np.ndarray  # uint8 (H, W), of the predicted class: 255 is 1
+    mean_entropy: float  # mean over the pixels, in 0..1
 
 
 def write_masks(

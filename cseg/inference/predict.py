@@ -20,16 +20,11 @@ MOST = 2**26  # numbers in one map of scores that is resized in one piece
 
 @dataclass(frozen=True)
 class ProtocolSettings:
-    """How a network is applied to an image of any size.
+    """How a network is applied to an image of any size."""
 
-    Attributes:
-        short_side: the image is resized to this shorter side first; None keeps its size.
-        window: height and width of a sliding window; None for the whole image.
-        overlap: pixels that neighbouring windows share at least; None for half a window.
-    """
-
-    short_side: int | None
-    window: tuple[int, int] | None
+    short_side: int | None  # the image is resized to this shorter side first; None keeps its size
+    window: tuple[int, int] | None  # height and width of a sliding window; None for the whole image
+    # pixels that neighbouring windows share at least; None for half a window
     overlap: int | None = None
 
     @property

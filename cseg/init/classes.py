@@ -27,19 +27,13 @@ COLOUR = re.compile(r"(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})")
 
 @dataclass(frozen=True, kw_only=True)
 class LabelKinds:
-    """What label files hold.
+    """What label files hold."""
 
-    Attributes:
-        meant_by: what tells classes apart: name, colour or value.
-        pixels: how many pixels have each value, or colour 0xRRGGBB; of names, how many outlines.
-        colours: the colour of a value, where palettes say so.
-        kinds: how many files there are of each kind, in words.
-    """
-
-    meant_by: str
+    meant_by: str  # what tells classes apart: name, colour or value
+    # how many pixels have each value, or colour 0xRRGGBB; of names, how many outlines
     pixels: Mapping[Any, int]
-    colours: Mapping[int, int]
-    kinds: Mapping[str, int]
+    colours: Mapping[int, int]  # the colour of a value, where palettes say so
+    kinds: Mapping[str, int]  # how many files there are of each kind, in words
 
 
 def look_at_outlines(drawings: Iterable[Drawing]) -> LabelKinds:
@@ -54,19 +48,12 @@ def look_at_outlines(drawings: Iterable[Drawing]) -> LabelKinds:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """What one label image holds.
+    """What one label image holds."""
 
-    Attributes:
-        kind: grey, palette or colour.
-        bits: of a value.
-        used: pixels by value, or by colour 0xRRGGBB.
-        shown: the colour of each value that is used, of a palette.
-    """
-
-    kind: str
-    bits: int
-    used: Mapping[int, int]
-    shown: Mapping[int, int]
+    kind: str  # grey, palette or colour
+    bits: int  # of a value
+    used: Mapping[int, int]  # pixels by value, or by colour 0xRRGGBB
+    shown: Mapping[int, int]  # the colour of each value that is used, of a palette
 
 
 def read_held(path: Path) -> Held | str:

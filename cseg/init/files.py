@@ -24,25 +24,15 @@ SAMPLE = 400  # images from which the ending of the labels' names is learned
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """The files of a data set; paths of images are below their folder.
+    """The files of a data set; paths of images are below their folder."""
 
-    Attributes:
-        images: folder of the images.
-        labels: folder of the labels, which may be the same one, or a COCO file.
-        suffix: what a label's name has behind the image's id; empty for a COCO file.
-        labelled: images that have a label.
-        unlabelled: images without one.
-        orphans: labels without an image.
-        more: a folder of further images without labels, if there is one.
-    """
-
-    images: Path
-    labels: Path
-    suffix: str
-    labelled: tuple[Path, ...]
-    unlabelled: tuple[Path, ...]
-    orphans: tuple[str, ...]
-    more: Path | None
+    images: Path  # folder of the images
+    labels: Path  # folder of the labels, which may be the same one, or a COCO file
+    suffix: str  # what a label's name has behind the image's id; empty for a COCO file
+    labelled: tuple[Path, ...]  # images that have a label
+    unlabelled: tuple[Path, ...]  # images without one
+    orphans: tuple[str, ...]  # labels without an image
+    more: Path | None  # a folder of further images without labels, if there is one
 
 
 def find_folders(images: Path, labels: Path | None) -> tuple[Path, Path]:

@@ -40,25 +40,16 @@ SPLITS_TRIED = 50  # until every class is on both sides
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What was found in a folder.
+    """What was found in a folder."""
 
-    Attributes:
-        files: images, labels and what is left over.
-        description: keys of the dataset `folder` that say what the files are, without the split.
-        info: what they mean.
-        pairs: those that were opened and are sound; no picture twice.
-        problems: what is wrong with others.
-        twice: images whose picture another pair has.
-        kinds: what the labels are.
-    """
-
-    files: Files
+    files: Files  # images, labels and what is left over
+    # keys of the dataset `folder` that say what the files are, without the split
     description: Mapping[str, Any]
-    info: DatasetInfo
-    pairs: tuple[Pair, ...]
-    problems: tuple[Problem, ...]
-    twice: tuple[Path, ...]
-    kinds: LabelKinds
+    info: DatasetInfo  # what they mean
+    pairs: tuple[Pair, ...]  # those that were opened and are sound; no picture twice
+    problems: tuple[Problem, ...]  # what is wrong with others
+    twice: tuple[Path, ...]  # images whose picture another pair has
+    kinds: LabelKinds  # what the labels are
 
     @property
     def root(self) -> Path:
@@ -182,17 +173,12 @@ def _below(root: Path, path: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """How the usable images are divided: which are measured on, and why those.
+    """How the usable images are divided: which are measured on, and why those."""
 
-    Attributes:
-        val: the validation images, paths below their folder.
-        lists: keys of the description, for lists that were there already; else empty.
-        why: in words.
-    """
-
-    val: frozenset[Path]
+    val: frozenset[Path]  # the validation images, paths below their folder
+    # keys of the description, for lists that were there already; else empty
     lists: Mapping[str, str]
-    why: str
+    why: str  # in words
 
 
 def choose_split(seen: Seen) -> Split:

@@ -100,21 +100,13 @@ def _crop(length: float, most: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
-    """An experiment whose steps fit the time that it may take.
+    """An experiment whose steps fit the time that it may take."""
 
-    Attributes:
-        settings: keys of the config.
-        steps: of each stage.
-        table: the plan, as `cseg plan` prints it.
-        minutes: until it is finished, at best.
-        machine: where.
-    """
-
-    settings: Mapping[str, Any]
-    steps: int
-    table: str
-    minutes: float
-    machine: Machine
+    settings: Mapping[str, Any]  # keys of the config
+    steps: int  # of each stage
+    table: str  # the plan, as `cseg plan` prints it
+    minutes: float  # until it is finished, at best
+    machine: Machine  # where
 
 
 def fit(folder: Mapping[str, Any], data: Data, machine: Machine) -> Fitted:

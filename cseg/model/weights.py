@@ -32,20 +32,13 @@ DATASETS = {  # what timm's tags call data, and whether the weights saw labels o
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What an encoder started from, for the rows of results.
+    """What an encoder started from, for the rows of results."""
 
-    Attributes:
-        weights: random, the name of published weights, or the name of a file.
-        sha256: checksum of the file they came in; empty for random weights.
-        data: what they were trained on, and whether with labels.
-        licence: their licence.
-        mean, std: normalisation that belongs to them, per channel, of RGB in 0..1.
-    """
-
-    weights: str
-    sha256: str
-    data: str
-    licence: str
+    weights: str  # random, the name of published weights, or the name of a file
+    sha256: str  # checksum of the file they came in; empty for random weights
+    data: str  # what they were trained on, and whether with labels
+    licence: str  # their licence
+    # normalisation that belongs to them, per channel, of RGB in 0..1
     mean: Channels
     std: Channels
 

@@ -38,22 +38,16 @@ code{background:#f2f2f2;padding:.1em .3em}
 
 @dataclass(frozen=True)
 class Table:
-    """A captioned table of texts.
+    """A captioned table of texts."""
 
-    Attributes:
-        label: its name in LaTeX.
-        caption: what stands above it.
-        header: names of the columns.
-        rows: cells; a cell of the first column that is "" belongs to the row above.
-        bold: places (row, column) of cells in bold.
-        prose: columns of left-aligned prose; the first column is left-aligned, too.
-    """
-
-    label: str
-    caption: str
-    header: tuple[str, ...]
+    label: str  # its name in LaTeX
+    caption: str  # what stands above it
+    header: tuple[str, ...]  # names of the columns
+    # cells; a cell of the first column that is "" belongs to the row above
     rows: tuple[tuple[str, ...], ...]
+    # places (row, column) of cells in bold
     bold: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+    # columns of left-aligned prose; the first column is left-aligned, too
     prose: frozenset[int] = field(default_factory=frozenset)
 
     @property

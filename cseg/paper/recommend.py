@@ -14,31 +14,21 @@ MOST_NAMED = 4  # tied arms named in a sentence
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The best arm at one label count.
+    """The best arm at one label count."""
 
-    Attributes:
-        n: label count.
-        arm: the arm with the highest mean mIoU.
-        mean: its mIoU, a fraction.
-        std: its sample standard deviation over seeds.
-        seeds: number of its seeds.
-        shared: whether some of its seeds share a subset, so that fewer draws than seeds count.
-        rivals: the other arms, best first, and how far `arm` is above each (corrected together).
-        next_n: the next larger label count at which the arm has run; None if there is none.
-        gain: what the arm gains from here to `next_n`, corrected over all label counts.
-        share: `mean` as a share of the best arm's with all labels; NaN if that has not run.
-    """
-
-    n: int
-    arm: str
-    mean: float
-    std: float
-    seeds: int
-    shared: bool
+    n: int  # label count
+    arm: str  # the arm with the highest mean mIoU
+    mean: float  # its mIoU, a fraction
+    std: float  # its sample standard deviation over seeds
+    seeds: int  # number of its seeds
+    shared: bool  # whether some of its seeds share a subset, so that fewer draws than seeds count
+    # the other arms, best first, and how far `arm` is above each (corrected together)
     rivals: tuple[tuple[str, Comparison], ...]
+    # the next larger label count at which the arm has run; None if there is none
     next_n: int | None
+    # what the arm gains from here to `next_n`, corrected over all label counts
     gain: Comparison | None
-    share: float
+    share: float  # `mean` as a share of the best arm's with all labels; NaN if that has not run
 
     @property
     def tied(self) -> tuple[str, ...]:

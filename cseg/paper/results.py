@@ -32,24 +32,16 @@ OPTIONAL = ("per_class", "per_image", "confusion", "curves", "cost", "pseudo", "
 
 @dataclass(frozen=True)
 class Results:
-    """All that one experiment's result folder says.
+    """All that one experiment's result folder says."""
 
-    Attributes:
-        folder: `results/{name}`.
-        dataset: name of the dataset.
-        info: `dataset.json` ({} if absent): class names, palette, licence, citation.
-        arms: in the order of `summary.csv`.
-        label_counts: every n that any arm has, ascending.
-        reference: the arm that the others are compared with.
-        tables: data frames by file stem; empty frames for files that are absent.
-    """
-
-    folder: Path
-    dataset: str
+    folder: Path  # `results/{name}`
+    dataset: str  # name of the dataset
+    # `dataset.json` ({} if absent): class names, palette, licence, citation
     info: Mapping[str, Any]
-    arms: tuple[str, ...]
-    label_counts: tuple[int, ...]
-    reference: str
+    arms: tuple[str, ...]  # in the order of `summary.csv`
+    label_counts: tuple[int, ...]  # every n that any arm has, ascending
+    reference: str  # the arm that the others are compared with
+    # data frames by file stem; empty frames for files that are absent
     tables: Mapping[str, pd.DataFrame]
 
     @property

@@ -20,14 +20,11 @@ MIN_SEEDS = 3  # seeds from which on they are tested; a t-test over 2 has one de
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired mIoU differences of two cells, before any test.
+    """Paired mIoU differences of two cells, before any test."""
 
-    Attributes:
-        values_S: one difference per seed in common, or per subset if several seeds share subsets.
-        resampled_B: their mean under resampled validation images; empty without per-image counts.
-    """
-
+    # one difference per seed in common, or per subset if several seeds share subsets
     values_S: np.ndarray
+    # their mean under resampled validation images; empty without per-image counts
     resampled_B: np.ndarray
 
     @property
@@ -69,27 +66,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A mean difference with its test, corrected for the comparisons made along with it.
+    """A mean difference with its test, corrected for the comparisons made along with it."""
 
-    Attributes:
-        difference: mean of first minus second, a fraction of 1.
-        spread: sample standard deviation of the paired differences (NaN below 2 seeds).
-        low: lower end of the interval of the difference (NaN without a test).
-        high: upper end.
-        p: two-sided p value, corrected (NaN without a test).
-        level: significance level that the interval has after the correction, at most `ALPHA`.
-        test: `PAIRED_T`, `BOOTSTRAP` or "" if neither can be made.
-        seeds: number of seeds in common, or of subsets if several seeds share subsets.
-    """
-
-    difference: float
-    spread: float
-    low: float
-    high: float
-    p: float
-    level: float
-    test: str
-    seeds: int
+    difference: float  # mean of first minus second, a fraction of 1
+    spread: float  # sample standard deviation of the paired differences (NaN below 2 seeds)
+    low: float  # lower end of the interval of the difference (NaN without a test)
+    high: float  # upper end
+    p: float  # two-sided p value, corrected (NaN without a test)
+    level: float  # significance level that the interval has after the correction, at most `ALPHA`
+    test: str  # `PAIRED_T`, `BOOTSTRAP` or "" if neither can be made
+    seeds: int  # number of seeds in common, or of subsets if several seeds share subsets
 
     @property
     def significant(self) -> bool:

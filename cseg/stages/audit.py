@@ -26,43 +26,26 @@ RANDOM_DRAWS = 20
 
 @dataclass
 class Row:
-    """One audited list; None where the index does not tell.
+    """One audited list; None where the index does not tell."""
 
-    Attributes:
-        list: its path, as found.
-        family: the path with its count replaced by *; lists of a family should be nested.
-        size: lines.
-        repeated: lines that repeat an id.
-        matched: training images of the index that the list names.
-        unmatched: lines that match no training image of the index.
-        validation: ids that the index has for validation.
-        unlabelled: size of the unlabelled list beside it.
-        overlap: ids that stand in both.
-        next_larger: the family's next larger list.
-        not_in_next: ids that it lacks; 0 means nested.
-        same_as: the first other list with exactly these ids.
-        classes: classes with a pixel on the matched training images.
-        classes_of: classes with a pixel in the whole training set.
-        class_distance: total variation (0..1) between the class shares of the pixels of the
-            matched images and those of the training set.
-        class_distance_random: the same for random subsets of that size, mean of 20.
-    """
-
-    list: str
-    family: str
-    size: int
-    repeated: int
-    matched: int | None = None
-    unmatched: int | None = None
-    validation: int | None = None
-    unlabelled: int | None = None
-    overlap: int | None = None
-    next_larger: str | None = None
-    not_in_next: int | None = None
-    same_as: str | None = None
-    classes: int | None = None
-    classes_of: int | None = None
+    list: str  # its path, as found
+    family: str  # the path with its count replaced by *; lists of a family should be nested
+    size: int  # lines
+    repeated: int  # lines that repeat an id
+    matched: int | None = None  # training images of the index that the list names
+    unmatched: int | None = None  # lines that match no training image of the index
+    validation: int | None = None  # ids that the index has for validation
+    unlabelled: int | None = None  # size of the unlabelled list beside it
+    overlap: int | None = None  # ids that stand in both
+    next_larger: str | None = None  # the family's next larger list
+    not_in_next: int | None = None  # ids that it lacks; 0 means nested
+    same_as: str | None = None  # the first other list with exactly these ids
+    classes: int | None = None  # classes with a pixel on the matched training images
+    classes_of: int | None = None  # classes with a pixel in the whole training set
+    # total variation (0..1) between the class shares of the pixels of the matched images and those
+    # of the training set
     class_distance: float | None = None
+    # the same for random subsets of that size, mean of 20
     class_distance_random: float | None = None
 
 

@@ -62,33 +62,22 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class FeaturesOutputs:
-    """Files that the stage writes.
+    """Files that the stage writes."""
 
-    Attributes:
-        features: dataset, arm, n, seed, image_id, class_id, x, y, method (pca, tsne).
-        separability: dataset, arm, n, seed, intra_class, inter_class, ratio; the last three are
-            empty if the images show fewer classes than they need.
-    """
-
-    features: Path
+    features: Path  # dataset, arm, n, seed, image_id, class_id, x, y, method (pca, tsne)
+    # dataset, arm, n, seed, intra_class, inter_class, ratio; the last three are empty if the images
+    # show fewer classes than they need
     separability: Path
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """The pixels that every network is asked about.
+    """The pixels that every network is asked about."""
 
-    Attributes:
-        images_B3HW: uint8 crops.
-        places_P: flat index of each pixel into the (B, H', W') grid of the features.
-        classes_P: its class.
-        ids_P: its image's id.
-    """
-
-    images_B3HW: Tensor
-    places_P: np.ndarray
-    classes_P: np.ndarray
-    ids_P: list[str]
+    images_B3HW: Tensor  # uint8 crops
+    places_P: np.ndarray  # flat index of each pixel into the (B, H', W') grid of the features
+    classes_P: np.ndarray  # its class
+    ids_P: list[str]  # its image's id
 
 
 def features(starts: Sequence[Start], *, out: FeaturesOutputs, threads: int) -> None:

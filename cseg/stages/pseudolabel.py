@@ -35,16 +35,11 @@ BINS = 1000  # steps of probability that thresholds are found in
 
 @dataclass(frozen=True, kw_only=True)
 class PseudolabelOutputs:
-    """Files that the stage writes.
+    """Files that the stage writes."""
 
-    Attributes:
-        labels: folder of `{number}.png`: class ids in the dataset's palette, 255 ignored.
-        listing: id, label (path), kept (share of pixels), fingerprint of all.
-        quality: images, miou, pixel_accuracy, kept, seconds: of the kept pixels that have a class.
-    """
-
-    labels: Path
-    listing: Path
+    labels: Path  # folder of `{number}.png`: class ids in the dataset's palette, 255 ignored
+    listing: Path  # id, label (path), kept (share of pixels), fingerprint of all
+    # images, miou, pixel_accuracy, kept, seconds: of the kept pixels that have a class
     quality: Path
 
 

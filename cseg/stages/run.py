@@ -28,24 +28,17 @@ OTHER_SEEDS = 2**31  # above every seed of a config: order and crops of the unla
 
 @dataclass(frozen=True, kw_only=True)
 class RunInputs:
-    """Files that the stages of a run read.
+    """Files that the stages of a run read."""
 
-    Attributes:
-        index: images and labels, from `index`.
-        dataset: classes and sizes, from `index`.
-        subset: the labelled ids, from `subset`.
-        pixels, places: the prepared cache, from `prepare`, if images are read from it.
-        pseudo: the list of pseudo labels, from `pseudolabel`, if the arm trains on them.
-        pretrained: weights that fine-tuning starts from: of `pretrain`, or of the teacher's
-            `finetune`.
-    """
-
-    index: Path
-    dataset: Path
-    subset: Path
+    index: Path  # images and labels, from `index`
+    dataset: Path  # classes and sizes, from `index`
+    subset: Path  # the labelled ids, from `subset`
+    # the prepared cache, from `prepare`, if images are read from it
     pixels: Path | None = None
     places: Path | None = None
+    # the list of pseudo labels, from `pseudolabel`, if the arm trains on them
     pseudo: Path | None = None
+    # weights that fine-tuning starts from: of `pretrain`, or of the teacher's `finetune`
     pretrained: Path | None = None
 
 

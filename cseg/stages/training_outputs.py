@@ -17,17 +17,11 @@ from cseg.training.resume import Curve
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOutputs:
-    """Files that a training stage writes.
+    """Files that a training stage writes."""
 
-    Attributes:
-        weights: the network; tensors by name.
-        curve: step, loss, lr, the objective's measures, and val_miou if it is measured.
-        cost: seconds, images_per_second, peak_memory_mib, device.
-    """
-
-    weights: Path
-    curve: Path
-    cost: Path
+    weights: Path  # the network; tensors by name
+    curve: Path  # step, loss, lr, the objective's measures, and val_miou if it is measured
+    cost: Path  # seconds, images_per_second, peak_memory_mib, device
 
 
 def write_training(

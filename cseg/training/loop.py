@@ -42,17 +42,11 @@ STEP, DISTORT = 3, 4  # first words of the random keys used here; sampling uses 
 
 @dataclass(frozen=True)
 class Validation:
-    """Measuring the network while it trains.
+    """Measuring the network while it trains."""
 
-    Attributes:
-        every: steps between measurements; the last step is measured, too.
-        keep_best: end with the weights of the highest value instead of the last ones.
-        measure: validation mIoU of the network as it is, alike on every rank.
-    """
-
-    every: int
-    keep_best: bool
-    measure: Callable[[], float]
+    every: int  # steps between measurements; the last step is measured, too
+    keep_best: bool  # end with the weights of the highest value instead of the last ones
+    measure: Callable[[], float]  # validation mIoU of the network as it is, alike on every rank
 
 
 class Objective(nn.Module):
@@ -85,23 +79,16 @@ def learning_rate(step: int, settings: LoopSettings) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """One training of one run.
-
-    Attributes:
-        stage: pretrain or finetune.
-        settings: the run's.
-        key: fingerprint of everything that shapes the result; a saved state of another key is
-            refused.
-        state: where the training state is kept while training goes on; the caller removes it once
-            its own outputs are written. A state found there is resumed.
-        title: names the run in progress lines and messages.
-    """
+    """One training of one run."""
 
     stage: Literal["pretrain", "finetune"]
-    settings: RunSettings
+    settings: RunSettings  # the run's
+    # fingerprint of everything that shapes the result; a saved state of another key is refused
     key: str
+    # where the training state is kept while training goes on; the caller removes it once its own
+    # outputs are written; a state found there is resumed
     state: Path
-    title: str
+    title: str  # names the run in progress lines and messages
 
     @property
     def loop(self) -> LoopSettings:

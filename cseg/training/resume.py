@@ -22,21 +22,15 @@ class Best:
 
 @dataclass
 class Curve:
-    """What a training has recorded so far.
+    """What a training has recorded so far."""
 
-    Attributes:
-        rows: step, mean loss since the row before, learning rate, mean of each measure.
-        measures: names of what the curve shows after the learning rate.
-        validation: validation mIoU by step, where it is measured.
-        best: kept if the best network is reported.
-        seconds: of training, over all restarts.
-    """
-
+    # step, mean loss since the row before, learning rate, mean of each measure
     rows: list[tuple[float, ...]] = field(default_factory=list)
-    measures: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()  # names of what the curve shows after the learning rate
+    # validation mIoU by step, where it is measured
     validation: dict[int, float] = field(default_factory=dict)
-    best: Best | None = None
-    seconds: float = 0.0
+    best: Best | None = None  # kept if the best network is reported
+    seconds: float = 0.0  # of training, over all restarts
 
 
 def save_state(
