@@ -1,11 +1,10 @@
 """Leases of GPUs, on made-up ones: nvidia-smi is a script, the locks and processes are real."""
 
-import json
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,36 +16,77 @@ from cseg.errors import ConfigError
 
 TWO = [card(0), card(1)]
 DIVIDED = [card(0), instance(0, "aa"), instance(1, "ab"), card(1)]
+# Says on a pipe what it takes, after it has it, and what it gives up, before it does.
 JOB = """
-import json, os, sys, time
+import os, sys
 from pathlib import Path
 from cseg.compute.leases import leased
-folder, count, jobs_per_gpu, seconds = Path(sys.argv[1]), *map(float, sys.argv[2:])
-with leased(int(count), int(jobs_per_gpu), folder / "locks") as names:
-    start = time.monotonic()
+folder, count, jobs_per_gpu, said = Path(sys.argv[1]), *map(int, sys.argv[2:])
+with leased(count, jobs_per_gpu, folder / "locks") as names:
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(names)
-    print("has", flush=True)
-    time.sleep(seconds)
-    end = time.monotonic()
-print(json.dumps({"names": names, "start": start, "end": end}))
+    os.write(said, f"{os.getpid()} takes {','.join(names)}\\n".encode())
+    sys.stdin.read()
+    os.write(said, f"{os.getpid()} gives {','.join(names)}\\n".encode())
 """
 
 
-def job(folder: Path, count: int = 1, jobs_per_gpu: int = 1, seconds: float = 0.3):
-    command = [sys.executable, "-c", JOB, str(folder), str(count), str(jobs_per_gpu), str(seconds)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+class Jobs:
+    """Jobs that hold their GPUs until they are told to end, and the order of what they say."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.running, self.holders = folder, {}, {}
+        self.said, self.say = os.pipe()
+        self.most = 0  # how many have held one GPU at a time
+
+    def begin(self, count: int = 1, jobs_per_gpu: int = 1) -> int:
+        arguments = [str(self.folder), str(count), str(jobs_per_gpu), str(self.say)]
+        job = subprocess.Popen(
+            [sys.executable, "-c", JOB, *arguments], env=os.environ | {"PYTHONPATH": str(ROOT)},
+            pass_fds=[self.say], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.running[job.pid] = job
+        return job.pid
+
+    def begin_and_wait(self, count: int = 1, jobs_per_gpu: int = 1) -> int:
+        """Begin a job that finds no free GPU."""
+        job = self.begin(count, jobs_per_gpu)
+        assert self.running[job].stderr.readline().startswith("waits for a free GPU of ")
+        return job
+
+    def next_taken(self) -> tuple[int, list[str]]:
+        """The next job that takes GPUs, and their names."""
+        while True:
+            assert select.select([self.said], [], [], 600)[0], "nobody takes a GPU"
+            line = b""
+            while not line.endswith(b"\n"):
+                line += os.read(self.said, 1)
+            job, what, names = line.decode().split()
+            if what == "takes":
+                self.holders[int(job)] = names.split(",")
+                held = [name for names in self.holders.values() for name in names]
+                self.most = max(self.most, *(held.count(name) for name in held))
+                return int(job), names.split(",")
+            del self.holders[int(job)]
+
+    def end(self, *jobs: int) -> None:
+        for job in jobs:
+            self.running[job].communicate(timeout=600)
+            assert self.running.pop(job).returncode == 0
+
+    def kill(self, job: int) -> None:
+        self.running[job].kill()
+        self.running.pop(job).communicate()
+        self.holders.pop(job, None)
 
 
-def ended(jobs) -> list[dict]:
-    said = [process.communicate(timeout=600)[0] for process in jobs]
-    assert not any(process.returncode for process in jobs)
-    return [json.loads(text.splitlines()[-1]) for text in said]
-
-
-def most_at_once(spans: list[tuple[float, float]]) -> int:
-    """How many of the spans overlap at most."""
-    return max(sum(a <= start < b for a, b in spans) for start, _ in spans)
+@pytest.fixture
+def jobs(tmp_path):
+    jobs = Jobs(tmp_path)
+    yield jobs
+    for job in list(jobs.running):
+        jobs.kill(job)
+    os.close(jobs.said)
+    os.close(jobs.say)
 
 
 @pytest.mark.parametrize(
@@ -74,65 +114,74 @@ def test_the_gpus_of_a_process_are_those_that_cuda_sees(gpus, monkeypatch, lines
     assert visible_gpus() == names
 
 
-def test_jobs_are_never_two_on_one_gpu_and_no_gpu_is_idle_while_jobs_wait(gpus, tmp_path):
+def test_jobs_are_never_two_on_one_gpu_and_no_gpu_is_idle_while_jobs_wait(gpus, jobs):
     gpus(*TWO)
-    done = ended([job(tmp_path) for _ in range(6)])
-    spans = {name: [] for name in ("GPU-00", "GPU-11")}
-    for one in done:
-        (name,) = one["names"]
-        spans[name].append((one["start"], one["end"]))
-    for own in spans.values():
-        assert most_at_once(own) == 1
-    # Each of the jobs that had to wait began within some polls of another's end.
-    ends = sorted(one["end"] for one in done)
-    waits = [
-        min(one["start"] - end for end in ends if end <= one["start"])
-        for one in done if any(end <= one["start"] for end in ends)
-    ]  # fmt: skip
-    assert waits and max(waits) < 10
+    for _ in range(6):
+        jobs.begin()
+    held = dict(jobs.next_taken() for _ in range(2))
+    for _ in range(4):
+        assert sorted(name for names in held.values() for name in names) == ["GPU-00", "GPU-11"]
+        job = next(iter(held))
+        freed = held.pop(job)
+        jobs.end(job)
+        job, names = jobs.next_taken()
+        assert names == freed
+        held[job] = names
+    jobs.end(*held)
+    assert jobs.most == 1
 
 
-def test_a_job_of_two_gpus_takes_both_and_two_such_jobs_do_not_block_each_other(gpus, tmp_path):
+def test_a_job_of_two_gpus_takes_both_and_two_such_jobs_do_not_block_each_other(gpus, jobs):
     gpus(*TWO)
-    done = ended([job(tmp_path, count=2, seconds=0.1) for _ in range(3)])
-    assert [sorted(one["names"]) for one in done] == [["GPU-00", "GPU-11"]] * 3
-    assert most_at_once([(one["start"], one["end"]) for one in done]) == 1
+    for _ in range(3):
+        jobs.begin(count=2)
+    for _ in range(3):
+        job, names = jobs.next_taken()
+        assert sorted(names) == ["GPU-00", "GPU-11"]
+        jobs.end(job)
+    assert jobs.most == 1
 
 
-def test_small_jobs_share_a_gpu_up_to_the_number_allowed(gpus, tmp_path):
+def test_small_jobs_share_a_gpu_up_to_the_number_allowed(gpus, jobs):
     gpus(card(0))
-    done = ended([job(tmp_path, jobs_per_gpu=2, seconds=0.6) for _ in range(4)])
-    assert most_at_once([(one["start"], one["end"]) for one in done]) == 2
+    held = [jobs.begin(jobs_per_gpu=2) for _ in range(2)]
+    assert {jobs.next_taken()[0] for _ in range(2)} == set(held)
+    waiting = [jobs.begin_and_wait(jobs_per_gpu=2) for _ in range(2)]
+    jobs.end(*held)
+    assert {jobs.next_taken()[0] for _ in range(2)} == set(waiting)
+    jobs.end(*waiting)
+    assert jobs.most == 2
 
 
-def test_a_job_that_wants_a_gpu_alone_waits_for_those_that_share_it(gpus, tmp_path):
+def test_a_job_that_wants_a_gpu_alone_waits_for_those_that_share_it(gpus, jobs):
     gpus(card(0))
-    sharing = job(tmp_path, jobs_per_gpu=2, seconds=0.6)
-    sharing.stdout.readline()
-    done = ended([job(tmp_path, seconds=0.1)])[0]
-    assert done["start"] >= ended([sharing])[0]["end"]
+    sharing = jobs.begin(jobs_per_gpu=2)
+    assert jobs.next_taken() == (sharing, ["GPU-00"])
+    alone = jobs.begin_and_wait()
+    jobs.end(sharing)
+    assert jobs.next_taken() == (alone, ["GPU-00"])
+    assert jobs.most == 1
 
 
-def test_sharing_jobs_are_spread_before_they_are_doubled(gpus, tmp_path):
+def test_sharing_jobs_are_spread_before_they_are_doubled(gpus, jobs):
     gpus(*TWO)
-    first = job(tmp_path, jobs_per_gpu=2, seconds=2)
-    first.stdout.readline()
-    second = ended([job(tmp_path, jobs_per_gpu=2, seconds=0)])[0]
-    assert [*second["names"], *ended([first])[0]["names"]] == ["GPU-11", "GPU-00"]
+    taken = []
+    for _ in range(2):
+        jobs.begin(jobs_per_gpu=2)
+        taken += jobs.next_taken()[1]
+    assert taken == ["GPU-00", "GPU-11"]
 
 
 @pytest.mark.fault
-def test_the_lease_of_a_killed_job_is_free_at_once(gpus, tmp_path, tried):
+def test_the_lease_of_a_killed_job_is_free_at_once(gpus, jobs, tried):
     gpus(card(0))
+    job = jobs.begin()
+    assert jobs.next_taken() == (job, ["GPU-00"])
     for _ in range(5):
-        killed = job(tmp_path, seconds=60)
-        assert killed.stdout.readline() == "has\n"
-        waiting = job(tmp_path, seconds=0)
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
-        before = time.monotonic()
-        ended([waiting])
-        assert time.monotonic() - before < 10
+        waiting = jobs.begin_and_wait()
+        jobs.kill(job)
+        assert jobs.next_taken() == (waiting, ["GPU-00"])
+        job = waiting
     tried("Kills", "SIGKILL of a job that has a GPU", 5, "the next job has it at once")
 
 
@@ -141,7 +190,7 @@ def test_a_forked_process_does_not_keep_the_lease_of_its_parent(gpus, tmp_path):
     with leased(1, 1, tmp_path):
         child = os.fork()
         if child == 0:
-            time.sleep(60)
+            signal.pause()
             os._exit(0)
     try:
         with leased(1, 1, tmp_path) as names:  # would wait for the child
