@@ -3,10 +3,13 @@
     python benchmarks/loss_gpu.py [--images 16] [--pixels 4225] [--channels 256] [--dtype bf16]
 
 Each row: a few runs to warm up, then timed runs of forward + backward with the device waited for
-at the end of each, then one whose peak of allocated memory above the inputs is taken; NaN where a
-rival does not fit. The share of the matmul rate counts only the flops that are needed: 3 (released
-form) or 6 (paper's) per pair and channel. The kernels do more, 6 and 8, and in float32 three
-products for one: `cseg.losses.work.kernel_flops` counts those, pairs of one class left out. Writes
+at the end of each, then one whose peak of allocated memory above the inputs and their gradients is
+taken. If a rival does not run (memory, or what torch does not offer here), its figures are NaN and
+`failed` says why. Errors are relative, of the loss and of its gradients, against the same form in
+float64 on the same inputs; the sampled rival computes another loss, so it has none. The share of
+the matmul rate counts only the flops that are needed: 3 (released form) or 6 (paper's) per pair and
+channel. The kernels do more, 6 and 8, and in float32 three products for one:
+`cseg.losses.work.kernel_flops` counts those, pairs of one class left out. Writes
 benchmarks/results/loss_gpu.{csv,md}. With --device cpu it runs small sizes anywhere, as its test
 does.
 """
@@ -22,12 +25,15 @@ import rivals
 import torch
 from loss import cpu_name, revision
 from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
 
 from cseg.losses import PixelContrastLoss
 from cseg.losses.work import kernel_flops
 
+CLASSES = 8
 HERE = Path(__file__).parent
 OURS = "ours, "
+MEASURED = ("median_ms", "min_ms", "max_ms", "extra_mib", "loss_error", "gradient_error")
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 # (ours, rival, times faster, times less memory) as the project set out to reach on an H100
 TARGETS = [
@@ -39,24 +45,40 @@ TARGETS = [
 def inputs(images: int, pixels: int, channels: int, device: torch.device, dtype: torch.dtype):
     """Two views' unit features (B,P,D) and labels (B,P) of stripes of eight classes."""
     gen = torch.Generator().manual_seed(0)
-    stripes = torch.randint(0, 8, (images, 1 + pixels // 64), generator=gen)
+    stripes = torch.randint(0, CLASSES, (images, 1 + pixels // 64), generator=gen)
     labels = stripes.repeat_interleave(64, 1)[:, :pixels].contiguous()
-    centres = torch.randn(8, channels, generator=gen)[labels]
+    centres = torch.randn(CLASSES, channels, generator=gen)[labels]
     views = [centres + 2 * torch.randn(centres.shape, generator=gen) for _ in range(2)]
     units = [torch.nn.functional.normalize(v, dim=2).to(device, dtype) for v in views]
     return *(u.requires_grad_() for u in units), labels.to(device)
+
+
+def ours_of(row: str, normalize: bool, backend: str) -> PixelContrastLoss:
+    """Our loss of the form and the scope that a row's name holds."""
+    denominator = "negatives" if "released" in row else "all"
+    scope = row.rsplit(" ", 1)[1]
+    return PixelContrastLoss(
+        None, scope=scope, denominator=denominator, normalize=normalize, backend=backend
+    )
+
+
+def views_of(row: str, feats: Tensor, other: Tensor, labels: Tensor) -> tuple[Tensor | None, ...]:
+    """What our loss of a row is called with; the released form within images takes one view."""
+    alone = "released" in row and row.endswith("within")
+    return feats, labels, None if alone else other, None, torch.arange(len(labels)).roll(1)
 
 
 def rows_of(feats: Tensor, other: Tensor, labels: Tensor) -> dict[str, Callable[[], Tensor]]:
     """The loss of each row, without arguments."""
     partner = torch.arange(len(labels)).roll(1)
 
-    def ours(scope: str, denominator: str, second: Tensor | None) -> Callable[[], Tensor]:
-        contrast = PixelContrastLoss(None, scope=scope, denominator=denominator)  # as in training
-        return lambda: contrast(feats, labels, second, partner=partner)
+    def ours(row: str) -> Callable[[], Tensor]:
+        contrast = ours_of(row, normalize=True, backend="auto")  # as in training
+        return lambda: contrast(*views_of(row, feats, other, labels))
 
-    def each(loss: Callable[..., Tensor]) -> Callable[[], Tensor]:
-        return lambda: torch.stack([loss(f, y) for f, y in zip(feats, labels)]).mean()
+    def each(loss: Callable[..., Tensor], *second: Tensor) -> Callable[[], Tensor]:
+        pairs = list(zip(feats, labels, *second))
+        return lambda: torch.stack([loss(*pair) for pair in pairs]).mean()
 
     def cross() -> Tensor:
         parts = [
@@ -65,30 +87,60 @@ def rows_of(feats: Tensor, other: Tensor, labels: Tensor) -> dict[str, Callable[
         ]
         return torch.stack(parts).mean()
 
+    def flex() -> Tensor:
+        return rivals.flex_paper(feats, labels, other, CLASSES, attention)
+
     compiled = torch.compile(rivals.eager_released)
+    attention = torch.compile(flex_attention)
+    forms = ("released form, within", "released form, cross", "paper's form, within",
+             "paper's form, cross", "paper's form, batch")  # fmt: skip
     return {
-        OURS + "released form, within": ours("within", "negatives", None),
-        OURS + "released form, cross": ours("cross", "negatives", other),
-        OURS + "paper's form, within": ours("within", "all", other),
-        OURS + "paper's form, cross": ours("cross", "all", other),
-        OURS + "paper's form, batch": ours("batch", "all", other),
+        **{OURS + form: ours(OURS + form) for form in forms},
         "eager released form, within": each(rivals.eager_released),
         "torch.compile of the released form, within": each(compiled),
         "eager released form, cross": cross,
+        "eager paper's form, within": each(rivals.eager_paper, other),
+        "flex-attention, paper's form, within": flex,
         "sampling 1,024 pixels (ContrastiveSeg's way)": lambda: rivals.sampled(feats, labels, 1024),
     }
 
 
-def measure(step: Callable[[], Tensor], leaves: list[Tensor], repeats: int) -> dict[str, float]:
-    """Milliseconds and extra MiB of one row; NaN where it does not fit into memory."""
+def exact(row: str, leaves: list[Tensor], labels: Tensor) -> list[Tensor]:
+    """Loss and gradients of a row's form in float64; rivals take features as they are."""
+    wide = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    contrast = ours_of(row, normalize=row.startswith(OURS), backend="tiled")
+    return _value_and_grads(lambda: contrast(*views_of(row, *wide, labels)), wide)
+
+
+def _value_and_grads(step: Callable[[], Tensor], leaves: list[Tensor]) -> list[Tensor]:
+    for leaf in leaves:
+        leaf.grad = None
+    loss = step()
+    loss.backward()
+    return [loss.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+
+
+def errors(found: list[Tensor], true: list[Tensor]) -> dict[str, float]:
+    """Relative errors of a loss and, the largest, of its gradients."""
+    each = [float((a.double() - b).norm() / b.norm()) for a, b in zip(found, true, strict=True)]
+    return {"loss_error": each[0], "gradient_error": max(each[1:])}
+
+
+def measure(
+    row: str, step: Callable[[], Tensor], leaves: list[Tensor], labels: Tensor, repeats: int
+) -> tuple[dict[str, float], str]:
+    """Milliseconds, extra MiB and errors of one row, and why a rival failed.
+
+    Raises:
+        Exception: a row of ours failed.
+    """
     device = leaves[0].device
+    found = dict.fromkeys(MEASURED, float("nan"))
 
     def once() -> float:
-        for leaf in leaves:
-            leaf.grad = None
         _wait(device)
         started = time.perf_counter()
-        step().backward()
+        _value_and_grads(step, leaves)
         _wait(device)
         return 1000 * (time.perf_counter() - started)
 
@@ -96,21 +148,22 @@ def measure(step: Callable[[], Tensor], leaves: list[Tensor], repeats: int) -> d
         for _ in range(3):
             once()
         times = sorted(once() for _ in range(repeats))
-        extra = float("nan")
+        found |= {"median_ms": median(times), "min_ms": times[0], "max_ms": times[-1]}
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
             once()
-            extra = (torch.cuda.max_memory_allocated() - before) / 2**20
-    except torch.OutOfMemoryError:
-        return dict.fromkeys(("median_ms", "min_ms", "max_ms", "extra_mib"), float("nan"))
-    return {
-        "median_ms": median(times),
-        "min_ms": times[0],
-        "max_ms": times[-1],
-        "extra_mib": extra,
-    }
+            found["extra_mib"] = (torch.cuda.max_memory_allocated() - before) / 2**20
+        if not row.startswith("sampling"):
+            found |= errors(_value_and_grads(step, leaves), exact(row, leaves, labels))
+    except Exception as error:  # a rival's compiler fails in ways of its own
+        if row.startswith(OURS):
+            raise
+        words = " ".join(str(error).split()) or "no reason given"
+        print(f"{row}: {type(error).__name__}: {words}", flush=True)
+        return found, f"{type(error).__name__}: {words[:120]}"
+    return found, ""
 
 
 def _wait(device: torch.device) -> None:
@@ -152,7 +205,7 @@ def measured_rows(
     """Each row as soon as it is measured: name, times, memory, shares of the matmul `rate`."""
     feats, other, labels = inputs(images, pixels, channels, device, dtype)
     for row, step in rows_of(feats, other, labels).items():
-        found = measure(step, [feats, other], repeats)
+        found, failed = measure(row, step, [feats, other], labels, repeats)
         needed = done = float("nan")
         if row.startswith(OURS):
             seconds = found["median_ms"] / 1000
@@ -164,7 +217,7 @@ def measured_rows(
                 half=dtype == torch.bfloat16, second_view=False, alike=0.0,
             )  # fmt: skip
             done = work / seconds / rate
-        yield {"row": row, **found, "share": needed, "kernel_share": done}
+        yield {"row": row, **found, "share": needed, "kernel_share": done, "failed": failed}
 
 
 def report(table: pd.DataFrame, facts: dict[str, object]) -> str:
@@ -172,14 +225,14 @@ def report(table: pd.DataFrame, facts: dict[str, object]) -> str:
     lines = [
         ", ".join(f"{name} {value}" for name, value in facts.items()) + "; forward + backward.",
         "",
-        "| row | median ms (min - max) | extra MiB | share of the matmul rate |",
-        "| --- | ---: | ---: | ---: |",
+        "| row | median ms (min - max) | extra MiB | share of the matmul rate | gradient error |",
+        "| --- | ---: | ---: | ---: | ---: |",
     ]
     for r in table.to_dict("records"):
         share = "" if pd.isna(r["share"]) else f"{r['share']:.0%}"
         lines.append(
             f"| {r['row']} | {r['median_ms']:.2f} ({r['min_ms']:.2f} - {r['max_ms']:.2f}) | "
-            f"{r['extra_mib']:.0f} | {share} |"
+            f"{r['extra_mib']:.0f} | {share} | {r['gradient_error']:.2g} |"
         )
     by_row = table.set_index("row")
     lines += [

@@ -45,6 +45,36 @@ def eager_paper(feats, labels, other):
     return anchor[usable].mean()
 
 
+def flex_paper(feats_BPD, labels_BP, other_BPD, classes, attention):
+    """Compute the paper's within-image form of a batch, its log-sum-exp by flex-attention.
+
+    An anchor costs lse(f·g / T) - f·m / T: the log-sum-exp over the usable pixels of the other
+    view is the one that attention normalises by (anchors are queries, candidates keys, and a
+    score_mod on the labels takes ignored candidates out); m is the mean of the candidates of the
+    anchor's class, from sums by class without any pairs. Attention's output is thrown away, so
+    its values are the first 16 channels only, the fewest that the kernel takes. Both terms are
+    differentiated by autograd. Features are (B,P,D), labels (B,P) from 0 to `classes` - 1 or 255;
+    `attention` is torch's flex_attention, or what torch.compile makes of it.
+    """
+    from torch.nn.attention.flex_attention import AuxRequest
+
+    def usable_only(score, image, head, query, key):
+        return torch.where(labels_BP[image, key] == IGNORE, -float("inf"), score)
+
+    queries, keys = feats_BPD[:, None], other_BPD[:, None]
+    _, found = attention(
+        queries, keys, keys[..., :16], score_mod=usable_only, scale=1 / TEMPERATURE,
+        return_aux=AuxRequest(lse=True),
+    )  # fmt: skip
+    usable = labels_BP != IGNORE
+    members = F.one_hot(labels_BP.where(usable, classes), classes + 1)[..., :classes]
+    feats, other = (f.to(found.lse.dtype) for f in (feats_BPD, other_BPD))  # float32 for bfloat16
+    members = members.to(feats.dtype)
+    means = members.mT @ other / members.sum(1).clamp(min=1)[..., None]
+    anchor = found.lse[:, 0] - (feats * (members @ means)).sum(2) / TEMPERATURE
+    return ((anchor * usable).sum(1) / usable.sum(1).clamp(min=1)).mean()
+
+
 def sup_con(feats, labels, other):
     """SupConLoss of pytorch-metric-learning, the distorted view as reference embeddings."""
     from pytorch_metric_learning.losses import SupConLoss

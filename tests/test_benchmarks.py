@@ -8,6 +8,8 @@ import pytest
 import torch
 from small_runs import ROOT, small_settings
 
+from cseg.losses import PixelContrastLoss
+
 
 @pytest.mark.slow
 def test_a_step_is_measured_in_parts_beside_the_plain_way(tmp_path):
@@ -26,6 +28,33 @@ def test_a_step_is_measured_in_parts_beside_the_plain_way(tmp_path):
     assert all(len(line.split("|")) == 16 for line in page.splitlines() if line.startswith("|"))
 
 
+SAMPLED = "sampling 1,024 pixels (ContrastiveSeg's way)"
+
+
+@pytest.mark.slow  # torch's compiler takes seconds to import
+def test_the_rival_of_flex_attention_computes_the_papers_form(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import rivals
+    from torch.nn.attention import flex_attention as flex
+
+    # torch refuses gradients of it on a CPU, where only its unfused form runs; that form has them.
+    monkeypatch.setattr(flex, "_validate_device", lambda *_: None)
+    gen = torch.Generator().manual_seed(1)
+    feats, other = (
+        torch.nn.functional.normalize(
+            torch.randn(2, 50, 24, generator=gen, dtype=torch.float64), dim=2
+        ).requires_grad_()
+        for _ in range(2)
+    )
+    labels = torch.randint(0, 4, (2, 50), generator=gen)
+    labels[0, ::3] = 255
+    found = rivals.flex_paper(feats, labels, other, 5, flex.flex_attention)
+    true = PixelContrastLoss(None, normalize=False, backend="dense")(feats, labels, other)
+    torch.testing.assert_close(found, true, rtol=1e-12, atol=0)
+    for a, b in zip(*(torch.autograd.grad(loss, (feats, other)) for loss in (found, true))):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.slow
 def test_the_gpu_benchmark_of_the_loss_runs_small_on_a_cpu(tmp_path):
     out = tmp_path / "loss_gpu.csv"
@@ -35,7 +64,11 @@ def test_the_gpu_benchmark_of_the_loss_runs_small_on_a_cpu(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(out)
-    assert len(table) == 9 and (table["median_ms"] > 0).all()
+    failed = table[table["failed"].notna()]
+    assert list(failed["row"]) == ["flex-attention, paper's form, within"]  # no gradients on a CPU
+    assert len(table) == 11 and (table["median_ms"] > 0).sum() == 10
+    assert table["gradient_error"].max() < 1e-5
+    assert list(table[table["gradient_error"].isna()]["row"]) == [*failed["row"], SAMPLED]
     assert table["share"].notna().sum() == table["row"].str.startswith("ours").sum() == 5
     assert "eager released form, within" in out.with_suffix(".md").read_text()
 
