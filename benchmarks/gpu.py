@@ -4,18 +4,20 @@
 
 Parts run in order of value, each in a process of its own, and each writes OUT/PART.json at once. A
 part whose file is of this code and this card is not repeated; one that would not fit into the time
-left is skipped and named. OUT/report.md holds the figures next to their targets. It needs torch,
-torchvision, numpy, pandas, pillow and timm, and no network. With --device cpu --tiny every part
-runs at a toy size anywhere: those figures are none of a GPU, and say so.
+left is skipped and named. OUT/report.md holds the figures next to their targets. It needs no
+network; --needs lists the packages that it needs. With --device cpu --tiny every part runs at a toy
+size anywhere: those figures are none of a GPU, and say so. --only takes names of parts.
 """
 
 import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gpu_needs
 import gpu_page
 import gpu_parts
 import torch
@@ -48,11 +50,17 @@ def is_done(path: Path, current: dict[str, Any]) -> bool:
     return all(found.get(name) == current[name] for name in ("source", "device", "tiny", "torch"))
 
 
-def run_parts(out: Path, device: str, current: dict[str, Any], seconds: float) -> list[str]:
+def run_parts(
+    chosen: Sequence[gpu_parts.Part],
+    out: Path,
+    device: str,
+    current: dict[str, Any],
+    seconds: float,
+) -> list[str]:
     """Run what is missing; returns sentences on what was not measured."""
     tiny, ends = current["tiny"], time.monotonic() + seconds
     missing = []
-    for part in gpu_parts.PARTS:
+    for part in chosen:
         if is_done(out / f"{part.name}.json", current):
             print(f"{part.name}: there already", flush=True)
             continue
@@ -81,9 +89,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("gpu"))
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="toy sizes, for a test")
-    parser.add_argument("--part", choices=[part.name for part in gpu_parts.PARTS])
+    names = [part.name for part in gpu_parts.PARTS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--part", choices=names, help="measure it in this process")
+    parser.add_argument("--needs", action="store_true", help="list the packages, and their sizes")
     parser.add_argument("--revision", default=revision(), help="name it where this is a copy")
     args = parser.parse_args()
+    if args.needs:
+        print(gpu_needs.table())
+        return
     args.out.mkdir(parents=True, exist_ok=True)
     if args.part:
         part = next(part for part in gpu_parts.PARTS if part.name == args.part)
@@ -98,11 +112,12 @@ def main() -> None:
         write_json(args.out / f"{part.name}.json", found)
         return
     current = facts(args.device, args.tiny, args.revision)
-    missing = run_parts(args.out, args.device, current, 60 * args.minutes)
+    chosen = [part for part in gpu_parts.PARTS if part.name in args.only]
+    missing = run_parts(chosen, args.out, args.device, current, 60 * args.minutes)
     paths = {part.name: args.out / f"{part.name}.json" for part in gpu_parts.PARTS}
     results = {name: read_json(path) for name, path in paths.items() if is_done(path, current)}
     with atomic(args.out / "report.md") as temporary:
-        temporary.write_text(gpu_page.page(results, missing, current))
+        temporary.write_text(gpu_page.page(results, list(paths), missing, current))
     print((args.out / "report.md").read_text())
 
 

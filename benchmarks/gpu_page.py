@@ -5,10 +5,12 @@ from typing import Any
 
 Results = Mapping[str, Mapping[str, Any]]
 OURS = "ours, paper's form, within"
+UNKNOWN = "not measured on a GPU"
+WITH_TARGETS = ("loss_bf16", "loss_fp32", "correctness", "step_pretrain_bf16", "strict")
 
 
 def targets(results: Results) -> Iterator[tuple[str, float, str, bool]]:
-    """What, the figure, the target and whether it is reached; parts that are missing are left out.
+    """What, the figure, the target and whether it is reached, of the parts that were measured.
 
     The targets are for an H100 at 16 images of 4,225 pixels with 256 channels, and for a ResNet-50
     at 513 x 513 pixels, batch 16.
@@ -56,11 +58,13 @@ def _by(results: Results, part: str, key: str) -> dict[str, Mapping[str, Any]]:
     return {row[key]: row for row in _rows(results, part)}
 
 
-def page(results: Results, missing: Sequence[str], facts: Mapping[str, Any]) -> str:
-    """The report as Markdown."""
+def page(
+    results: Results, parts: Sequence[str], missing: Sequence[str], facts: Mapping[str, Any]
+) -> str:
+    """The report of all `parts` as Markdown; those without a result are named as such."""
     lines = ["# Measured by `make gpu`", ""]
     where = f"{facts['device']}, torch {facts['torch']}, revision {facts['revision']}"
-    lines += [f"{where}. Rivals that are not installed are left out.", ""]
+    lines += [f"{where}.", ""]
     if not facts["gpu"] or facts["tiny"]:
         lines += ["**Not measured on a GPU: toy sizes, which test this script.**", ""]
     lines += ["## Targets", "", "| what | measured | target | |", "| --- | ---: | ---: | --- |"]
@@ -68,8 +72,13 @@ def page(results: Results, missing: Sequence[str], facts: Mapping[str, Any]) -> 
         f"| {what} | {value:.3g} | {target} | {'pass' if reached else '**fail**'} |"
         for what, value, target, reached in targets(results)
     ]
+    lines += [f"| {name} | {UNKNOWN} | | |" for name in WITH_TARGETS if name not in results]
     lines += ["", *(f"- {sentence}" for sentence in missing)]
-    for name, found in results.items():
+    for name in parts:
+        found = results.get(name)
+        if found is None:
+            lines += ["", f"## {name}", "", f"{UNKNOWN[0].upper()}{UNKNOWN[1:]}."]
+            continue
         columns = list(found["rows"][0])
         lines += ["", f"## {name}, {found['seconds']:g} s", "", f"| {' | '.join(columns)} |"]
         lines.append("| --- " * len(columns) + "|")
