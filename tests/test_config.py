@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 from dataclasses import MISSING, fields
 from functools import cache
 
@@ -33,9 +34,18 @@ def changed(path: str, value):
     return config
 
 
+def used_with(overlay):
+    """The overlays of the command in its first lines; itself alone, if there is none."""
+    text = re.match(r"(#.*\n)*", overlay.read_text())[0].replace("\\\n#", "")
+    named = re.search(r"--configfile((?: +workflow/configs/\S+\.yaml)+)", text)
+    return [ROOT / name for name in named[1].split()] if named else [overlay]
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)
-def test_every_overlay_we_ship_is_valid(overlay):
-    loaded = experiment.load([overlay])
+def test_every_overlay_we_ship_is_valid_with_those_its_command_names(overlay):
+    overlays = used_with(overlay)
+    assert overlay in overlays
+    loaded = experiment.load(overlays)
     for arm in loaded.run_arms:
         assert loaded.run_settings(arm, 0).finetune.steps >= 1
 
