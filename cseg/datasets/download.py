@@ -63,22 +63,17 @@ def download(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(part) as stream:
-            resumed = stream.seek(0, 2) > 0
-            _collect(url, stream, path, attempts, pause, timeout)
-            try:
-                _check(part, url, sha256, md5)
-            except DataError:
-                if not resumed:
-                    part.unlink()
-                    raise
-                # What an earlier run left may be of another version of the file: once from zero.
-                stream.truncate(0)
+            # What an earlier run left may be of another version of the file: once from zero.
+            for last in (False, True) if stream.seek(0, 2) else (True,):
                 _collect(url, stream, path, attempts, pause, timeout)
                 try:
                     _check(part, url, sha256, md5)
+                    break
                 except DataError:
-                    part.unlink()
-                    raise
+                    if last:
+                        part.unlink()
+                        raise
+                    stream.truncate(0)
             part.replace(path)
     except OSError as error:
         raise DataError(

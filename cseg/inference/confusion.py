@@ -3,7 +3,7 @@
 Shapes: K classes, H and W height and width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -27,18 +27,16 @@ def matrices_by_image(
 ) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
     """Confusion matrices (K, K), int64, by image id, and what `keep` makes of the predictions.
 
-    Each rank predicts every so manieth image, none twice; the leading one gets them all, in the
+    Rank r predicts images r, r + ranks, ...; the leading one gets them all, in the
     order of `pairs`, and the others nothing.
 
     The network is in evaluation mode, on `device`; `keep` turns a predicted class map (H, W) into
     what is returned of it.
     """
-    share = current_share()
-    found = {}
-    for pair in pairs[share.rank :: share.ranks]:
-        truth, guess = _truth_and_guess(network, pair, info, protocol, device)
-        matrix = confusion_matrix(truth, guess, info.num_classes)
-        found[pair.id] = matrix, keep(guess) if keep else b""
+    found = {
+        name: (matrix, keep(guess) if keep else b"")
+        for name, matrix, guess in _own_share(network, pairs, info, protocol, device)
+    }
     everything = {name: pair for part in gather_to_leader(found) for name, pair in part.items()}
     ordered = [pair.id for pair in pairs if pair.id in everything]
     return (
@@ -55,22 +53,24 @@ def validation_miou(
     device: torch.device,
 ) -> float:
     """The mIoU on all `pairs`, alike on every rank; arguments as in `matrices_by_image`."""
-    share = current_share()
     total = np.zeros((info.num_classes,) * 2, np.int64)
-    for pair in pairs[share.rank :: share.ranks]:
-        truth, guess = _truth_and_guess(network, pair, info, protocol, device)
-        total += confusion_matrix(truth, guess, info.num_classes)
+    for _, matrix, _ in _own_share(network, pairs, info, protocol, device):
+        total += matrix
     return mean_iou(sum_over_ranks(torch.from_numpy(total)).numpy())
 
 
-def _truth_and_guess(
+def _own_share(
     network: Segmenter,
-    pair: Pair,
+    pairs: Sequence[Pair],
     info: DatasetInfo,
     protocol: ProtocolSettings,
     device: torch.device,
-) -> tuple[np.ndarray, np.ndarray]:
-    assert pair.label is not None  # only unlabelled images have none, and they are not evaluated
-    truth = read_label(pair.label, info, pair.label_sha256)
-    image = torch.from_numpy(read_image(pair.image, info, pair.image_sha256)).permute(2, 0, 1)
-    return truth, predict(network, image, truth.shape, protocol, device).numpy()
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Id, confusion matrix and predicted classes of every image that this rank predicts."""
+    share = current_share()
+    for pair in pairs[share.rank :: share.ranks]:
+        assert pair.label is not None  # only unlabelled images have none; they are not evaluated
+        truth = read_label(pair.label, info, pair.label_sha256)
+        image = torch.from_numpy(read_image(pair.image, info, pair.image_sha256)).permute(2, 0, 1)
+        guess = predict(network, image, truth.shape, protocol, device).numpy()
+        yield pair.id, confusion_matrix(truth, guess, info.num_classes), guess

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.pyplot import subplots
 
 from cseg.paper.results import Results
-from cseg.paper.style import INCH_WIDTH, arm_handles, arm_styles, legend_below
+from cseg.paper.style import INCH_WIDTH, arm_styles, legend_below
 from cseg.paper.table_classes import class_means
 
 CONFUSION_NUMBERS = 12  # up to so many classes the cells carry their numbers
@@ -55,7 +55,7 @@ def per_class(results: Results) -> Figure | None:
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlabel("IoU (%)")
-    legend_below(figure, arm_handles(panels.flat[0]))
+    legend_below(figure, panels.flat[0])
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from cseg.paper.results import Results
 from cseg.paper.statistics import mean_std
-from cseg.paper.style import INCH_WIDTH, ArmStyle, arm_handles, arm_styles, legend_below
+from cseg.paper.style import INCH_WIDTH, ArmStyle, arm_styles, legend_below
 
 BINS = 100  # points per training curve
 
@@ -37,7 +37,7 @@ def label_efficiency(results: Results) -> Figure:
     axes.set_xticks(results.label_counts, [str(n) for n in results.label_counts])
     axes.set_xlabel("labelled images n (log2 scale)")
     axes.set_ylabel("validation mIoU (%)")
-    legend_below(figure, arm_handles(axes))
+    legend_below(figure, axes)
     return figure
 
 
@@ -88,7 +88,7 @@ def training_curves(results: Results) -> Figure | None:
         panels[r, 0].set_ylabel(
             "contrastive loss (nats)" if stage == "pretrain" else "cross-entropy (nats)"
         )
-    legend_below(figure, arm_handles(panels[-1, 0]))
+    legend_below(figure, panels[-1, 0])
     return figure
 
 

@@ -128,8 +128,13 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     return paths
 
 
-def legend_below(figure: Figure, handles: Sequence[Artist | Container]) -> None:
-    """Put one legend for the figure under its panels, in rows of about equal length."""
+def legend_below(figure: Figure, handles: Sequence[Artist | Container] | Axes) -> None:
+    """Put one legend for the figure under its panels, in rows of about equal length.
+
+    `handles` are its entries, or the axes whose lines it names.
+    """
+    if isinstance(handles, Axes):
+        handles = handles.get_legend_handles_labels()[0]
     if not handles:
         return
     longest = max(len(str(handle.get_label())) for handle in handles)
@@ -137,8 +142,3 @@ def legend_below(figure: Figure, handles: Sequence[Artist | Container]) -> None:
     rows = -(-len(handles) // max(1, int(figure.get_figwidth() / entry)))
     columns = -(-len(handles) // rows)  # the last row is not left with a single entry
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
-
-
-def arm_handles(axes: Axes) -> list[Artist | Container]:
-    """Return the legend entries of the lines drawn in `axes`."""
-    return list(axes.get_legend_handles_labels()[0])

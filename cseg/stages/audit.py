@@ -22,6 +22,14 @@ from cseg.storage.index_and_subset import read_index, read_subset
 from cseg.storage.tables import write_rows
 
 RANDOM_DRAWS = 20
+FAULTS = {  # columns that should be 0, and what is said if they are not
+    "repeated": "{list} repeats {repeated} of its {size} lines.",
+    "overlap": "{list} shares {overlap} images with its unlabelled list.",
+    "validation": "{list} names {validation} validation images.",
+    "unmatched": "{list}: {unmatched} of {size} lines match no training image.",
+    "not_in_next": "{list} is not nested: {not_in_next} of its {size} images are not in "
+    "{next_larger}.",
+}
 
 
 @dataclass
@@ -145,19 +153,7 @@ def findings(rows: Sequence[Row]) -> list[str]:
     """Put what is wrong or surprising about the audited lists into sentences."""
     said = []
     for row in rows:
-        if row.repeated:
-            said.append(f"{row.list} repeats {row.repeated} of its {row.size} lines.")
-        if row.overlap:
-            said.append(f"{row.list} shares {row.overlap} images with its unlabelled list.")
-        if row.validation:
-            said.append(f"{row.list} names {row.validation} validation images.")
-        if row.unmatched:
-            said.append(f"{row.list}: {row.unmatched} of {row.size} lines match no training image.")
-        if row.not_in_next:
-            said.append(
-                f"{row.list} is not nested: {row.not_in_next} of its {row.size} images are not in "
-                f"{row.next_larger}."
-            )
+        said += [text.format(**vars(row)) for fault, text in FAULTS.items() if getattr(row, fault)]
         if row.same_as and row.same_as < row.list:
             said.append(f"{row.list} has the same images as {row.same_as}.")
         if row.classes is not None and row.classes_of is not None and row.classes < row.classes_of:
