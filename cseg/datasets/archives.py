@@ -38,12 +38,8 @@ def extract(archive: str | Path, target: str | Path, inside: str = "") -> None:
 
     Everything is unpacked beside `target` and renamed at the end, so that `target` is whole or
     absent; what a killed unpacking left there is removed. Only folders and plain files are made,
-    with default permissions.
-
-    Args:
-        archive: the file; its kind is told by its content.
-        target: the folder to make; must not exist.
-        inside: path in the archive of the folder to take, "" for all of it.
+    with default permissions. The archive's kind is told by its content; `inside` "" takes all of
+    it, and `target` must not exist.
 
     Raises:
         DataError: damaged archive, a name that is absolute or climbs out (anywhere in the

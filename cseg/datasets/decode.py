@@ -53,13 +53,9 @@ def open_image(
 ) -> Decoded:
     """Open and fully decode an image file.
 
-    Args:
-        path: the file.
-        kind: "image" or "label", for the message.
-        data: the file's bytes, where they have been read already.
-        sha256: which file it must be, where that is known.
-        upright: turn the pixels as the orientation tag says; else keep them as stored.
-        max_megapixels: refuse larger images, before they are decoded.
+    Messages call it an "image" or "label" (`kind`). `data` are its bytes, where they have been read
+    already, and `sha256` says which file it must be. Pixels are turned as the orientation tag says
+    if `upright`. Images of more than `max_megapixels` are refused before they are decoded.
 
     Raises:
         DataError: the file is missing, truncated, too large, no image, a stack of images or

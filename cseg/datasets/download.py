@@ -37,17 +37,9 @@ def download(
 
     A file already there is checked and kept. Bytes are collected in `path` + ".part", which an
     interrupted download leaves behind and the next one goes on from (HTTP range); it becomes
-    `path` by a rename once its length and checksum are right. An attempt that fails without
-    bringing a byte counts against `attempts`; the pause before the next doubles each time.
-
-    Args:
-        url: an http or https address.
-        path: where the file shall be; its folder is made.
-        sha256: expected hex digest, or None.
-        md5: expected hex digest, or None.
-        attempts: how many fruitless attempts in a row end the download.
-        pause: seconds before the second attempt.
-        timeout: seconds without an answer that count as a failure.
+    `path` by a rename once its length and its hex digests are right, of those that are given.
+    An attempt fails, too, after `timeout` seconds without an answer. `attempts` in a row that bring
+    no byte end the download; the pause before the second is `pause` seconds, and doubles each time.
 
     Raises:
         DataError: the address does not exist, the server keeps failing, another process is

@@ -8,15 +8,9 @@ SUPERSAMPLE = 2
 
 
 def paint(size: int, key: tuple[int, ...], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Paint one scene.
+    """Paint one scene: the image, uint8 (size, size, 3), and its labels, uint8 (size, size).
 
-    Args:
-        size: side length in pixels.
-        key: what the scene is a function of; the seed of its random numbers.
-        names: the classes, the background first.
-
-    Returns:
-        The image, uint8 (size, size, 3), and its labels, uint8 (size, size).
+    `names` are the classes, the background first; `key` seeds all random numbers.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
     side = size * SUPERSAMPLE

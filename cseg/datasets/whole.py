@@ -6,7 +6,7 @@ Problems end the index; notices are said in its log.
 from collections.abc import Sequence
 
 from cseg.datasets.copies import leaks, near_copies, same_files
-from cseg.datasets.pairs import Pair
+from cseg.datasets.pairs import Pair, Problem
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, colour_name
 
 DARK = 0.5  # a deep image none of whose pixels is above this share of its type's range is too dark
@@ -59,6 +59,19 @@ def listed(names: Sequence[str]) -> str:
     """The first three names, and how many more there are."""
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
+
+
+def grouped(problems: Sequence[Problem]) -> list[str]:
+    """One line for all problems of a kind: the first, how many there are, and three names."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in problems:
+        kinds.setdefault(problem.kind, []).append(problem)
+    lines = []
+    for alike in kinds.values():
+        names = listed([problem.file.name for problem in alike])
+        more = f" ({len(alike):,} alike: {names})" if len(alike) > 1 else ""
+        lines.append(alike[0].text + more)
+    return lines
 
 
 def _palettes(pairs: Sequence[Pair]) -> list[str]:

@@ -25,16 +25,11 @@ GREY_PROBABILITY = 0.2
 def distort(
     images_B3HW: Tensor, strength: float, rng: np.random.Generator, share: Share = ALONE
 ) -> Tensor:
-    """Distort the colours of each image.
+    """Distort the colours of each image, float RGB in 0..1; shape and type stay.
 
-    Args:
-        images_B3HW: float, RGB in 0..1.
-        strength: scales the jitter; 1 is SimCLR's, 0 returns the images as they are.
-        rng: draws the parameters, on the host, so that they are the same on every device.
-        share: the images are this rank's part of a batch; parameters are drawn for all of it.
-
-    Returns:
-        Distorted images, same shape and type, in 0..1.
+    `strength` scales the jitter; 1 is SimCLR's, 0 returns the images as they are. Parameters are
+    drawn on the host, so that they are the same on every device, and for the whole batch of which
+    the images are this rank's `share`.
     """
     if strength == 0:
         return images_B3HW

@@ -89,12 +89,8 @@ def write_masks(
     mask, its mean entropy, why it was skipped, and the share of each class. It begins with the
     least certain image, which is the one to label next, and ends with those that were skipped.
 
-    Args:
-        checkpoint: finetune.pt of a run.
-        sources: image files, or folders whose images are all taken; what this function has written
-            is left out.
-        out: folder of the results. No file is replaced there that this function did not write.
-        settings: where to compute, and what is written.
+    `sources` are image files, or folders whose images are all taken; what this function has written
+    is left out. No file in `out` is replaced that this function did not write.
 
     Raises:
         CsegError: there is no image at all; a result would replace a foreign file; the checkpoint

@@ -96,12 +96,7 @@ def score_bands(
     They are logits for a whole image, and mean probabilities for a sliding window. A large image
     comes in several bands, so that memory grows with its width and not with its area.
 
-    Args:
-        network: in evaluation mode, on `device`.
-        image_3HW: uint8, RGB.
-        size: height and width of the answer.
-        protocol: see `ProtocolSettings`.
-        device: where the network is.
+    The network is in evaluation mode, on `device`; the image is uint8, RGB.
 
     Raises:
         TrainingError: the device has not enough memory for the image.

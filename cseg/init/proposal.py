@@ -60,10 +60,7 @@ def this_machine() -> Machine:
 def propose(data: Data, machine: Machine, most: int) -> dict[str, Any]:
     """Keys of the config by image size, number of images and machine; steps are not yet fitted.
 
-    Args:
-        data: of the images.
-        machine: where it will run.
-        most: shorter side of a crop, at most, pixels.
+    The shorter side of a crop has at most `most` pixels.
     """
     shorter = min(data.height, data.width)
     side = None if shorter <= most else most
@@ -112,10 +109,7 @@ class Fitted:
 def fit(folder: Mapping[str, Any], data: Data, machine: Machine) -> Fitted:
     """The largest crop with which a stage has enough steps in the time that it may take.
 
-    Args:
-        folder: keys of the config that say where the images are and what they mean.
-        data: of the images.
-        machine: where it will run.
+    `folder` are keys of the config that say where the images are and what they mean.
     """
     smallest, *larger = GPU_SIDES if machine.gpu else CPU_SIDES
     fitted = fit_steps(folder, propose(data, machine, smallest), data, machine)

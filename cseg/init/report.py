@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from cseg.datasets.whole import listed
+from cseg.datasets.whole import grouped, listed
 from cseg.init.look import Seen, Split, opened_images
 from cseg.init.proposal import Data, Fitted
 
@@ -67,11 +67,8 @@ def _classes(seen: Seen) -> list[str]:
 
 
 def _problems(seen: Seen) -> list[str]:
-    kinds: dict[str, list[str]] = {}
-    for problem in seen.problems:
-        kinds.setdefault(problem.kind, []).append(problem.text)
+    kinds = grouped(seen.problems)
     lines = [f"{len({p.file for p in seen.problems})} pairs left out:"] if kinds else []
-    for texts in list(kinds.values())[:MOST_PROBLEMS]:
-        lines.append(f"  {texts[0]}" + (f" ({len(texts)} alike)" if texts[1:] else ""))
+    lines += [f"  {text}" for text in kinds[:MOST_PROBLEMS]]
     more = len(kinds) - MOST_PROBLEMS
     return lines + ([f"  and {more} more kinds of problems"] if more > 0 else [])

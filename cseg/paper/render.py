@@ -16,16 +16,10 @@ def paper(
     """Write tables, figures and the summary page of every dataset below `results_root`.
 
     Needs no torch. Pictures of predictions need the run folders and the images too; where those
-    are absent the older pictures stay.
-
-    Args:
-        results_root: every folder in it that holds a `summary.csv` is rendered, itself included.
-        published: `published.csv`; None compares with nothing.
-        collect_runs: first write `summary.csv` and its companions from the run folders, as far as
-            runs have finished; for experiments of which a run failed.
-
-    Returns:
-        The files written.
+    are absent the older pictures stay. Every folder in `results_root` that holds a `summary.csv` is
+    rendered, itself included; `collect_runs` first writes `summary.csv` and its companions from the
+    runs that have finished, for experiments of which a run failed. Without `published`, results are
+    compared with nothing. Returns the files written.
 
     Raises:
         DataError: there is no `summary.csv` in the folder or below it.

@@ -133,9 +133,7 @@ def split_spread(cells: Sequence[Sequence[Sequence[float]]]) -> tuple[float, flo
     Variance components of a one-way layout with random effects, by the method of moments, pooled
     over the cells in which both vary: with two subsets, of which one has two runs. The second part
     holds everything that differs on one subset: initial weights and the order of training.
-
-    Args:
-        cells: for each cell (arm, n), for each of its subsets, the mIoU of its runs.
+    `cells` hold, for each cell (arm, n), for each of its subsets, the mIoU of its runs.
 
     Returns:
         Standard deviations of subset and initial weights, fractions; NaN if both vary in no cell.
@@ -170,15 +168,10 @@ def mean_std(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
 
 
 def miou(intersection_C: np.ndarray, truth_C: np.ndarray, predicted_C: np.ndarray) -> np.ndarray:
-    """Mean over the classes present in the truth of intersection / union.
+    """Mean over the classes present in the truth of intersection / union, shape (...).
 
-    Args:
-        intersection_C: pixels of class c that are predicted as c; shape (..., C).
-        truth_C: pixels whose truth is c; shape (..., C).
-        predicted_C: pixels predicted as c, ignored ones not counted; shape (..., C).
-
-    Returns:
-        Shape (...): mIoU; NaN where the truth holds no class at all.
+    The arguments, (..., C), count by class the pixels that are right, true and predicted, without
+    ignored ones. NaN where the truth holds no class at all.
     """
     union_C = truth_C + predicted_C - intersection_C
     present_C = truth_C > 0
@@ -197,9 +190,7 @@ def resample_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
 def bootstrap_miou(counts_3NC: np.ndarray, weights_BN: np.ndarray) -> np.ndarray:
     """MIoU of each resample of the validation images; shape (B,).
 
-    Args:
-        counts_3NC: per image and class, pixels that are right, true and predicted.
-        weights_BN: from `resample_weights`.
+    `counts_3NC` are pixels that are right, true and predicted, per image and class.
     """
     return miou(*(weights_BN @ counts_3NC))
 
@@ -207,18 +198,11 @@ def bootstrap_miou(counts_3NC: np.ndarray, weights_BN: np.ndarray) -> np.ndarray
 def labels_needed(
     label_counts_K: Sequence[float], miou_BK: np.ndarray, target_B: np.ndarray
 ) -> np.ndarray:
-    """Least number of labels at which a curve reaches a target, for B curves at once.
+    """Least number of labels at which a curve of mIoU reaches a target, for B curves at once.
 
-    A curve is linear in log2(n) between its K points.
-
-    Args:
-        label_counts_K: ascending label counts.
-        miou_BK: mIoU at each of them, finite.
-        target_B: mIoU to reach.
-
-    Returns:
-        Shape (B,): number of labels, not rounded; the smallest label count where a curve starts
-        at or above its target; inf where it never reaches it; NaN where there is no point.
+    A curve is linear in log2(n) between its K points, finite, at ascending label counts. The number
+    is not rounded; it is the smallest label count where a curve starts at or above its target, inf
+    where it never reaches it, and NaN where there is no point.
     """
     needed_B = np.full(len(target_B), np.inf if len(label_counts_K) else np.nan)
     # from the last segment to the first: the earliest crossing is written last

@@ -65,20 +65,13 @@ def audit(
     out_figures: Sequence[str | Path],
     out_findings: str | Path,
 ) -> list[str]:
-    """Audit label lists.
+    """Audit label lists; return what is wrong or surprising, the lines of `out_findings`.
 
-    Args:
-        lists: files, and folders, which are searched for .txt lists with "labeled" in their name
-            and for the CSV files of the subset stage.
-        index_csv: of the dataset that the lists belong to; without it, only what the lists
-            themselves tell is reported.
-        out_csv: one `Row` per list.
-        out_figures: PNG or PDF, by suffix: how much of each list every other one holds and, with an
-            index, class distance and classes against size.
-        out_findings: what is wrong or surprising, one sentence per line.
-
-    Returns:
-        The findings.
+    Folders among `lists` are searched for .txt lists with "labeled" in their name and for the CSV
+    files of the subset stage. Without the index of their dataset, only what the lists themselves
+    tell is reported. `out_csv` has one `Row` per list; `out_figures` (PNG or PDF, by suffix) show
+    how much of each list every other one holds and, with an index, class distance and classes
+    against size.
 
     Raises:
         DataError: no list found, or one that cannot be read.

@@ -18,14 +18,8 @@ from cseg.storage.files import atomic, read_json, sha256_file, write_json
 def best(run_dirs: Sequence[Path], dataset_json: Path, out_dir: Path) -> list[Path]:
     """Copy the best network of each label count, and write its card next to it.
 
-    Args:
-        run_dirs: run folders `{arm}/n{n}/seed{seed}` with metrics.csv, per_class.csv and
-            finetune.pt.
-        dataset_json: classes, licence and citation, from `index`.
-        out_dir: receives `n{n}.pt` and `n{n}.json` for each n, as the run folders spell it.
-
-    Returns:
-        The files written.
+    Run folders `{arm}/n{n}/seed{seed}` hold metrics.csv, per_class.csv and finetune.pt. `out_dir`
+    receives `n{n}.pt` and `n{n}.json` for each n, as they spell it; the files written are returned.
 
     Raises:
         DataError: a metrics.csv or per_class.csv cannot be read.

@@ -19,14 +19,11 @@ def fetch(
 ) -> None:
     """Fetch `dataset` and write `out` (fetch.json).
 
-    Args:
-        dataset: name in the registry.
-        data_dir: where the dataset's files are, or where to put them; may be read-only.
-        options: the dataset's own options; `exclude` (a list of ids to leave out, in any dataset)
-            is applied here.
-        out: JSON file with keys dataset, root, work_dir (`prepared` beside `out`, for files that
-            cannot go to `data_dir`), options, info (the `DatasetInfo`) and samples (records of id,
-            split, image, label; paths as reached from the working directory).
+    `data_dir` is where the dataset's files are, or where to put them; it may be read-only. The
+    option `exclude` (a list of ids to leave out, in any dataset) is applied here. `out` is JSON
+    with keys dataset, root, work_dir (`prepared` beside `out`, for files that cannot go to
+    `data_dir`), options, info (the `DatasetInfo`) and samples (records of id, split, image, label;
+    paths as reached from the working directory).
 
     Raises:
         ConfigError: unknown dataset or option.
@@ -58,11 +55,7 @@ def listed_samples(
 ) -> list[Sample]:
     """The samples of a dataset whose files are there, without those that the options exclude.
 
-    Args:
-        dataset: name in the registry.
-        root: where the dataset's files are.
-        work: where `fetch` put what could not go there.
-        options: the dataset's own options.
+    `root` is where the dataset's files are, and `work` where `fetch` put what could not go there.
 
     Raises:
         ConfigError: `exclude` is no list of ids of the dataset.

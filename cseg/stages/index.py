@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from cseg.datasets.pairs import Pair, Problem, inspect_pair
 from cseg.datasets.samples import UNLABELLED, DatasetInfo, Sample, info_from_json, info_to_json
-from cseg.datasets.whole import listed, notices_of, problems_of
+from cseg.datasets.whole import grouped, notices_of, problems_of
 from cseg.errors import DataError
 from cseg.storage.files import fingerprint, read_json, sha256_file, write_json
 from cseg.storage.tables import write_rows
@@ -56,7 +56,7 @@ def index(
     of_all = problems_of(pairs, info, complete=not problems)
     if problems or of_all:
         count = len(problems) + len(of_all)
-        raise DataError(_report(info.name, _grouped(problems) + of_all, count, len(samples)))
+        raise DataError(_report(info.name, grouped(problems) + of_all, count, len(samples)))
     notices = notices_of(pairs, info)
     for notice in notices:
         print(f"warning: {info.name}: {notice}", file=sys.stderr, flush=True)
@@ -73,19 +73,6 @@ def _inspect_all(
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         found = pool.map(lambda sample: inspect_pair(sample, info), samples)
         yield from tqdm(found, "index", len(samples), unit="pair", disable=None)
-
-
-def _grouped(problems: list[Problem]) -> list[str]:
-    """One line for all problems of a kind: the first, how many there are, and three names."""
-    kinds: dict[str, list[Problem]] = {}
-    for problem in problems:
-        kinds.setdefault(problem.kind, []).append(problem)
-    lines = []
-    for alike in kinds.values():
-        names = listed([problem.file.name for problem in alike])
-        more = f" ({len(alike):,} alike: {names})" if len(alike) > 1 else ""
-        lines.append(alike[0].text + more)
-    return lines
 
 
 def _report(name: str, lines: list[str], problems: int, count: int) -> str:

@@ -13,10 +13,8 @@ CLASSES = 2  # any number: the encoder is looked at
 def start(settings: StartSettings, *, out: str | Path) -> None:
     """Build the network with the weights it starts from, which are downloaded here if they must be.
 
-    Args:
-        settings: the network, and where its encoder starts.
-        out: JSON; what the weights are: name, sha256, data they were trained on, licence,
-            normalisation.
+    `out`, a JSON file, says what they are: name, sha256, data they were trained on, licence,
+    normalisation.
 
     Raises:
         ConfigError: an encoder or weights that timm does not know, a stride or map that the encoder

@@ -36,15 +36,11 @@ def subset(
 ) -> None:
     """Write the labelled subset of `n` images for `seed`, or that of a published list.
 
-    Args:
-        index_csv: written by the index stage.
-        dataset_json: written by the index stage.
-        n: a number of images, a fraction of the training set ("1/30", 0.05), or "all".
-        seed: any integer; other seeds give other subsets.
-        out: CSV with columns rank (from 0), id, fingerprint (the same on every row; of the index,
-            n, seed and the ids), ids_fingerprint (the same on every row).
-        list_path: a published list to take instead; `n` is then its name. Its lines that match no
-            training image are printed, and written to a .unmatched.txt beside `out`.
+    `n` is a number of images, a fraction of the training set ("1/30", 0.05), or "all"; other seeds
+    give other subsets. `out` is a CSV with columns rank (from 0), id, fingerprint (of the index, n,
+    seed and the ids) and ids_fingerprint, both the same on every row. If `list_path` is given, `n`
+    is its name; its lines that match no training image are printed, and written to a
+    .unmatched.txt beside `out`.
 
     Raises:
         ConfigError: `n` is malformed or larger than the training set.

@@ -30,19 +30,14 @@ def summary(
     *,
     ablations: Mapping[str, Mapping[str, str]] | None = None,
 ) -> list[Path]:
-    """Collect runs into `summary.csv` and its companions under `out_dir`.
+    """Collect runs into `summary.csv` and its companions under `out_dir`; return the files written.
 
-    Args:
-        run_dirs: run folders, or the `metrics.csv` inside them, in the order the rows shall have.
-            A folder without `metrics.csv` is a run that is missing or failed: it is named in the
-            log and its rows are absent.
-        out_dir: receives summary.csv, per_class.csv, per_image.csv, confusion.csv, curves.csv and
-            cost.csv, pseudo.csv where a run has such a file, and checksums.json of them.
-        ablations: what the ablation table compares: group -> setting -> arm, the first setting of
-            a group being what the others are compared with; written to ablations.csv.
-
-    Returns:
-        The files written.
+    `run_dirs` are run folders, or the `metrics.csv` inside them, in the order of the rows. A folder
+    without `metrics.csv` is a run that is missing or failed: it is named in the log and has no
+    rows. `out_dir` receives summary.csv, per_class.csv, per_image.csv, confusion.csv, curves.csv
+    and cost.csv, pseudo.csv where a run has such a file, and checksums.json of them; ablations.csv
+    says what the ablation table compares: group -> setting -> arm, the first setting of a group
+    being what the others are compared with.
 
     Raises:
         DataError: no run has finished, two runs claim the same arm, n and seed, runs of different

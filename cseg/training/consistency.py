@@ -77,12 +77,8 @@ class Consistency(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The weighted loss, a scalar, and the share of pixels that are confident.
 
-        Args:
-            network: what learns.
-            labels: classes of the step's labelled images (B, H, W), for the class distribution.
-            images: unlabelled, float (B, 3, H, W) in 0..1.
-            valid: where the images are not padded, bool (B, H, W).
-            rng: draws the strong views.
+        `labels` are classes of the step's labelled images (B, H, W), for the class distribution;
+        `images` are unlabelled, float (B, 3, H, W) in 0..1, and not padded where `valid` (B, H, W).
         """
         targets = self.targets(network, labels, images, valid)
         strong = distort(images, self.settings.distortion, rng, current_share())
