@@ -75,10 +75,7 @@ def description_files(name: str, data_dir: str | Path, options: Mapping[str, Any
 def outlines_state(name: str, data_dir: str | Path, options: Mapping[str, Any]) -> str:
     """A fingerprint of names, sizes and times of the files that labels are drawn from, if any.
 
-    It changes if one is edited, so that labels are drawn again.
-
-    Raises:
-        DataError: as `cseg.datasets.image_files.find_files`.
+    It changes if one is edited, so that labels are drawn again; raises as `find_files` does.
     """
     module = dataset_module(name)
     if not hasattr(module, "outlines"):

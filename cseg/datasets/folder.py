@@ -33,11 +33,7 @@ class Folders(NamedTuple):
 
 
 def info(options: Mapping[str, Any]) -> DatasetInfo:
-    """Facts from `description`: a path from the working directory, or the description itself.
-
-    Raises:
-        ConfigError: as `read_description`.
-    """
+    """Facts from `description`, read and checked as `read_description` does."""
     return read_description(options).info
 
 
@@ -105,11 +101,7 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
 
 
 def _existing_places(root: Path, described: Description) -> Folders:
-    """The places of a dataset.
-
-    Raises:
-        DataError: one is not there; says what to correct.
-    """
+    """The places of a dataset; a DataError says which is not there."""
     if not root.is_dir():
         needed = [described.images, *described.labels, *described.lists.values()]
         work = described.info.citation

@@ -79,11 +79,7 @@ def raw_label(path: str | Path, file: Decoded) -> RawLabel:
 
 
 def class_ids(raw: RawLabel, info: DatasetInfo) -> np.ndarray:
-    """Class ids of a label file's pixels, uint8 HxW, 255 ignored.
-
-    Raises:
-        DataError: as `meaning_of`.
-    """
+    """Class ids of a label file's pixels, uint8 HxW, 255 ignored; raises as `meaning_of` does."""
     classes = meaning_of(raw, info).classes
     if raw.values_HW.dtype == np.uint8:
         table = np.zeros(256, np.uint8)

@@ -60,8 +60,7 @@ class Problem(NamedTuple):
 def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
     """Decode the files of `sample` completely and count the label's pixels per class.
 
-    Returns:
-        The record of a sound pair, else the problems found.
+    A sound pair gives its record, another one the problems found.
     """
     problems: list[Problem] = []
     image = raw = meaning = None
@@ -113,11 +112,7 @@ def _problem(text: str, file: Path, sample: Sample) -> Problem:
 
 
 def _sampled(path: Path, image: Decoded, info: DatasetInfo) -> np.ndarray:
-    """A few of the image's pixels, RGB, the same for the same picture in any format.
-
-    Raises:
-        DataError: as `to_rgb`.
-    """
+    """A few of the image's pixels, RGB, the same for the same picture in any format."""
     if is_deep(image):
         to_rgb(path, image, info)  # every value is looked at
     few = image.image.resize((SAMPLED, SAMPLED), Image.Resampling.NEAREST)

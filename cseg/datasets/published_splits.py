@@ -17,10 +17,7 @@ IMAGE = re.compile(rf"(.*?(?:{'|'.join(map(re.escape, SUFFIXES))}))(?:[\s,;]|$)"
 
 
 def read_published(path: str | Path) -> list[tuple[str, str]]:
-    """Read a list in any of the formats.
-
-    Returns:
-        For each line, in order: the line, and the name of its image without folder and suffix.
+    """Read a list in any of the formats: its lines, and their images' names without folder, suffix.
 
     Raises:
         DataError: the file is missing or not text; names it.
@@ -33,11 +30,8 @@ def match_ids(
 ) -> list[tuple[str, str | None]]:
     """Map the lines of a list onto a dataset's ids.
 
-    `images` are all of the dataset's, also those that the list should not name: id -> path.
-
-    Returns:
-        For each line, in order: the line, and the id of its image; None where it names no image or
-        more than one.
+    `images` are all of the dataset's, also those that the list should not name: id -> path. Each
+    line comes with the id of its image, or None where it names no image or more than one.
     """
     known = KnownImages((name, name, path) for name, path in images.items())
     matches = ((line, known.split(line)[0]) for line, _ in lines)

@@ -23,11 +23,7 @@ PLAIN = DatasetInfo("", (), (), {}, {}, "", "")  # reads images of any dataset b
 def read_image(
     path: str | Path, info: DatasetInfo = PLAIN, sha256: str | None = None
 ) -> np.ndarray:
-    """Decode an image file to upright uint8 RGB, shape HxWx3; `sha256` as in `open_image`.
-
-    Raises:
-        DataError: as `open_image` and `to_rgb`.
-    """
+    """Decode an image file to upright uint8 RGB, HxWx3; raises as `open_image` and `to_rgb` do."""
     return to_rgb(path, decode_image(path, info, sha256=sha256), info)
 
 

@@ -21,42 +21,30 @@ UNLABELLED = "unlabelled"  # the split of images that have no label
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Facts of a dataset that do not depend on which files are present.
+    """Facts of a dataset that do not depend on which files are present."""
 
-    Attributes:
-        name: name in the config.
-        class_names: one per class, in the order of the class ids 0..C-1.
-        palette: one RGB colour (0-255) per class, to draw with.
-        label_map: number in a label file -> class id or 255; every other number is an error.
-        split_sizes: official number of images by split, empty where the source names none.
-        licence: one line on the terms of use.
-        citation: one line naming the work to cite.
-        ignore_index: class id of ignored pixels; always 255.
-        colour_map: colour in a label file, 0xRRGGBB -> class id or 255, where colours are stated.
-        ignore_default: whether 255 is ignored only because nobody said what it is.
-        labels_by: "stored" or "shown": which of the two a label file means where they differ;
-            empty where the files themselves must tell.
-        image_range: values of images of more than 8 bits that become 0 and 255; None takes the
-            range of their type.
-        orientation: "upright" or "stored": how images with an orientation tag fit their labels;
-            empty where the files themselves must tell.
-        max_megapixels: images with more pixels are refused.
-    """
-
-    name: str
-    class_names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
+    name: str  # name in the config
+    class_names: tuple[str, ...]  # one per class, in the order of the class ids 0..C-1
+    palette: tuple[tuple[int, int, int], ...]  # one RGB colour (0-255) per class, to draw with
+    # number in a label file -> class id or 255; every other number is an error
     label_map: Mapping[int, int]
+    # official number of images by split, empty where the source names none
     split_sizes: Mapping[str, int]
-    licence: str
-    citation: str
-    ignore_index: int = IGNORE
+    licence: str  # one line on the terms of use
+    citation: str  # one line naming the work to cite
+    ignore_index: int = IGNORE  # class id of ignored pixels; always 255
+    # colour in a label file, 0xRRGGBB -> class id or 255, where colours are stated
     colour_map: Mapping[int, int] = field(default_factory=dict)
-    ignore_default: bool = False
+    ignore_default: bool = False  # whether 255 is ignored only because nobody said what it is
+    # "stored" or "shown": which of the two a label file means where they differ; empty where the
+    # files themselves must tell
     labels_by: str = ""
+    # values of images of more than 8 bits that become 0 and 255; None takes the range of their type
     image_range: tuple[float, float] | None = None
+    # "upright" or "stored": how images with an orientation tag fit their labels; empty where the
+    # files themselves must tell
     orientation: str = ""
-    max_megapixels: int = MEGAPIXELS
+    max_megapixels: int = MEGAPIXELS  # images with more pixels are refused
 
     @property
     def num_classes(self) -> int:

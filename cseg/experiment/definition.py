@@ -221,11 +221,7 @@ class Experiment(SharedSettings):
         return "none" if self.continues(arm) else self.arms[arm].scope
 
     def shared(self, arm: str) -> SharedSettings:
-        """The shared settings with an arm's overrides.
-
-        Raises:
-            ConfigError: an override is wrong; by key.
-        """
+        """The shared settings with an arm's overrides; a ConfigError names one that is wrong."""
         overrides = plain(self.arms[arm].overrides)
         own = {name: getattr(self, name) for name in types(SharedSettings)}
         changes = {name: value for name, value in overrides.items() if value}

@@ -31,13 +31,9 @@ class Legend:
 def overlay(image_HW3: np.ndarray, classes_HW: np.ndarray, legend: Legend) -> Image.Image:
     """Lay classes over an image, in equal parts, above a legend of the classes in it.
 
-    Ignored pixels (255) show the image alone. Sides above `LARGEST` are shrunk to it.
-
-    Images are uint8 RGB, classes uint8, ids or 255.
-
-    Returns:
-        The picture, RGB: at least as wide as its legend, whose lines give each class's share of the
-        counted pixels.
+    Images are uint8 RGB, classes uint8, ids or 255; ignored pixels (255) show the image alone.
+    Sides above `LARGEST` are shrunk to it. The picture, RGB, is at least as wide as its legend,
+    whose lines give each class's share of the counted pixels.
     """
     counts = Image.fromarray(classes_HW).histogram()
     return with_legend(blend(image_HW3, classes_HW, legend), legend, counts)

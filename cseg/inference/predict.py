@@ -50,10 +50,7 @@ def predict(
 ) -> Tensor:
     """The class of each pixel, uint8 on the CPU, at resolution `size`.
 
-    `size` is usually that of the label map; other arguments as `score_bands`.
-
-    Raises:
-        TrainingError: the device has not enough memory for the image.
+    `size` is usually that of the label map; takes what `score_bands` takes, and raises as it does.
     """
     bands = score_bands(network, image_3HW, size, protocol, device)
     return torch.cat([scores.argmax(dim=0).to(torch.uint8).cpu() for scores in bands])
@@ -64,10 +61,7 @@ def predict_sure(
 ) -> tuple[Tensor, Tensor]:
     """The class of each pixel of the image, uint8 on the CPU, and its probability, float32.
 
-    Arguments as `score_bands`.
-
-    Raises:
-        TrainingError: as `predict`.
+    Takes what `score_bands` takes, and raises as it does.
     """
     size = (image_3HW.shape[-2], image_3HW.shape[-1])
     bands = []

@@ -34,11 +34,7 @@ class Outputs:
 
 
 def outputs_of(config: Path) -> Outputs:
-    """The files that go with a config, next to it.
-
-    Raises:
-        CsegError: one of them exists.
-    """
+    """The files that go with a config, next to it; a CsegError if one of them exists."""
     lists = {name: config.with_name(f"{config.stem}_{name}.txt")
              for name in ("train", "val", "unlabelled")}  # fmt: skip
     out = Outputs(config=config, sheet=config.with_suffix(".png"), **lists)
@@ -49,13 +45,10 @@ def outputs_of(config: Path) -> Outputs:
 
 
 def init(images: Path, labels: Path | None, config: Path) -> str:
-    """Write a config for the images, and a contact sheet of them.
+    """Write a config for the images, and a contact sheet of them; say what was found and written.
 
     The folders are as `look` takes them. `config` is the YAML file to write, `mine.yaml`; its name
     becomes the data set's.
-
-    Returns:
-        What was found and written, in a screenful.
 
     Raises:
         CsegError: the folder cannot be used, or one of the files exists already.
@@ -98,11 +91,7 @@ def _name(stem: str) -> str:
 
 
 def _check_whole(seen: Seen, split: Split) -> None:
-    """Refuse what the index stage would refuse in the data set as a whole.
-
-    Raises:
-        DataError: the first problem.
-    """
+    """Refuse what the index stage would refuse in the data set as a whole, by its first problem."""
     images = seen.files.images.absolute()
     pairs = [
         pair._replace(split="val" if pair.image.relative_to(images) in split.val else "train")

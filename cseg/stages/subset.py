@@ -63,10 +63,8 @@ def subset_from_list(
     """Write the labelled subset that a published list names, in the list's order.
 
     The list is in one of the formats of `cseg.datasets.published_splits`; a line that repeats an id
-    counts once. `out` is a CSV as `subset` writes it.
-
-    Returns:
-        The lines that match no training image, for the caller to report.
+    counts once. `out` is a CSV as `subset` writes it. The lines that match no training image are
+    returned.
 
     Raises:
         DataError: the list cannot be read, none of its lines names a training image, or one does

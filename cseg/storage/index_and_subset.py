@@ -17,11 +17,7 @@ TEXT = ("split", "id", "image", "label", "image_sha256", "label_sha256")
 
 
 def read_index(index_csv: str | Path) -> "pd.DataFrame":
-    """The index of a dataset as a table; ids and paths stay text, the rest are numbers.
-
-    Raises:
-        DataError: as `read_index_rows`.
-    """
+    """`read_index_rows` as a table; ids and paths stay text, the rest are numbers."""
     import pandas as pd  # late: jobs that train read rows
 
     rows = read_index_rows(index_csv)

@@ -75,11 +75,7 @@ class OwnFiles:
 
     @contextmanager
     def write(self, name: str) -> Iterator[Path]:
-        """As `atomic`, for the file `name` below the folder, which is then listed there.
-
-        Raises:
-            CsegError: as `atomic` and `check`.
-        """
+        """As `atomic` and `check`, for the file `name` below the folder, which it then lists."""
         with atomic(self.folder / name) as temporary:
             yield temporary
             self.check([name])
