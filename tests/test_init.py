@@ -15,15 +15,15 @@ from written_kinds import LABEL_SUFFIX, RANGES, write_image_kind, write_label_ki
 
 from cseg import experiment
 from cseg.cli import main
-from cseg.datasets.reading import read_image, read_label
+from cseg.datasets.reading import read_image, read_label, write_image, write_label
+from cseg.datasets.samples import DatasetInfo, Sample
 from cseg.errors import DataError
 from cseg.estimate.calibrate import ArmCost
-from cseg.images.overlay import Legend
 from cseg.init import proposal
 from cseg.init.files import label_suffix
 from cseg.init.look import choose_split, look
 from cseg.init.proposal import Data, Machine, fit, fit_steps, propose
-from cseg.init.sheet import Cell, choose_pairs, contact_sheet
+from cseg.init.sheet import choose_pairs, contact_sheet
 from cseg.init.text import config_text
 
 COST = ArmCost(0.1, 0.05, 0.01, 2.0, 800.0, 4.0, 0.001, "made up")
@@ -396,14 +396,16 @@ def test_the_text_of_a_config_holds_what_was_given(names, folder, ignored):
     }  # fmt: skip
 
 
-def test_a_contact_sheet_shows_rare_classes_and_lays_labels_over_images():
+def test_a_contact_sheet_shows_rare_classes_and_lays_labels_over_images(tmp_path):
     pixels = [[100, 0, 0]] * 6 + [[50, 50, 0], [90, 0, 10]]
     assert {6, 7} < set(choose_pairs(pixels, 3)) and choose_pairs(pixels, 99) == list(range(8))
     image, classes = np.full((40, 60, 3), 200, np.uint8), np.zeros((40, 60), np.uint8)
     classes[:, 30:] = 1
-    sheet = np.array(
-        contact_sheet([Cell("a", image, classes)], Legend("ab", ((0, 0, 0), (0, 0, 200))))
-    )
+    info = DatasetInfo("", ("a", "b"), ((0, 0, 0), (0, 0, 200)), {0: 0, 1: 1}, {}, "", "")
+    pair = Sample("a", "train", tmp_path / "image.png", tmp_path / "label.png")
+    write_image(pair.image, image)
+    write_label(pair.label, classes, info.palette)
+    sheet = np.array(contact_sheet([pair], info))
     top = 6 + 18
     assert (sheet[top + 100, 6 + 150] == 200).all()  # the image, then its overlay
     assert (sheet[top + 100, 6 + 302 + 75] == 100).all()

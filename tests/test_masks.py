@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as V
 
 from cseg.cli import main
+from cseg.datasets.reading import PLAIN
 from cseg.errors import CsegError, DataError
-from cseg.images.overlay import Legend, blend, overlay
+from cseg.images.overlay import blend, overlay
 from cseg.inference import load_segmenter
 from cseg.inference.load import image_pixels
 from cseg.inference.masks import MAPS, MaskSettings, Outcome, write_masks
@@ -138,10 +140,10 @@ def test_an_overlay_mixes_both_in_equal_parts_and_names_the_classes():
     image = np.full((4, 6, 3), 100, np.uint8)
     classes = np.zeros((4, 6), np.uint8)
     classes[0], classes[1] = 1, 255
-    legend = Legend(("soil", "weed"), ((0, 0, 0), (200, 20, 60)))
-    mixed = np.array(blend(image, classes, legend))
+    info = replace(PLAIN, class_names=("soil", "weed"), palette=((0, 0, 0), (200, 20, 60)))
+    mixed = np.array(blend(image, classes, info))
     assert (mixed[0] == (150, 60, 80)).all() and (mixed[1] == 100).all() and (mixed[2] == 50).all()
-    whole = np.array(overlay(image, classes, legend))
+    whole = np.array(overlay(image, classes, info))
     assert (whole[:4, :6] == mixed).all()
     assert whole.shape == (4 + 3 * 20 + 10, 260, 3)  # soil, weed and the ignored pixels
     assert (whole[4 + 5 + 10, 10] == (0, 0, 0)).all()

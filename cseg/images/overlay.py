@@ -4,13 +4,12 @@ Shapes: H and W height and width of an image.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from cseg.datasets.reading import colour_table
-from cseg.datasets.samples import IGNORE
+from cseg.datasets.samples import IGNORE, DatasetInfo
 
 OPACITY = 0.5
 LARGEST = 2048  # longer side of an overlay, pixels; larger images are shown smaller
@@ -20,15 +19,7 @@ SWATCH = 12
 LEAST_WIDTH = 260  # of a legend, so that names are not cut
 
 
-@dataclass(frozen=True)
-class Legend:
-    """What the colours of a picture mean: a name and a colour for each class id."""
-
-    names: Sequence[str]
-    palette: Sequence[tuple[int, int, int]]
-
-
-def overlay(image_HW3: np.ndarray, classes_HW: np.ndarray, legend: Legend) -> Image.Image:
+def overlay(image_HW3: np.ndarray, classes_HW: np.ndarray, info: DatasetInfo) -> Image.Image:
     """Lay classes over an image, in equal parts, above a legend of the classes in it.
 
     Images are uint8 RGB, classes uint8, ids or 255; ignored pixels (255) show the image alone.
@@ -36,10 +27,10 @@ def overlay(image_HW3: np.ndarray, classes_HW: np.ndarray, legend: Legend) -> Im
     whose lines give each class's share of the counted pixels.
     """
     counts = Image.fromarray(classes_HW).histogram()
-    return with_legend(blend(image_HW3, classes_HW, legend), legend, counts)
+    return with_legend(blend(image_HW3, classes_HW, info), info, counts)
 
 
-def blend(image_HW3: np.ndarray, classes_HW: np.ndarray, legend: Legend) -> Image.Image:
+def blend(image_HW3: np.ndarray, classes_HW: np.ndarray, info: DatasetInfo) -> Image.Image:
     """The overlay without its legend; arguments as in `overlay`."""
     image, classes = Image.fromarray(image_HW3), Image.fromarray(classes_HW)
     longer = max(image.size)
@@ -49,21 +40,21 @@ def blend(image_HW3: np.ndarray, classes_HW: np.ndarray, legend: Legend) -> Imag
         image = image.resize(size, Image.Resampling.BOX)
         classes = classes.resize(size, Image.Resampling.NEAREST)
     kept = np.array(classes)
-    mixed = Image.blend(image, Image.fromarray(colour_table(legend.palette)[kept]), OPACITY)
+    mixed = Image.blend(image, Image.fromarray(colour_table(info.palette)[kept]), OPACITY)
     return Image.composite(image, mixed, Image.fromarray((kept == IGNORE).astype(np.uint8) * 255))
 
 
 def with_legend(
-    picture: Image.Image, legend: Legend, counts: Mapping[int, int] | Sequence[int]
+    picture: Image.Image, info: DatasetInfo, counts: Mapping[int, int] | Sequence[int]
 ) -> Image.Image:
     """The picture above the classes that have pixels, in as many columns as have room.
 
     `counts` are pixels by class id; those at 255 are ignored pixels.
     """
-    counted = max(1, sum(int(counts[c]) for c in range(len(legend.names))))
+    counted = max(1, sum(int(counts[c]) for c in range(len(info.class_names))))
     lines: list[tuple[str | tuple[int, int, int], str]] = [
         (colour, f"{name}  {_percent(counts[c] / counted)}")
-        for c, (name, colour) in enumerate(zip(legend.names, legend.palette, strict=True))
+        for c, (name, colour) in enumerate(zip(info.class_names, info.palette, strict=True))
         if counts[c]
     ]
     if counts[IGNORE]:

@@ -22,7 +22,7 @@ from cseg.compute.stop import stop_flag
 from cseg.datasets.image_files import find_files
 from cseg.datasets.reading import write_label
 from cseg.errors import CsegError, DataError
-from cseg.images.overlay import Legend, overlay
+from cseg.images.overlay import overlay
 from cseg.inference.load import LoadedSegmenter, image_pixels, load_segmenter
 from cseg.storage.own_files import OwnFiles, is_written
 from cseg.storage.tables import write_rows
@@ -196,8 +196,7 @@ def _predict_one(
             if kind == "mask":
                 write_label(temporary, maps.classes, info.palette)
             elif kind == "overlay":
-                legend = Legend(info.class_names, info.palette)
-                picture = overlay(image_3HW.permute(1, 2, 0).numpy(), maps.classes, legend)
+                picture = overlay(image_3HW.permute(1, 2, 0).numpy(), maps.classes, info)
                 picture.save(temporary, format="PNG")
             else:
                 grey = maps.entropy if kind == "entropy" else maps.probability

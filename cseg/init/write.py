@@ -8,14 +8,12 @@ from pathlib import Path
 from statistics import median
 
 from cseg.datasets.image_files import find_files as list_files
-from cseg.datasets.reading import read_image, read_label
 from cseg.datasets.whole import problems_of
 from cseg.errors import CsegError, DataError
-from cseg.images.overlay import Legend
 from cseg.init.look import Seen, Split, choose_split, look, opened_images, write_list
 from cseg.init.proposal import Data, fit, this_machine
 from cseg.init.report import report
-from cseg.init.sheet import Cell, choose_pairs, contact_sheet
+from cseg.init.sheet import choose_pairs, contact_sheet
 from cseg.init.text import config_text
 from cseg.storage.files import atomic, write_text
 
@@ -151,11 +149,6 @@ def _notes(seen: Seen) -> dict[str, str]:
 
 def _write_sheet(path: Path, seen: Seen) -> None:
     pairs = [seen.pairs[i] for i in choose_pairs([pair.pixels for pair in seen.pairs], SHOWN)]
-    cells = (
-        Cell(pair.id, read_image(pair.image, seen.info), read_label(pair.label, seen.info))
-        for pair in pairs
-        if pair.label
-    )
-    picture = contact_sheet(cells, Legend(seen.info.class_names, seen.info.palette))
+    picture = contact_sheet(pairs, seen.info)
     with atomic(path) as temporary:
         picture.save(temporary, format="PNG")
