@@ -11,7 +11,7 @@ from small_runs import ROOT
 from cseg.paper.tables import tables
 
 EVIDENCE = ROOT / "docs" / "evidence"
-FOLDERS = sorted(path.parent for path in EVIDENCE.glob("*/summary.csv"))
+FOLDERS = sorted(path.parent for path in EVIDENCE.rglob("summary.csv"))
 
 
 def kept(folder: Path) -> list[Path]:

@@ -3,12 +3,19 @@
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
+import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
+from evidence_budgets import FOLDERS, IMAGENET, SCRATCH, draw, read_cells, settled, table
+from scipy import stats
 from small_runs import ROOT
 
 from cseg import experiment
+from cseg.errors import DataError
 from cseg.experiment.definition import Experiment
+from cseg.paper.style import figure_style
 from cseg.settings import RunSettings
 
 CONFIGS = ROOT / "workflow" / "configs"
@@ -90,3 +97,106 @@ def test_images_that_decide_are_not_reported(data: str):
     if data == "micrographs":
         train = {each["folder"]["description"]["train"] for each in options}
         assert train == {"train_00_11.txt"}
+
+
+MADE = {  # mIoU of three seeds by arm, at 2,400 and 7,200 steps
+    "scratch": ((0.50, 0.52, 0.54), (0.600, 0.62, 0.64)),
+    "scratch_distorted": ((0.53, 0.54, 0.55), (0.595, 0.60, 0.605)),
+    "cross": ((0.55, 0.57, 0.57), (0.619, 0.641, 0.660)),
+    "imagenet": ((0.60, 0.61, 0.62), (0.605, 0.615, 0.625)),
+    "imagenet_cross": ((0.60, 0.61, 0.62), (0.60, 0.62, 0.65)),
+}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    for place, budget in enumerate((2400, 7200)):
+        rows = [
+            {"dataset": "made", "arm": arm, "n": 30, "seed": seed, "miou": miou,
+             "train_miou": miou + 0.1, "total_steps": budget}
+            for arm, budgets in MADE.items() for seed, miou in enumerate(budgets[place])
+        ]  # fmt: skip
+        (tmp_path / str(budget)).mkdir()
+        pd.DataFrame(rows).to_csv(tmp_path / str(budget) / "summary.csv", index=False)
+    return tmp_path
+
+
+def test_gains_are_paired_with_the_best_baseline_of_each_budget(made: Path):
+    cells = {(each.arm, each.budget): each for each in read_cells(made)}
+    assert len(cells) == 10
+    few, many = cells["cross", 2400], cells["cross", 7200]
+    assert (few.baseline, many.baseline) == ("scratch_distorted", "scratch")
+    # 2, 3, 2 points above scratch_distorted: mean 7/3, deviation sqrt(1/3)
+    assert few.gain.difference == pytest.approx(0.07 / 3)
+    assert few.gain.spread == pytest.approx(0.01 / 3**0.5)
+    assert few.plain.difference == pytest.approx(0.13 / 3)  # 5, 5, 3
+    assert many.gain.difference == many.plain.difference == pytest.approx(0.02)  # 1.9, 2.1, 2
+    assert few.miou == (pytest.approx(1.69 / 3), pytest.approx(0.02 / 3**0.5))
+    assert few.trained[0] == pytest.approx(1.69 / 3 + 0.1)
+    assert cells["imagenet_cross", 2400].baseline == "imagenet"
+    assert cells["scratch", 2400].gain is None and cells["scratch", 2400].baseline == ""
+
+
+def test_gains_of_all_budgets_are_corrected_together(made: Path):
+    cells = {(each.arm, each.budget): each for each in read_cells(made)}
+    # of four p values, that of 1.9, 2.1, 2.0 is the smallest: t = 2 / (0.1 / sqrt 3), two degrees
+    t = 2 / (0.1 / 3**0.5)
+    assert cells["cross", 7200].gain.p == pytest.approx(4 * 2 * stats.t.sf(t, 2))
+    assert cells["cross", 7200].gain.significant and cells["cross", 7200].gain.low > 0
+    # the next is held against three: 2, 3, 2
+    t = 7 / 3 / ((1 / 3) ** 0.5 / 3**0.5)
+    assert cells["cross", 2400].gain.p == pytest.approx(3 * 2 * stats.t.sf(t, 2))
+    assert not cells["cross", 2400].gain.significant
+    assert cells["imagenet_cross", 2400].gain.p == 1  # no difference in any seed
+
+
+def test_a_baseline_has_settled_where_the_next_budget_adds_less_than_a_point(made: Path):
+    cells = read_cells(made)
+    assert settled(cells, IMAGENET) == 2400  # 61.0, 61.5
+    assert settled(cells, SCRATCH) is None  # the best of them: 54.0, 62.0
+    assert settled(cells, ("memory",)) is None
+
+
+def test_table_of_budgets(made: Path):
+    text = table(read_cells(made))
+    assert "imagenet's start gains less than a point from 2,400 steps to the next" in text
+    assert "scratch's start still gains at the largest budget" in text
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    by_place = {(row[0], row[1]): row[2:] for row in rows if len(row) == 7}
+    assert by_place["2,400", "scratch"] == ["52.0 ± 2.0", "62.0", "–", "–", "–"]
+    cross = by_place["", "cross"]
+    assert cross[:3] == ["64.0 ± 2.1", "74.0", "scratch"]
+    assert cross[3].startswith("+2.0 [") and cross[4].startswith("+2.0 [")
+
+
+def test_drawing_of_budgets(made: Path):
+    with figure_style():
+        figure = draw(read_cells(made))
+    scores, trained, gains = figure.axes
+    lines = {bars.get_label(): bars.lines[0] for bars in scores.containers}
+    assert lines.keys() == MADE.keys()
+    assert lines["cross"].get_xdata().tolist() == [2400, 7200]
+    assert lines["cross"].get_ydata() == pytest.approx([169 / 3, 64])
+    higher = {bars.get_label(): bars.lines[0] for bars in trained.containers}
+    assert higher["cross"].get_ydata() == pytest.approx([169 / 3 + 10, 74])
+    above = {bars.get_label(): bars.lines[0] for bars in gains.containers}
+    assert above.keys() == {"cross", "imagenet_cross"}
+    assert above["cross"].get_ydata() == pytest.approx([7 / 3, 2])
+    alone = [line for line in gains.lines if line.get_linestyle() == "None"]
+    (filled,) = [line for line in alone if line.get_marker() != "_"]  # the others are caps of bars
+    assert filled.get_xydata().tolist() == [[7200, pytest.approx(2)]]  # the one significant gain
+    assert filled.get_zorder() > above["cross"].get_zorder()
+    assert [label.get_text() for label in gains.get_xticklabels()] == ["2,400", "7,200"]
+    plt.close(figure)
+
+
+def test_rows_of_another_budget_are_refused(made: Path):
+    (made / "7200").rename(made / "24000")
+    with pytest.raises(DataError, match="has runs of other than 24000 steps"):
+        read_cells(made)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_kept_table_of_budgets_is_that_of_the_kept_rows(folder: Path):
+    stale = "run python tests/evidence_budgets.py"
+    assert (folder / "budgets.md").read_text("utf-8") == table(read_cells(folder)), stale
