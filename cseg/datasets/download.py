@@ -1,6 +1,5 @@
 """Download a file over HTTP: resumed, retried, checked before use, whole or not at all."""
 
-import email.message
 import errno
 import fcntl
 import hashlib
@@ -98,7 +97,8 @@ def _collect(
                     f"{url} answers {error.code} {error.reason}; fetch the file by other means "
                     f"and put it at {path}"
                 ) from error
-            problem, wait = f"{error.code} {error.reason}", _retry_after(error.headers)
+            problem, told = f"{error.code} {error.reason}", error.headers.get("Retry-After", "")
+            wait = float(told) if told.isdigit() else 0.0
         except (OSError, http.client.HTTPException) as error:
             if getattr(error, "errno", None) in (*NO_SPACE, errno.EROFS):
                 raise
@@ -129,7 +129,8 @@ def _append(url: str, stream: BinaryIO, name: str, timeout: float) -> None:
         stream.truncate(0)
         raise http.client.HTTPException("the server cannot go on from here") from error
     with response:
-        if start and not _continues(response, start):
+        part = response.headers.get("Content-Range", "") if response.status == 206 else ""
+        if not part.startswith(f"bytes {start}-"):
             start = 0
             stream.truncate(0)
             stream.seek(0)
@@ -144,17 +145,6 @@ def _append(url: str, stream: BinaryIO, name: str, timeout: float) -> None:
             raise http.client.HTTPException(
                 f"the connection ended after {stream.tell()} of {total} bytes"
             )
-
-
-def _continues(response: http.client.HTTPResponse, start: int) -> bool:
-    return response.status == 206 and response.headers.get("Content-Range", "").startswith(
-        f"bytes {start}-"
-    )
-
-
-def _retry_after(headers: email.message.Message) -> float:
-    value = headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else 0.0
 
 
 def _check(path: Path, url: str, sha256: str | None, md5: str | None) -> None:

@@ -83,6 +83,7 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
         problems += [_problem(misfit, raw.path, sample)] if misfit else []
     if problems or image is None:
         return problems
+    cells = Image.fromarray(sampled).convert("L")
     return Pair(
         split=sample.split,
         id=sample.id,
@@ -95,7 +96,7 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
         **_counted(meaning, info),
         traits=Traits(
             zlib.crc32(sampled[::STEP, ::STEP].tobytes()),
-            _sketch(sampled),
+            cells.resize((SKETCH, SKETCH), Image.Resampling.BOX).tobytes(),
             _peak(image, info),
             meaning.palette if meaning else {},
             meaning.ways if meaning else None,
@@ -117,11 +118,6 @@ def _sampled(path: Path, image: Decoded, info: DatasetInfo) -> np.ndarray:
         to_rgb(path, image, info)  # every value is looked at
     few = image.image.resize((SAMPLED, SAMPLED), Image.Resampling.NEAREST)
     return to_rgb(path, replace(image, image=few), info)
-
-
-def _sketch(sampled: np.ndarray) -> bytes:
-    grey = Image.fromarray(sampled).convert("L")
-    return grey.resize((SKETCH, SKETCH), Image.Resampling.BOX).tobytes()
 
 
 def _counted(meaning: Meaning | None, info: DatasetInfo) -> dict:

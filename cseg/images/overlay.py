@@ -16,6 +16,7 @@ LARGEST = 2048  # longer side of an overlay, pixels; larger images are shown sma
 TEXT = 13  # height of the letters, pixels
 LINE = 20  # height of a line of the legend
 SWATCH = 12
+AROUND = 4 + SWATCH + 8 + 8  # pixels of a line next to its text
 LEAST_WIDTH = 260  # of a legend, so that names are not cut
 
 
@@ -61,7 +62,7 @@ def with_legend(
         share = counts[IGNORE] / (counted + int(counts[IGNORE]))
         lines.append(("white", f"ignored  {_percent(share)} of all pixels"))
     font = ImageFont.load_default(TEXT)
-    each = max([LEAST_WIDTH, *(_width(font, text) for _, text in lines)])
+    each = max([LEAST_WIDTH, *(AROUND + int(font.getlength(text)) for _, text in lines)])
     width = max(picture.width, each)
     rows = -(-len(lines) // (width // each))
     whole = Image.new("RGB", (width, picture.height + LINE * rows + LINE // 2), "white")
@@ -73,10 +74,6 @@ def with_legend(
         draw.rectangle((left, top + 3, left + SWATCH, top + 3 + SWATCH), colour, "black")
         draw.text((left + SWATCH + 8, top + 1), text, fill="black", font=font)
     return whole
-
-
-def _width(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, text: str) -> int:
-    return 4 + SWATCH + 8 + int(font.getlength(text)) + 8
 
 
 def _percent(share: float) -> str:

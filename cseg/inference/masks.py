@@ -211,12 +211,11 @@ def _write_table(own: OwnFiles, rows: Sequence[Row], class_names: Sequence[str])
     header = ("image", "mask", "mean_entropy", "problem", *(f"share_{c}" for c in class_names))
     lines = []
     for row in sorted(rows, key=lambda row: -row.mean_entropy):
-        image, mask, problem = map(_readable, (str(row.image), row.mask, row.problem))
+        image, mask, problem = (
+            os.fsencode(text).decode("utf-8", "backslashreplace")
+            for text in (str(row.image), row.mask, row.problem)
+        )
         entropy = "" if row.problem else f"{row.mean_entropy:.6f}"
         lines.append((image, mask, entropy, problem, *(f"{share:.6f}" for share in row.shares)))
     with own.write(TABLE) as temporary:
         write_rows(temporary, header, lines)
-
-
-def _readable(text: str) -> str:
-    return os.fsencode(text).decode("utf-8", "backslashreplace")

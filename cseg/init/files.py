@@ -53,17 +53,12 @@ def find_folders(images: Path, labels: Path | None) -> tuple[Path, Path]:
     drawn = next((around[name] for name in LABEL_FOLDERS if name in around), None)
     if drawn is None or drawn.absolute() == pictures.absolute():
         drawn = pictures
-    return pictures, _coco_file(drawn) or drawn
+    coco = [path for path in sorted(drawn.glob(f"*{OUTLINES}")) if _is_coco(path)]
+    return pictures, coco[0] if len(coco) == 1 else drawn
 
 
 def _folders(place: Path) -> dict[str, Path]:
     return {path.name.lower(): path for path in sorted(place.iterdir()) if path.is_dir()}
-
-
-def _coco_file(folder: Path) -> Path | None:
-    """The COCO file in a folder, if there is just one."""
-    found = [path for path in sorted(folder.glob(f"*{OUTLINES}")) if _is_coco(path)]
-    return found[0] if len(found) == 1 else None
 
 
 def _is_coco(path: Path) -> bool:

@@ -65,7 +65,9 @@ def propose(data: Data, machine: Machine, most: int) -> dict[str, Any]:
     shorter = min(data.height, data.width)
     side = None if shorter <= most else most
     factor = 1.0 if side is None else side / shorter
-    crop = [_crop(length * factor, most) for length in (data.height, data.width)]
+    # at least two cells, at most as long as the image, or as a third more than `most`
+    crop = [max(2 * CELL, int(min(length * factor, most * 4 / 3)) // CELL * CELL)
+            for length in (data.height, data.width)]  # fmt: skip
     few = max(4, min(data.classes, data.train), math.ceil(data.train / 4))
     arms = ["scratch", "cross", "imagenet"]
     if data.unlabelled:
@@ -88,11 +90,6 @@ def propose(data: Data, machine: Machine, most: int) -> dict[str, Any]:
     if data.height * data.width * factor**2 >= LARGE:
         settings["evaluate"] = {"window": crop}
     return settings
-
-
-def _crop(length: float, most: int) -> int:
-    """At least two cells, at most as long as the image, or as a third more than `most`."""
-    return max(2 * CELL, int(min(length, most * 4 / 3)) // CELL * CELL)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ PROVENANCE = (
     "settings_fingerprint", "python_version", "torch_version", "torchvision_version", "device",
     "threads", "precision",
 )  # fmt: skip
+NO_WARNING = "Nothing stands out: no check gave cause for a warning."
 MANY = 4  # more distinct values than this are counted, not listed
 PICTURES = {
     "label_efficiency": "Mean mIoU over seeds by number of labelled images; bands: ± one sample "
@@ -39,16 +40,19 @@ def summary_page(results_dir: Path, out_path: Path, *, figures_dir: Path) -> Pat
     found, warnings = recommend(results), cautions(results)
     _, (headline,) = main_table(results)
     pictures = {name: Path(figures_dir) / f"{name}.png" for name in PICTURES}
+    absent = [name.replace("_", " ") for name, path in pictures.items() if not path.is_file()]
     parts = [
         f"<h1>{html.escape(results.dataset)}: which start to take</h1>",
         _answer(found, warnings),
         "<h2>By number of labels</h2>",
         *(_details(results, each) for each in found),
         "<h2>Before you trust the numbers</h2>",
-        _list(warnings or ["Nothing stands out: no check gave cause for a warning."]),
+        "<ul>",
+        *(f"<li>{html.escape(each)}</li>" for each in warnings or [NO_WARNING]),
+        "</ul>",
         "<h2>Pictures</h2>",
         *(_picture(results, name, path) for name, path in pictures.items() if path.is_file()),
-        _paragraph(_absent([name for name, path in pictures.items() if not path.is_file()])),
+        _paragraph(f"Not drawn: {listing(absent)}; the log says why." if absent else ""),
         "<h2>All arms</h2>",
         html_table(headline),
         "<h2>Setup and provenance</h2>",
@@ -123,18 +127,8 @@ def _network(results: Results, each: Recommendation) -> str:
     )
 
 
-def _absent(names: Sequence[str]) -> str:
-    if not names:
-        return ""
-    return f"Not drawn: {listing([name.replace('_', ' ') for name in names])}; the log says why."
-
-
 def _paragraph(text: str) -> str:
     return f"<p>{html.escape(text)}</p>" if text else ""
-
-
-def _list(sentences: Sequence[str]) -> str:
-    return "<ul>\n" + "\n".join(f"<li>{html.escape(each)}</li>" for each in sentences) + "\n</ul>"
 
 
 def _setup(results: Results) -> str:

@@ -47,7 +47,10 @@ def recommend(results: Results) -> list[Recommendation]:
         ranked = results.ranked(n)
         if ranked:
             found.append((n, ranked[0], ranked[1:]))
-    larger = {n: _next_count(results, arm, n) for n, arm, _ in found}
+    larger = {
+        n: next((m for m in results.label_counts if m > n and (arm, m) in results.mious), None)
+        for n, arm, _ in found
+    }
     steps = [(n, arm) for n, arm, _ in found if larger[n] is not None]
     gains = holm([results.difference((arm, larger[n] or n), (arm, n)) for n, arm in steps])
     gain_at = {n: gain for (n, _), gain in zip(steps, gains)}
@@ -72,10 +75,6 @@ def share_of_all_labels(results: Results, arm: str, n: int) -> float:
     size = results.train_size or 0
     best = results.ranked(size)
     return results.mean_std(arm, n)[0] / results.mean_std(best[0], size)[0] if best else np.nan
-
-
-def _next_count(results: Results, arm: str, n: int) -> int | None:
-    return next((m for m in results.label_counts if m > n and (arm, m) in results.mious), None)
 
 
 def which(each: Recommendation) -> str:

@@ -55,12 +55,15 @@ def index(
             problems.extend(result)
     of_all = problems_of(pairs, info, complete=not problems)
     if problems or of_all:
-        count = len(problems) + len(of_all)
-        raise DataError(_report(info.name, grouped(problems) + of_all, count, len(samples)))
+        lines, count = grouped(problems) + of_all, len(problems) + len(of_all)
+        head = f"{info.name} has {count:,} problems in {len(samples):,} pairs:"
+        raise DataError("\n- ".join([head, *lines] if len(lines) > 1 else lines))
     notices = notices_of(pairs, info)
     for notice in notices:
         print(f"warning: {info.name}: {notice}", file=sys.stderr, flush=True)
-    _write_csv(pairs, index_csv)
+    header = [*COLUMNS, *(f"pixels_{c}" for c in range(info.num_classes)), "pixels_ignored"]
+    facts = attrgetter(*COLUMNS)
+    write_rows(index_csv, header, ([*facts(p), *p.pixels, p.pixels_ignored] for p in pairs))
     partial = bool(fetched.get("options", {}).get("relax_counts", False))
     own = {"partial": partial, "notices": notices, "index_sha256": sha256_file(index_csv)}
     write_json(dataset_json, _describe(info, pairs) | own)
@@ -73,18 +76,6 @@ def _inspect_all(
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
         found = pool.map(lambda sample: inspect_pair(sample, info), samples)
         yield from tqdm(found, "index", len(samples), unit="pair", disable=None)
-
-
-def _report(name: str, lines: list[str], problems: int, count: int) -> str:
-    if len(lines) == 1:
-        return lines[0]
-    return "\n- ".join([f"{name} has {problems:,} problems in {count:,} pairs:", *lines])
-
-
-def _write_csv(pairs: list[Pair], path: str | Path) -> None:
-    header = [*COLUMNS, *(f"pixels_{c}" for c in range(len(pairs[0].pixels))), "pixels_ignored"]
-    facts = attrgetter(*COLUMNS)
-    write_rows(path, header, ([*facts(p), *p.pixels, p.pixels_ignored] for p in pairs))
 
 
 def _describe(info: DatasetInfo, pairs: list[Pair]) -> dict[str, Any]:

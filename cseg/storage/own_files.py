@@ -15,6 +15,7 @@ from cseg.storage.files import atomic, sha256_file
 
 RECORD = "written.sha256"
 ESCAPES = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}  # as sha256sum writes odd names
+PLAIN = {written: odd for odd, written in ESCAPES.items()}
 
 
 def read_record(folder: Path) -> dict[str, str]:
@@ -27,7 +28,8 @@ def read_record(folder: Path) -> dict[str, str]:
     for line in lines:
         mark, _, name = line.partition(b"  ")
         if name:
-            name = _unescaped(name) if mark[:1] == b"\\" else name
+            if mark[:1] == b"\\":
+                name = re.sub(rb"\\.", lambda odd: PLAIN.get(odd[0], odd[0]), name)
             found[os.fsdecode(name)] = mark[-64:].decode()
     return found
 
@@ -89,8 +91,3 @@ def _line(sha256: str, name: str) -> bytes:
     for odd, written in ESCAPES.items():
         escaped = escaped.replace(odd, written)
     return (b"\\" if escaped != plain else b"") + sha256.encode() + b"  " + escaped + b"\n"
-
-
-def _unescaped(name: bytes) -> bytes:
-    plain = {written: odd for odd, written in ESCAPES.items()}
-    return re.sub(rb"\\.", lambda found: plain.get(found[0], found[0]), name)
