@@ -23,7 +23,6 @@ from cseg.paper.statistics import Comparison, holm, mean_std
 from cseg.paper.style import (
     INCH_WIDTH,
     ArmStyle,
-    arm_handles,
     arm_styles,
     figure_style,
     legend_below,
@@ -172,7 +171,7 @@ def draw(cells: list[Cell]) -> Figure:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(budgets, [f"{budget:,}" for budget in budgets])
         axes.set_xlabel("steps (log scale)")
-    legend_below(figure, arm_handles(panels[0]))
+    legend_below(figure, panels[0])
     return figure
 
 
