@@ -116,9 +116,9 @@ import importlib, sys
 import cseg.settings
 assert not {'numpy', 'yaml', 'torch', 'pandas', 'PIL'} & set(sys.modules)
 for module in ('experiment', 'jobs.adapter', 'stages.fetch', 'stages.index', 'stages.subset',
-               'stages.summary', 'paper.tables', 'paper.figures'):
+               'stages.summary', 'paper.tables', 'paper.figures', 'paper.render'):
     importlib.import_module(f'cseg.{module}')
-    assert 'torch' not in sys.modules, module
+    assert not {'torch', 'torchvision'} & set(sys.modules), module
 """
     subprocess.run([sys.executable, "-c", check], check=True, cwd=ROOT)
 

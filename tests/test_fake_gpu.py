@@ -114,7 +114,7 @@ def kinds(waits):
     return dict(Counter(wait.what for wait in waits))
 
 
-@pytest.mark.parametrize("window", [None, [16, 16]])
+@pytest.mark.parametrize("window", others_slow([[16, 16], None]))
 def test_evaluation_fetches_each_prediction_once(data, checkpoint, tmp_path, monkeypatch, window):
     settings = small_settings("scratch", device="cuda", evaluate={"window": window})
     loaded_in(monkeypatch, evaluate, checkpoint)
@@ -124,7 +124,7 @@ def test_evaluation_fetches_each_prediction_once(data, checkpoint, tmp_path, mon
     assert {wait.what for wait in waits} == {"copy to the GPU, pageable", "copy to the host"}
 
 
-@pytest.mark.parametrize("window", [None, [16, 16]])
+@pytest.mark.parametrize("window", others_slow([[16, 16], None]))
 def test_pseudo_labels_wait_for_answers_only(data, checkpoint, tmp_path, monkeypatch, window):
     loaded_in(monkeypatch, pseudolabel, checkpoint)
     chosen = {"images": 2, "class_share": 0.5}
@@ -156,7 +156,7 @@ def test_features_wait_once_for_each_network(data, tmp_path):
     assert kinds(seen.inside(of="features.unit_features")) == expected
 
 
-@pytest.mark.parametrize("window", [None, (16, 16)])
+@pytest.mark.parametrize("window", others_slow([(16, 16), None]))
 def test_masks_wait_for_the_maps_only(data, checkpoint, tmp_path, monkeypatch, window):
     loaded_in(monkeypatch, masks, checkpoint)
     images = [Path(path) for path in read_index(data.index)["image"][:2]]

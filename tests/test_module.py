@@ -1,14 +1,13 @@
 """The workflow as others use it: as a module, from any folder, with --config and --report."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from made_trees import paint_image, paint_label
 from small_runs import ROOT, SMOKE
+from workflow_runs import forked_snakemake
 
 MODULE = f'module cseg:\n    snakefile: "{ROOT / "Snakefile"}"\n'
 OWN = f'configfile: "{ROOT / "config.yaml"}"\nconfigfile: "{SMOKE}"\n'
@@ -23,11 +22,7 @@ USES = {
 
 def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:
     """Run Snakemake in a folder that has nothing to do with the checkout."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *words]
-    return subprocess.run(
-        command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True,
-        text=True,
-    )  # fmt: skip
+    return forked_snakemake(folder, ["--cores", "2", *words])
 
 
 @pytest.mark.parametrize("use", USES)

@@ -1,14 +1,13 @@
 """`cseg plan`: its jobs are Snakemake's, its sums add up, its measuring runs the real stages."""
 
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from small_runs import ROOT, SMOKE, small_settings
+from workflow_runs import forked_snakemake
 
 from cseg import experiment
 from cseg.cli import main
@@ -39,9 +38,10 @@ def planned(config, unlabelled=0):
 
 
 def counted_by_snakemake(tmp_path, files, extra):
-    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "rules", "--configfile",
-               *files, "--config", f"results_dir={tmp_path / 'results'}", *extra]  # fmt: skip
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    words = ["-n", "--quiet", "rules", "--configfile", *map(str, files), "--config",
+             f"results_dir={tmp_path / 'results'}", *extra]  # fmt: skip
+    said = forked_snakemake(ROOT, words)
+    assert said.returncode == 0, said.stderr
     rows = re.findall(r"^(\w+)\s+(\d+)$", said.stdout + said.stderr, re.M)
     return {name: int(count) for name, count in rows if name != "total"}
 

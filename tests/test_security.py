@@ -6,7 +6,7 @@ import pytest
 import torch
 from small_runs import ROOT, SMOKE
 from source_scan import dangers, network_imports
-from workflow_runs import overlay, snakemake
+from workflow_runs import dry_snakemake, overlay
 
 from cseg import experiment
 from cseg.datasets import folder
@@ -75,7 +75,7 @@ def test_python_tags_in_a_description_of_a_folder_are_refused_by_name(tmp_path, 
 @pytest.mark.fault
 def test_snakemake_refuses_python_tags_in_a_config(tmp_path, tried):
     text = "seeds: " + TAGS[0].format(path=tmp_path / "executed") + "\n"
-    done = snakemake(tmp_path, "-n", "--configfile", str(SMOKE), overlay(tmp_path, text))
+    done = dry_snakemake(tmp_path, "--configfile", str(SMOKE), overlay(tmp_path, text))
     assert done.returncode != 0 and "Config file is not valid" in done.stdout
     assert not (tmp_path / "executed").exists()
     tried("Hostile files", "Python tags in a config given to snakemake", 1,

@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 from small_runs import SMOKE
-from workflow_runs import overlay, snakemake
+from workflow_runs import dry_snakemake, overlay
 
 from cseg import experiment
 from cseg.errors import ConfigError
@@ -64,8 +64,7 @@ def test_what_is_no_seed_is_refused_in_one_sentence(seeds, said):
 def planned_jobs(folder, seeds: str) -> list[str]:
     """The jobs of a dry run, each with the files that it waits for and lacks, sorted."""
     path = overlay(folder, f"run_arms: [scratch]\nlabel_counts: [4]\nseeds: {seeds}\n")
-    words = ("--configfile", str(SMOKE), path, "-n", "--quiet", "host")
-    done = snakemake(folder, *words)
+    done = dry_snakemake(folder, "--configfile", str(SMOKE), path, "--quiet", "host")
     assert done.returncode == 0, done.stderr
     jobs = re.findall(r"^Job \d+: (.*)\nReason: (.*)$", done.stdout, re.MULTILINE)
     assert len(jobs) > 10

@@ -1,9 +1,6 @@
 """The workflow as its users run it: dry runs, a whole small run, and what goes wrong."""
 
-import json
 import shutil
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -11,24 +8,13 @@ import yaml
 from disturbed_runs import copied
 from shared_data import shared_data
 from small_runs import ROOT, SMOKE
-from workflow_runs import overlay, snakemake
-
-CONFIGS = sorted((ROOT / "workflow" / "configs").glob("*.yaml"))
-
-
-def test_every_config_gives_a_plan(tmp_path):
-    """Dry runs in one process: `snakemake -n --configfile CONFIG` of each."""
-    command = [sys.executable, str(ROOT / "tests" / "dry_runs.py"), str(tmp_path)]
-    asked = "".join(f"{path}\n" for path in CONFIGS)
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=True)
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert dict(zip(CONFIGS, answers, strict=True)) == dict.fromkeys(CONFIGS)
+from workflow_runs import dry_snakemake, overlay, snakemake
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["all", "paper_tables", "smoke"])
 def test_targets_exist(tmp_path, target):
-    done = snakemake(tmp_path, target, "-n", "--quiet", "all", "--configfile", str(SMOKE))
+    done = dry_snakemake(tmp_path, target, "--quiet", "all", "--configfile", str(SMOKE))
     assert done.returncode == 0, done.stderr
 
 
@@ -71,7 +57,7 @@ def test_a_second_run_has_nothing_to_do(smoke):
 def test_a_changed_setting_reruns_what_depends_on_it_and_no_more(smoke):
     path = smoke / "lr.yaml"
     path.write_text("pretrain: {lr: 0.05}\n")
-    done = snakemake(smoke, "-n", "--configfile", str(SMOKE), str(path))
+    done = dry_snakemake(smoke, "--configfile", str(SMOKE), str(path))
     jobs = {line.split()[0]: int(line.split()[1]) for line in done.stdout.splitlines()
             if line.split()[:1] and line.split()[0] in
             {"pretrain", "finetune", "evaluate", "index", "subset"}
@@ -105,7 +91,7 @@ def test_the_report_holds_tables_and_figures(smoke):
 
 
 def test_ablations_need_a_plan(tmp_path):
-    done = snakemake(tmp_path, "ablations", "-n", "--configfile", str(SMOKE))
+    done = dry_snakemake(tmp_path, "ablations", "--configfile", str(SMOKE))
     assert done.returncode != 0 and "workflow/configs/ablations.yaml" in done.stdout + done.stderr
 
 

@@ -1,10 +1,12 @@
 """Run the checkout's workflow in a folder of its own."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from small_runs import ROOT
 
@@ -23,6 +25,31 @@ def snakemake(folder: Path, *arguments: str, timeout: int = 1200) -> subprocess.
         command(folder, *arguments),
         capture_output=True, text=True, timeout=timeout, env=os.environ | ENVIRONMENT, cwd=ROOT,
     )  # fmt: skip
+
+
+def dry_snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """What the command `snakemake -n` answers for the checkout's Snakefile in `folder`."""
+    _, _, _, *words = command(folder, "-n", *arguments)
+    return forked_snakemake(ROOT, words)
+
+
+def forked_snakemake(cwd: Path, words: Sequence[str]) -> subprocess.CompletedProcess:
+    """What the command answers in `cwd`, in a fork of this process: it is imported but once."""
+    import snakemake.cli  # late: helpers of real runs have no use for it
+
+    def run() -> None:
+        os.chdir(cwd)
+        for number, file in ((1, out), (2, error)):
+            os.dup2(file.fileno(), number)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        snakemake.cli.main([*words])
+
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as error:
+        child = multiprocessing.get_context("fork").Process(target=run)
+        child.start()
+        child.join()
+        said = [file.seek(0) or file.read() for file in (out, error)]
+    return subprocess.CompletedProcess(words, child.exitcode, *said)
 
 
 def begin_snakemake(
