@@ -5,7 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+import stage_runs
 import torch
+from small_runs import small_data, small_settings
 
 from cseg.cli import main
 from cseg.inference import load_segmenter
@@ -14,12 +16,28 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not i
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
 
-@pytest.fixture(scope="module", params=[pytest.param(None, marks=pytest.mark.slow), 40])
-def trained(checkpoint, tmp_path_factory, request):
-    """A checkpoint whose images were resized to this short side, or not at all."""
-    content = torch.load(checkpoint, weights_only=True)
-    content["settings"]["image"]["short_side"] = request.param
-    path = tmp_path_factory.mktemp("export") / "finetune.pt"
+# Tracing takes its time where padding depends on the size, as in tf_efficientnet_lite0.
+PADDED = "tf_efficientnet_lite0"
+NETWORKS = [
+    ("test_resnet", 40),
+    pytest.param((PADDED, None), marks=pytest.mark.slow),
+    pytest.param((PADDED, 40), marks=pytest.mark.long),
+]
+
+
+@pytest.fixture(scope="module", params=NETWORKS, ids=str)
+def trained(tmp_path_factory, request):
+    """A checkpoint of an encoder whose images were resized to a short side, or not at all."""
+    encoder, short_side = request.param
+    folder = tmp_path_factory.mktemp("export")
+    model = {"encoder": encoder, "maps": {encoder: [1, 1]}}
+    out = stage_runs.trained(
+        "finetune", small_data(folder), small_settings("scratch", model=model), folder / "run",
+        title="shapes/scratch/n4/seed0",
+    )  # fmt: skip
+    content = torch.load(out.weights, weights_only=True)
+    content["settings"]["image"]["short_side"] = short_side
+    path = folder / "finetune.pt"
     torch.save(content, path)
     return path
 

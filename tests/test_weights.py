@@ -1,6 +1,7 @@
 """Where an encoder starts: the weights really loaded, what belongs to them, and what is refused."""
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ def given(path: Path, **facts) -> GivenWeights:
 
 
 def resnet18(seed: int = 1) -> dict[str, torch.Tensor]:
+    return dict(_resnet18(seed))
+
+
+@cache
+def _resnet18(seed: int) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
     return build_network("resnet18", 32).state_dict()
 
