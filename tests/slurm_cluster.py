@@ -33,7 +33,7 @@ def missing() -> str | None:
     return None
 
 
-def wait_for(what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(what: str, ready: Callable[[], bool], seconds: float = 600) -> None:
     """Wait until `ready` says so; TimeoutError names `what`."""
     end = time.monotonic() + seconds
     while not ready():

@@ -156,9 +156,9 @@ def broken(slurm, smoke_run, undisturbed, checkout, hard_config, tmp_path_factor
                     subprocess.run(end, check=True)
         return len(caught) == 3 or run.poll() is not None
 
-    wait_for("the trainings", all_caught, 200)
+    wait_for("the trainings", all_caught)
     assert len(caught) == 3, (folder / "first.log").read_text()
-    wait_for("the limit's passing", lambda: training(slurm, folder, HUNG) != caught[HUNG], 90)
+    wait_for("the limit's passing", lambda: training(slurm, folder, HUNG) != caught[HUNG])
     for process in trainers(caught[RESTARTED]):
         process.resume()
     slurm.restart("slurmd1")
@@ -167,7 +167,7 @@ def broken(slurm, smoke_run, undisturbed, checkout, hard_config, tmp_path_factor
 
     fifth = f"{run_folder(Path(), ORPHANED)}/finetune.pt"
     run = submit(checkout, folder, "second.log", fifth, *hard_config)
-    wait_for("the fifth training", lambda: training(slurm, folder, ORPHANED) is not None, 100)
+    wait_for("the fifth training", lambda: training(slurm, folder, ORPHANED) is not None)
     run.send_signal(signal.SIGKILL)
     run.wait()
     # what profiles/README.md tells the user to do

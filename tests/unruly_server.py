@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ class Server:
     """What it serves and how: `script` holds behaviours for the next requests, then "ok".
 
     Behaviours: "ok" (ranges honoured), "whole" (ranges ignored), ("cut", k) closes after k bytes,
-    ("stall", k) falls silent for a second after k bytes,
+    ("stall", k) falls silent after k bytes,
     ("status", code), ("busy", seconds) is 503 with Retry-After, "long" names a length that is one
     byte too large, "chunked" and ("chunked_cut", k) send without a length.
     """
@@ -77,7 +76,7 @@ def serving(content: bytes, *script) -> Iterator[Server]:
             self.wfile.write(body if value is None else body[:value])
             if kind == "stall":
                 self.wfile.flush()
-                time.sleep(1)
+                self.connection.recv(1)  # nothing comes: until the other side leaves
 
         def log_message(self, *arguments):
             pass
