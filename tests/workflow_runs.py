@@ -42,7 +42,8 @@ def forked_snakemake(cwd: Path, words: Sequence[str]) -> subprocess.CompletedPro
         for number, file in ((1, out), (2, error)):
             os.dup2(file.fileno(), number)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        snakemake.cli.main([*words])
+        sys.argv = ["snakemake", *words]  # the Snakefile reads it
+        snakemake.cli.main()
 
     with TemporaryFile("w+") as out, TemporaryFile("w+") as error:
         child = multiprocessing.get_context("fork").Process(target=run)
