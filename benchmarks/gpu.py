@@ -1,12 +1,14 @@
 """Measure everything that needs a GPU, within a time; a second call goes on where this one stopped.
 
-    make gpu, or: PYTHONPATH=. python benchmarks/gpu.py [--minutes 9] [--out gpu] [--tiny]
+    make gpu, or: PYTHONPATH=. python benchmarks/gpu.py [--minutes 9] [--out gpu] [--data FOLDER]
 
 Parts run in order of value, each in a process of its own, and each writes OUT/PART.json at once. A
 part whose file is of this code and this card is not repeated; one that would not fit into the time
 left is skipped and named. OUT/report.md holds the figures next to their targets. It needs no
 network; --needs lists the packages that it needs. With --device cpu --tiny every part runs at a toy
-size anywhere: those figures are none of a GPU, and say so. --only takes names of parts.
+size anywhere: those figures are none of a GPU, and say so. --only takes names of parts. If --data
+names a folder of images, the time that is left goes to `benchmarks/gpu_evidence.py`, which says
+what --config and --weights are.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gpu_evidence
 import gpu_needs
 import gpu_page
 import gpu_parts
@@ -27,6 +30,8 @@ from cseg.storage.files import atomic, fingerprint, read_json, sha256_file, writ
 from cseg.storage.provenance import source_fingerprint
 
 START_SECONDS = 15  # of a process
+EVIDENCE_SECONDS = 60  # below which it is not begun
+SAVING_SECONDS = 15  # for a training that is asked to end
 
 
 def facts(device: str, tiny: bool, commit: str) -> dict[str, Any]:
@@ -83,6 +88,31 @@ def run_parts(
     return missing
 
 
+def run_evidence(args: argparse.Namespace, seconds: float) -> list[str]:
+    """Train on real images until the time is over; returns a sentence if that was not all."""
+    if args.data is None:
+        return ["evidence: not begun, --data names no folder of images"]
+    if seconds < EVIDENCE_SECONDS:
+        return [f"evidence: not begun, {seconds:.0f} s were left"]
+    script = Path(gpu_evidence.__file__)
+    command = [sys.executable, str(script), "--data", str(args.data), "--out", str(args.out),
+               "--device", args.device, *(["--tiny"] if args.tiny else []),
+               *(["--config", *map(str, args.config)] if args.config else []),
+               *(["--weights", str(args.weights)] if args.weights else [])]  # fmt: skip
+    log = args.out / "evidence.log"
+    with log.open("w") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as job:
+        try:
+            failed = job.wait(seconds - SAVING_SECONDS) != 0
+        except subprocess.TimeoutExpired:
+            job.terminate()  # a training saves its state then
+            try:
+                job.wait(SAVING_SECONDS)
+            except subprocess.TimeoutExpired:
+                job.kill()
+            return ["evidence: stopped when the time was over; the same command goes on"]
+    return [f"evidence: failed, see {log}"] if failed else []
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=9.0)
@@ -94,6 +124,9 @@ def main() -> None:
     parser.add_argument("--part", choices=names, help="measure it in this process")
     parser.add_argument("--needs", action="store_true", help="list the packages, and their sizes")
     parser.add_argument("--revision", default=revision(), help="name it where this is a copy")
+    parser.add_argument("--data", type=Path, help="folder of real images to train on at the end")
+    parser.add_argument("--config", type=Path, nargs="+", help="what the images are")
+    parser.add_argument("--weights", type=Path, help="ImageNet weights of a ResNet-50")
     args = parser.parse_args()
     if args.needs:
         print(gpu_needs.table())
@@ -113,11 +146,16 @@ def main() -> None:
         return
     current = facts(args.device, args.tiny, args.revision)
     chosen = [part for part in gpu_parts.PARTS if part.name in args.only]
+    ends = time.monotonic() + 60 * args.minutes
     missing = run_parts(chosen, args.out, args.device, current, 60 * args.minutes)
+    missing += run_evidence(args, ends - time.monotonic())
     paths = {part.name: args.out / f"{part.name}.json" for part in gpu_parts.PARTS}
     results = {name: read_json(path) for name, path in paths.items() if is_done(path, current)}
+    evidence = gpu_evidence.measured(args.out, gpu_evidence.facts_of(args.device, args.tiny))
+    if evidence:
+        results["evidence"] = {"rows": evidence}
     with atomic(args.out / "report.md") as temporary:
-        temporary.write_text(gpu_page.page(results, list(paths), missing, current))
+        temporary.write_text(gpu_page.page(results, [*paths, "evidence"], missing, current))
     print((args.out / "report.md").read_text())
 
 

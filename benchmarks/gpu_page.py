@@ -79,8 +79,9 @@ def page(
         if found is None:
             lines += ["", f"## {name}", "", f"{UNKNOWN[0].upper()}{UNKNOWN[1:]}."]
             continue
+        spent = f", {found['seconds']:g} s" if "seconds" in found else ""
         columns = list(found["rows"][0])
-        lines += ["", f"## {name}, {found['seconds']:g} s", "", f"| {' | '.join(columns)} |"]
+        lines += ["", f"## {name}{spent}", "", f"| {' | '.join(columns)} |"]
         lines.append("| --- " * len(columns) + "|")
         lines += [
             f"| {' | '.join(_cell(row[column]) for column in columns)} |" for row in found["rows"]

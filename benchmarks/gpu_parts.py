@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import gpu_forecast
 import loss_gpu
 import pandas as pd
 import plain_loop
@@ -226,6 +227,7 @@ PARTS = [
     Part("strict", 25, strict),
     Part("precisions", 25, precisions),
     Part("shared_card", 25, shared_card),
+    Part("forecast", 110, gpu_forecast.forecast),
     Part("step_pretrain_bf16_compiled", 85, step("pretrain", "bf16", True)),
     Part("step_finetune_bf16_compiled", 85, step("finetune", "bf16", True)),
     Part("step_pretrain_fp32_compiled", 85, step("pretrain", "fp32", True)),

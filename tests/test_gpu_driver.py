@@ -12,7 +12,8 @@ from cseg.storage.files import read_json
 
 # one of each kind of code: further parts are the same with another type or stage
 PARTS = ("ceilings", "correctness", "loss_fp32", "step_pretrain_bf16", "step_finetune_fp32",
-         "strict", "precisions", "shared_card", "step_pretrain_bf16_compiled")  # fmt: skip
+         "strict", "precisions", "shared_card",
+         "step_pretrain_bf16_compiled")  # fmt: skip
 BARE = """
 import sys
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
@@ -141,3 +142,16 @@ def test_the_revision_of_a_copy_is_the_one_given(tmp_path):
                "--revision", "abc1234", "--out", str(tmp_path)]  # fmt: skip
     subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True)
     assert "revision abc1234." in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.long
+def test_the_plans_forecast_stands_next_to_what_was_taken(tmp_path):
+    told, _ = driver(tmp_path, 30, "--only", "forecast").communicate()
+    assert "forecast: measured" in told
+    rows = read_json(tmp_path / "forecast.json")["rows"]
+    assert [row["what"].split(",")[0] for row in rows] == [
+        "a run in three jobs", "largest peak as measured by the plan"
+    ]  # fmt: skip
+    for row in rows:
+        assert row["taken"] > 0
+        assert row["taken_over_forecast"] == pytest.approx(row["taken"] / row["forecast"])

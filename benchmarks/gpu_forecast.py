@@ -1,0 +1,116 @@
+"""Time and memory that `cseg plan` forecasts for a run, next to what its jobs then take."""
+
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from step import SETTINGS
+
+from cseg import experiment
+from cseg.estimate.calibrate import IMAGES, calibrate, paint
+from cseg.estimate.flops import counted_costs
+from cseg.estimate.plan import CONTEXT_MIB, KEPT, chains
+from cseg.estimate.sizes import Sizes
+from cseg.settings import RunSettings
+from cseg.stages.evaluate import EvaluateOutputs, evaluate
+from cseg.stages.finetune import finetune
+from cseg.stages.pretrain import pretrain
+from cseg.stages.run import RunInputs
+from cseg.stages.training_outputs import TrainingOutputs
+from cseg.storage.files import read_json, write_json
+
+STAGES = ("pretrain", "finetune", "evaluate")
+MIB = 2**20
+
+
+def forecast(device: torch.device, tiny: bool) -> list[dict[str, Any]]:
+    """Forecast, taken and their ratio, of one short run of the arm `within` in jobs of its own.
+
+    The forecast is that of `cseg plan`: measured on this device by short runs, on a GPU the memory
+    also as counted without a device. A GPU's memory is what the card has less while the job lives.
+    """
+    chosen, steps = SETTINGS["smoke" if tiny else "paper"], 8 if tiny else 200
+    loop = {"steps": steps, "warmup_steps": 0}
+    changes = {**chosen.changes, "device": device.type, "run_arms": ["within"], "seeds": [0],
+               "label_counts": ["all"], "budget": "equal_finetune", "pretrain": loop,
+               "finetune": loop}  # fmt: skip
+    planned = experiment.load(chosen.configs, changes)
+    (cost,) = calibrate(planned, ["within"], size_HW=chosen.size_HW, copies=1).values()
+    (run,) = chains(planned, Sizes(IMAGES, IMAGES), {"within": cost})
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = paint(folder, planned.info, chosen.size_HW)
+        settings = planned.run_settings("within", 0)
+        seconds, peak, used = _taken(folder, data, settings)
+    pairs = {
+        "a run in three jobs, s": (run.seconds, seconds),
+        "largest peak as measured by the plan, MiB": (cost.memory_mib, peak),
+    }
+    if device.type == "cuda":  # on a CPU a job's memory is mostly its libraries
+        counted = counted_costs(planned, ["within"], size_HW=chosen.size_HW, teraflops=1.0)
+        pairs["largest peak as counted by the plan, MiB"] = (
+            counted["within"].memory_mib,
+            peak,
+        )
+        pairs["a job's memory on the card, MiB"] = (CONTEXT_MIB + KEPT * cost.memory_mib, used)
+    return [
+        {
+            "what": what,
+            "forecast": expected,
+            "taken": taken,
+            "taken_over_forecast": taken / expected,
+        }
+        for what, (expected, taken) in pairs.items()
+    ]
+
+
+def _taken(folder: Path, data: RunInputs, settings: RunSettings) -> tuple[float, float, float]:
+    """Seconds of all jobs from start to end, the largest peak, and the most of the card, MiB."""
+    seconds, used = 0.0, 0.0
+    for stage in STAGES:
+        order = folder / "order"
+        order.write_bytes(pickle.dumps((stage, folder, data, settings)))
+        before = _free(settings.device)
+        started = time.monotonic()
+        subprocess.run([sys.executable, __file__, str(order)], check=True)
+        seconds += time.monotonic() - started
+        used = max(used, before - read_json(folder / f"{stage}_free.json")["free_mib"])
+    peaks = [read_json(folder / f"{stage}_cost.json")["peak_memory_mib"] for stage in STAGES[:2]]
+    return seconds, max(peaks), used
+
+
+def _free(device: str) -> float:
+    return torch.cuda.mem_get_info()[0] / MIB if device == "cuda" else 0.0
+
+
+def run_job(stage: str, folder: Path, data: RunInputs, settings: RunSettings) -> None:
+    """One stage of a run, as a job does it, and the card's free memory at its end."""
+    costs = {name: folder / f"{name}_cost.json" for name in STAGES[:2]}
+    if stage == "evaluate":
+        names = ("metrics", "per_class", "per_image", "confusion")
+        out = EvaluateOutputs(
+            **{name: folder / f"{name}.csv" for name in names}, predictions=folder / "maps.zip"
+        )
+        evaluate(
+            data, settings, arm="within", weights=folder / "finetune.pt",
+            costs=list(costs.values()), out=out, threads=1,
+        )  # fmt: skip
+    else:
+        weights = folder / f"{stage}.pt"
+        files = TrainingOutputs(weights=weights, curve=folder / f"{stage}.csv", cost=costs[stage])
+        if stage == "pretrain":
+            pretrain(data, settings, out=files, threads=1, title=stage)
+        else:
+            given = replace(data, pretrained=folder / "pretrain.pt")
+            finetune(given, settings, out=files, threads=1, title=stage)
+    write_json(folder / f"{stage}_free.json", {"free_mib": _free(settings.device)})
+
+
+if __name__ == "__main__":
+    run_job(*pickle.loads(Path(sys.argv[1]).read_bytes()))
