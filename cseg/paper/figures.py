@@ -20,13 +20,9 @@ EXTREME_ROWS = 3
 def figures(results_dir: Path, out_dir: Path, *, only: Collection[str] = ()) -> list[Path]:
     """Write every figure that one experiment's results allow, as PNG and PDF.
 
-    From the CSVs: label_efficiency, per_class, confusion, confusion_difference, training_curves;
-    if their CSVs exist feature_space. From predictions.zip
-    and the images of index.csv: qualitative, largest_changes. A figure that cannot be drawn is
-    left out and named in the log with the reason; an older one is kept.
-
-    `out_dir` receives `{figure}.png` and `.pdf` of `only` the figures named, or of all; the files
-    written are returned.
+    A figure that cannot be drawn, for lack of its CSV, of predictions.zip or of the images, is left
+    out and named in the log with the reason; an older one is kept. `out_dir` receives
+    `{figure}.png` and `.pdf` of those named in `only`, or of all; the files written are returned.
 
     Raises:
         DataError: `summary.csv` is missing or malformed.

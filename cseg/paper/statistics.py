@@ -235,11 +235,9 @@ def resample_seeds(
 ) -> np.ndarray:
     """Mean mIoU of a cell (arm, n) under resampled seeds and images; shape (B,).
 
-    Args:
-        boot_by_seed: bootstrapped mIoU (B,) by seed; a seed that lacks it keeps its point value.
-        points: mIoU by seed.
-        draws_BS: uniform numbers in [0, 1), shared by all cells so that they stay paired; the
-            first S = number of seeds columns choose seeds with replacement.
+    A seed without bootstrapped mIoU (B,) keeps its value in `points`. `draws_BS` are uniform
+    numbers in [0, 1), shared by all cells so that they stay paired; the first columns, one for each
+    seed, choose seeds with replacement.
     """
     resamples = len(draws_BS)
     seeds = sorted(points)

@@ -22,12 +22,8 @@ log = logging.getLogger(__name__)
 def tables(results_dir: Path, out_dir: Path, *, published: Path | None = None) -> list[Path]:
     """Write every table that the CSVs of one experiment allow.
 
-    A finished experiment gives recommendation, main, per_class and cost; with two arms
-    label_saving; and published if `published` is given. Depending on the experiment:
-    semi_supervised (arms named `*_pseudo`), ablations (`ablations.csv`), separability
-    (`separability.csv`). A table that has nothing to show is left out and named in the log.
-
-    `out_dir` receives `{table}.csv`, `.md`, `.tex` and `.html`; the files written are returned.
+    A table that has nothing to show is left out and named in the log with the reason. `out_dir`
+    receives `{table}.csv`, `.md`, `.tex` and `.html`; the files written are returned.
 
     Raises:
         DataError: `summary.csv` or `published.csv` is missing or malformed.

@@ -22,12 +22,8 @@ def files_of(kind: type[T], named: Mapping[str, Any]) -> T:
 def launch_job(job: Any, stage: Callable[..., None], *records: Any, out: type, **own: Any) -> None:
     """Run a stage on the GPUs of its job, the `snakemake` of an adapter.
 
-    Args:
-        job: its log, threads, resources and outputs are those of the stage.
-        stage: takes `records`, what it writes (`out`) and its threads.
-        *records: what the stage reads.
-        out: record of the files that it writes.
-        **own: further arguments of this stage.
+    The stage takes `records`, which it reads; the record of what it writes (`out`, of the job's
+    outputs); the job's threads; and `own`.
     """
     run = partial(stage, *records, out=files_of(out, job.output), threads=job.threads, **own)
     gpus, nodes = job.resources.gpu, job.resources.get("nodes", 1)
