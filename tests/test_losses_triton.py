@@ -156,7 +156,7 @@ def test_every_card_has_blocks_for_every_width(monkeypatch, card):
 
 
 @pytest.mark.parametrize("denominator", ["all", "negatives"])
-@pytest.mark.parametrize("scale", [1.0, 30.0])
+@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 30.0])
 @pytest.mark.parametrize("ignored", ["all", "an image", "one class"])
 def test_degenerate_bags_are_finite(denominator, scale, ignored):
     feats, labels, other, other_labels = random_case(3, 2, 40, 8, 3, scale=scale)

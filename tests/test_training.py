@@ -24,7 +24,9 @@ def test_pieces_must_divide_the_batch(tmp_path):
             experiment.load([SMOKE, path])
 
 
-@pytest.mark.parametrize("arm", ["within", "cross", "batch"])
+@pytest.mark.parametrize(
+    "arm", ["cross", *(pytest.param(arm, marks=pytest.mark.slow) for arm in ("within", "batch"))]
+)
 def test_contrastive_loss_falls_in_pretraining(tmp_path, arm):
     data = small_data(tmp_path)
     settings = small_settings(arm, pretrain={"steps": 48, "lr": 0.3, "log_every": 8})
