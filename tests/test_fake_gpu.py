@@ -114,7 +114,7 @@ def kinds(waits):
     return dict(Counter(wait.what for wait in waits))
 
 
-@pytest.mark.parametrize("window", others_slow([[16, 16], None]))
+@pytest.mark.parametrize("window", others_slow([None, [16, 16]]))
 def test_evaluation_fetches_each_prediction_once(data, checkpoint, tmp_path, monkeypatch, window):
     settings = small_settings("scratch", device="cuda", evaluate={"window": window})
     loaded_in(monkeypatch, evaluate, checkpoint)
