@@ -144,6 +144,19 @@ def test_two_images_of_one_name_are_noticed(root):
         fetch("folder", root, options=options(root, SHARE), out=root / "fetch.json")
 
 
+def test_text_says_whether_counts_are_relaxed_as_the_config_does(root):
+    """Snakemake hands on what stands in a mapping of --config as text."""
+    write_list(root / "train.txt", ["h.tif", "gone"])
+    found = [
+        folder.samples(root, root, options(root, LISTS) | {"relax_counts": value})
+        for value in (True, "true", "True")
+    ]
+    assert [[s.id for s in each if s.split == "train"] for each in found] == [["h"]] * 3
+    for value in (False, "false", "False"):
+        with pytest.raises(DataError, match="gone"):
+            folder.samples(root, root, options(root, LISTS) | {"relax_counts": value})
+
+
 def test_missing_folders_are_named_with_their_key(root):
     (root / "labels").rename(root / "elsewhere")
     with pytest.raises(DataError, match=r"labels does not exist; correct .* the key labels"):

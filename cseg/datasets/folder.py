@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cseg.datasets.description import INLINE, UNSTATED, Description, read_description
 from cseg.datasets.image_files import find_files
 from cseg.datasets.list_files import SUFFIXES, KnownImages, bare, one_form, read_lines
+from cseg.datasets.options import relaxes_counts
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
 from cseg.errors import DataError
 from cseg.storage.files import keyed_order
@@ -52,8 +53,9 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     from cseg.datasets.reading import write_label
 
     described = read_description(options)
-    relax = bool(options.get("relax_counts", False))
-    drawings = _drawings(_listed(root, described, relax), _places(root, described))
+    drawings = _drawings(
+        _listed(root, described, relaxes_counts(options)), _places(root, described)
+    )
     if drawings and described.background is None:
         raise DataError(
             f"{described.place} does not say which class pixels without an outline have; add "
@@ -96,7 +98,7 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
         replace(sample, label=_drawn(work_dir, sample))
         if sample.label and (drawn or sample.label.suffix.lower() == OUTLINES)
         else sample
-        for sample in _listed(root, described, relax=bool(options.get("relax_counts", False)))
+        for sample in _listed(root, described, relaxes_counts(options))
     ]
 
 

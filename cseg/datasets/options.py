@@ -44,6 +44,11 @@ def check_options(
     return chosen
 
 
+def relaxes_counts(options: Mapping[str, Any]) -> bool:
+    """Whether `relax_counts`, which every dataset has, is set; as text, too, as above."""
+    return from_text(bool, str(options.get("relax_counts", False))) is True
+
+
 def require_folder(root: Path) -> None:
     """Ask for `root` to exist, so that a typo in data_dir does not start a large download.
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cseg.datasets import dataset_module, has_unlabelled
+from cseg.datasets.options import relaxes_counts
 from cseg.errors import ConfigError, CsegError
 from cseg.experiment.definition import Experiment
 from cseg.settings import TEACHER_SUFFIX, SharedSettings, pretraining
@@ -155,7 +156,7 @@ def _check_counts(experiment: Experiment) -> None:
     if len(experiment.counts) < len(experiment.label_counts):
         raise ConfigError("config key label_counts names a count twice; keep each once")
     size = experiment.info.split_sizes.get("train")
-    partial = experiment.options.get("relax_counts", False) or "exclude" in experiment.options
+    partial = relaxes_counts(experiment.options) or "exclude" in experiment.options
     counts = [n for n in experiment.label_counts if n not in experiment.label_lists]
     resolved = {n: resolve_count(n, size) for n in counts} if size and not partial else {}
     _check_unlabelled(experiment, [n for n in counts if n == "all" or resolved.get(n, 0) == size])

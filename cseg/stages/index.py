@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from cseg.datasets.options import relaxes_counts
 from cseg.datasets.pairs import Pair, Problem, inspect_pair
 from cseg.datasets.samples import UNLABELLED, DatasetInfo, Sample, info_from_json, info_to_json
 from cseg.datasets.whole import grouped, notices_of, problems_of
@@ -64,7 +65,7 @@ def index(
     header = [*COLUMNS, *(f"pixels_{c}" for c in range(info.num_classes)), "pixels_ignored"]
     facts = attrgetter(*COLUMNS)
     write_rows(index_csv, header, ([*facts(p), *p.pixels, p.pixels_ignored] for p in pairs))
-    partial = bool(fetched.get("options", {}).get("relax_counts", False))
+    partial = relaxes_counts(fetched.get("options", {}))
     own = {"partial": partial, "notices": notices, "index_sha256": sha256_file(index_csv)}
     write_json(dataset_json, _describe(info, pairs) | own)
 
