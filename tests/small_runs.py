@@ -1,5 +1,6 @@
 """A painted dataset and settings so small that a stage runs in a second."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,3 +44,10 @@ def small_data(folder: Path, n: int = 4, seed: int = 0) -> RunInputs:
     index(folder / "fetch.json", data.index, dataset_json=data.dataset, workers=1)
     subset(data.index, data.dataset, n=n, seed=seed, out=data.subset)
     return data
+
+
+def used_with(overlay: Path) -> list[Path]:
+    """The overlays of the command in its first lines; itself alone, if there is none."""
+    text = re.match(r"(#.*\n)*", overlay.read_text())[0].replace("\\\n#", "")
+    named = re.search(r"--configfile((?: +workflow/configs/\S+\.yaml)+)", text)
+    return [ROOT / name for name in named[1].split()] if named else [overlay]

@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-import re
 from dataclasses import MISSING, fields
 from functools import cache
 
@@ -11,7 +10,7 @@ import jsonschema
 import pytest
 from config_strategies import WHOLE, spoiled_configs, valid_configs
 from hypothesis import HealthCheck, given, settings
-from small_runs import ROOT, SMOKE
+from small_runs import ROOT, SMOKE, used_with
 
 from cseg import experiment
 from cseg.errors import ConfigError
@@ -32,13 +31,6 @@ def changed(path: str, value):
         place = place[name]
     place[last] = value
     return config
-
-
-def used_with(overlay):
-    """The overlays of the command in its first lines; itself alone, if there is none."""
-    text = re.match(r"(#.*\n)*", overlay.read_text())[0].replace("\\\n#", "")
-    named = re.search(r"--configfile((?: +workflow/configs/\S+\.yaml)+)", text)
-    return [ROOT / name for name in named[1].split()] if named else [overlay]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda path: path.stem)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from small_runs import ROOT, SMOKE, small_settings
+from small_runs import ROOT, SMOKE, small_settings, used_with
 from torch import nn
 
 from cseg import experiment
@@ -28,7 +28,7 @@ def works():
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_network_of_every_config_can_be_built(config, works):
-    loaded = experiment.load([config])
+    loaded = experiment.load(used_with(config))
     settings = loaded.run_settings(loaded.run_arms[0], 0)
     network = repr((settings.model, settings.image.crop))
     if network not in works:
