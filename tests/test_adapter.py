@@ -3,6 +3,7 @@
 import gc
 import os
 import re
+import signal
 import time
 
 import pytest
@@ -38,6 +39,27 @@ def test_any_other_failure_leaves_its_traceback_in_the_log(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said == f"error: ValueError: Two things, Went wrong; the traceback is in {log}\n"
     assert "Traceback" in log.read_text()
+
+
+def test_a_process_that_dies_while_a_failure_is_told_does_not_hide_it(tmp_path, capsys):
+    """torch raises from the signal of a loader's process, wherever Python is then."""
+
+    class Told(ValueError):
+        def __str__(self):
+            os.kill(os.getpid(), signal.SIGCHLD)
+            return "nonsense"
+
+    def dead(*_):
+        raise RuntimeError("DataLoader worker is killed")
+
+    before = signal.signal(signal.SIGCHLD, dead)
+    try:
+        with pytest.raises(SystemExit), stage(str(tmp_path / "log")):
+            raise Told
+        assert signal.getsignal(signal.SIGCHLD) is dead
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert capsys.readouterr().err.startswith("error: Told: nonsense; the traceback is in")
 
 
 def test_garbage_is_looked_for_seldom_in_a_stage_and_as_before_after_it(tmp_path):

@@ -102,6 +102,22 @@ def test_a_worker_that_dies_ends_a_training_in_one_sentence(tmp_path, tried, cap
     tried("Kills", "SIGKILL of a loader's process", 1, "the training ends in one sentence")
 
 
+def test_a_connection_lost_to_a_worker_is_told_as_its_death(tmp_path, capsys, monkeypatch):
+    """A worker may die while its batch is handed over, before torch has heard of it."""
+
+    def lost(*_, **__):
+        yield from ()
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    monkeypatch.setattr("cseg.training.loader.DataLoader", lost)
+    with pytest.raises(SystemExit), stage(str(tmp_path / "log")):
+        list(iterate(source(tmp_path, steps=1), 1, pin=False))
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "error: DataLoader worker died ([Errno 104] Connection reset by peer); lower"
+    )
+
+
 def test_workers_go_on_at_the_signals_that_stop_a_training(tmp_path):
     """Ctrl-C and Slurm send them to all processes, and the state is yet to be saved."""
     batches = source(tmp_path, steps=40)

@@ -3,6 +3,7 @@
 import gc
 import io
 import os
+import signal
 import sys
 import time
 import traceback
@@ -51,6 +52,9 @@ def stage(log: str, inputs: Iterable[str] = (), results: str = "") -> Iterator[N
                 print("error: stopped by Ctrl-C; run again to go on", file=place, flush=True)
             sys.exit(130)
         except Exception as error:
+            # torch's handler would raise in the midst of what follows if a second loader's process
+            # dies now
+            children = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             sentence = _sentence(error)
             if sentence is None:
                 traceback.print_exc(file=stream)
@@ -58,6 +62,7 @@ def stage(log: str, inputs: Iterable[str] = (), results: str = "") -> Iterator[N
             else:
                 print(f"error: {sentence}", file=stream)
             print(f"error: {sentence}", file=terminal, flush=True)
+            signal.signal(signal.SIGCHLD, children)
             sys.exit(1)
         finally:
             gc.set_threshold(*thresholds)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cseg.compute.processes import main_not_imported_again
-from cseg.errors import CsegError, TrainingError
+from cseg.errors import CsegError, TrainingError, reason
 from cseg.training.sampling import Batches
 
 SHARED_MEMORY = Path("/dev/shm")  # batches come from the workers through it
@@ -48,10 +48,13 @@ def iterate(
     )
     with main_not_imported_again():
         answers = iter(loader)
-    for answer in answers:
-        if isinstance(answer, CsegError):
-            raise answer
-        yield answer
+    try:
+        for answer in answers:
+            if isinstance(answer, CsegError):
+                raise answer
+            yield answer
+    except (ConnectionError, EOFError) as error:  # met before torch has heard of the death
+        raise RuntimeError(f"DataLoader worker died ({reason(error)})") from error
 
 
 class _Answers(Dataset):
