@@ -33,7 +33,7 @@ from cseg.stages.pretrain import pretrain
 from cseg.stages.run import RunInputs
 from cseg.stages.start import start
 from cseg.stages.subset import subset
-from cseg.stages.training_outputs import TrainingOutputs
+from cseg.stages.training_outputs import Stage, TrainingOutputs
 from cseg.storage.files import fingerprint, read_json, sha256_file, write_json
 from cseg.storage.provenance import source_fingerprint
 
@@ -106,20 +106,15 @@ def trained(whole: Experiment, run: Run, work: Path, threads: int) -> dict[str, 
     data = RunInputs(index=work / "index.csv", dataset=work / "dataset.json", subset=listed)
     title = f"{run.arm} n{run.n} seed{run.seed}"
     done = {}
-    for stage in ("pretrain", "finetune") if settings.pretrains else ("finetune",):
-        out = TrainingOutputs(
-            weights=folder / f"{stage}.pt", curve=folder / f"{stage}.csv",
-            cost=folder / f"{stage}_cost.json",
-        )  # fmt: skip
+    stages: list[Stage] = ["pretrain", "finetune"] if settings.pretrains else ["finetune"]
+    for stage in stages:
+        out = TrainingOutputs.of(folder, stage)
         if not out.cost.exists():  # the last file that a stage writes
             work_of = pretrain if stage == "pretrain" else finetune
             work_of(data, settings, out=out, threads=threads, title=title)
         done[stage] = out
         data = replace(data, pretrained=out.weights)
-    names = ("metrics", "per_class", "per_image", "confusion")
-    files = EvaluateOutputs(
-        **{name: folder / f"{name}.csv" for name in names}, predictions=folder / "predictions.zip"
-    )
+    files = EvaluateOutputs.of(folder)
     costs = [out.cost for out in done.values()]
     evaluate(
         data, settings, arm=run.arm, weights=done["finetune"].weights, costs=costs, out=files,

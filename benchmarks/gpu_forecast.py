@@ -22,15 +22,16 @@ from cseg.stages.evaluate import EvaluateOutputs, evaluate
 from cseg.stages.finetune import finetune
 from cseg.stages.pretrain import pretrain
 from cseg.stages.run import RunInputs
-from cseg.stages.training_outputs import TrainingOutputs
+from cseg.stages.training_outputs import Stage, TrainingOutputs
 from cseg.storage.files import read_json, write_json
 
-STAGES = ("pretrain", "finetune", "evaluate")
+TRAINING: tuple[Stage, ...] = ("pretrain", "finetune")
+STAGES = (*TRAINING, "evaluate")
 MIB = 2**20
 
 
 def forecast(device: torch.device, tiny: bool) -> list[dict[str, Any]]:
-    """Forecast, taken and their ratio, of one short run of the arm `within` in jobs of its own.
+    """What the plan forecasts for one short run of the arm `within`, and what the run then takes.
 
     The forecast is that of `cseg plan`: measured on this device by short runs, on a GPU the memory
     also as counted without a device. A GPU's memory is what the card has less while the job lives.
@@ -81,7 +82,8 @@ def _taken(folder: Path, data: RunInputs, settings: RunSettings) -> tuple[float,
         subprocess.run([sys.executable, __file__, str(order)], check=True)
         seconds += time.monotonic() - started
         used = max(used, before - read_json(folder / f"{stage}_free.json")["free_mib"])
-    peaks = [read_json(folder / f"{stage}_cost.json")["peak_memory_mib"] for stage in STAGES[:2]]
+    costs = [TrainingOutputs.of(folder, stage).cost for stage in TRAINING]
+    peaks = [read_json(cost)["peak_memory_mib"] for cost in costs]
     return seconds, max(peaks), used
 
 
@@ -91,24 +93,17 @@ def _free(device: str) -> float:
 
 def run_job(stage: str, folder: Path, data: RunInputs, settings: RunSettings) -> None:
     """One stage of a run, as a job does it, and the card's free memory at its end."""
-    costs = {name: folder / f"{name}_cost.json" for name in STAGES[:2]}
+    trained = {name: TrainingOutputs.of(folder, name) for name in TRAINING}
     if stage == "evaluate":
-        names = ("metrics", "per_class", "per_image", "confusion")
-        out = EvaluateOutputs(
-            **{name: folder / f"{name}.csv" for name in names}, predictions=folder / "maps.zip"
-        )
         evaluate(
-            data, settings, arm="within", weights=folder / "finetune.pt",
-            costs=list(costs.values()), out=out, threads=1,
+            data, settings, arm="within", weights=trained["finetune"].weights,
+            costs=[out.cost for out in trained.values()], out=EvaluateOutputs.of(folder), threads=1,
         )  # fmt: skip
+    elif stage == "pretrain":
+        pretrain(data, settings, out=trained["pretrain"], threads=1, title=stage)
     else:
-        weights = folder / f"{stage}.pt"
-        files = TrainingOutputs(weights=weights, curve=folder / f"{stage}.csv", cost=costs[stage])
-        if stage == "pretrain":
-            pretrain(data, settings, out=files, threads=1, title=stage)
-        else:
-            given = replace(data, pretrained=folder / "pretrain.pt")
-            finetune(given, settings, out=files, threads=1, title=stage)
+        given = replace(data, pretrained=trained["pretrain"].weights)
+        finetune(given, settings, out=trained["finetune"], threads=1, title=stage)
     write_json(folder / f"{stage}_free.json", {"free_mib": _free(settings.device)})
 
 

@@ -157,7 +157,7 @@ def measure(
             found["extra_mib"] = (torch.cuda.max_memory_allocated() - before) / 2**20
         if not row.startswith("sampling"):
             found |= errors(_value_and_grads(step, leaves), exact(row, leaves, labels))
-    except Exception as error:  # a rival's compiler fails in ways of its own
+    except Exception as error:  # compilers of rivals raise errors of many types
         if row.startswith(OURS):
             raise
         words = " ".join(str(error).split()) or "no reason given"

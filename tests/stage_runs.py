@@ -37,9 +37,7 @@ def outputs(folder: Path) -> TrainingOutputs:
 
 def measured(folder: Path) -> EvaluateOutputs:
     """Where `evaluate` writes, in `folder`."""
-    names = ("metrics", "per_class", "per_image", "confusion")
-    tables = {name: folder / f"{name}.csv" for name in names}
-    return EvaluateOutputs(**tables, predictions=folder / "predictions.zip")
+    return EvaluateOutputs.of(folder)
 
 
 def trained(

@@ -145,7 +145,7 @@ def test_two_images_of_one_name_are_noticed(root):
 
 
 def test_text_says_whether_counts_are_relaxed_as_the_config_does(root):
-    """Snakemake hands on what stands in a mapping of --config as text."""
+    """Snakemake passes the values in a mapping of --config as text."""
     write_list(root / "train.txt", ["h.tif", "gone"])
     found = [
         folder.samples(root, root, options(root, LISTS) | {"relax_counts": value})

@@ -31,8 +31,8 @@ while more:
             told |= {Requirement(line) for line in requires(name) or ()}
         except PackageNotFoundError:
             pass
-    wanted = {r.name.lower() for r in told if not r.marker or r.marker.evaluate({"extra": ""})}
-    more = wanted - allowed
+    required = {r.name.lower() for r in told if not r.marker or r.marker.evaluate({"extra": ""})}
+    more = required - allowed
 owners = packages_distributions()
 for module, found in owners.items():
     if module not in sys.stdlib_module_names and not {owner.lower() for owner in found} & allowed:

@@ -35,7 +35,7 @@ OPENING = Lock()
 class Decoded:
     """A decoded file."""
 
-    image: Image.Image  # its pixels, upright unless they were wanted as stored
+    image: Image.Image  # its pixels, turned upright unless the caller wants them as stored
     stored_size: tuple[int, int]  # width and height of the stored pixels
     orientation: int  # its orientation tag, 1..8; 1 where it has none
     bits: int  # per channel, as the file has them; Pillow holds 2 and 4 bits stretched to 8

@@ -11,7 +11,7 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from cseg.stages.evaluate import EvaluateOutputs, evaluate
 from cseg.stages.finetune import finetune
 from cseg.stages.pretrain import pretrain
 from cseg.stages.run import RunInputs
-from cseg.stages.training_outputs import TrainingOutputs
+from cseg.stages.training_outputs import Stage, TrainingOutputs
 from cseg.storage.files import fingerprint, read_json, sha256_file, write_json
 
 IMAGES = 16  # painted for training; a run's own images are read once and then kept in memory
@@ -35,7 +35,6 @@ SECONDS = 4.0  # that a stage is measured for, about
 FREE = (
     "steps", "lr", "momentum", "weight_decay", "warmup_steps", "log_every", "checkpoint_minutes",
 )  # fmt: skip
-Stage = Literal["pretrain", "finetune"]
 
 
 @dataclass(frozen=True)
@@ -130,9 +129,7 @@ def _measure(
     for stage in stages:
         steps[stage], cost = step_seconds(stage, settings, inputs, folder)
         costs.append(cost)
-    names = ("metrics", "per_class", "per_image", "confusion")
-    tables = {name: folder / f"{name}.csv" for name in names}
-    out = EvaluateOutputs(**tables, predictions=folder / "predictions.zip")
+    out = EvaluateOutputs.of(folder)
     measured = replace(settings, evaluate=replace(settings.evaluate, train_images=IMAGES))
     weights = folder / "finetune.pt"
     evaluate(inputs, measured, arm="calibrated", weights=weights, costs=costs, out=out, threads=1)
@@ -164,8 +161,7 @@ def step_seconds(
     Returns:
         The seconds, and the cost file of the last run.
     """
-    cost = folder / f"{stage}_cost.json"
-    out = TrainingOutputs(weights=folder / f"{stage}.pt", curve=folder / f"{stage}.csv", cost=cost)
+    out = TrainingOutputs.of(folder, stage)
 
     def seconds(steps: int) -> float:
         short: dict[str, Any] = {"steps": steps, "warmup_steps": 0, "log_every": 1}
@@ -176,12 +172,12 @@ def step_seconds(
         )
         run = pretrain if stage == "pretrain" else finetune
         run(inputs, chosen, out=out, threads=threads, title="calibration")
-        return float(read_json(cost)["seconds"])
+        return float(read_json(out.cost)["seconds"])
 
     seconds(FIRST_STEPS)
     first = seconds(FIRST_STEPS)
     more = int(np.clip(SECONDS * FIRST_STEPS / max(first, 1e-3), 8, 400))
-    return max((seconds(FIRST_STEPS + more) - first) / more, 1e-6), cost
+    return max((seconds(FIRST_STEPS + more) - first) / more, 1e-6), out.cost
 
 
 def paint(folder: Path, info: DatasetInfo, size_HW: tuple[int, int]) -> RunInputs:

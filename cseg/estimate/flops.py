@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from cseg.estimate.calibrate import ArmCost, Stage, job_seconds
+from cseg.estimate.calibrate import ArmCost, job_seconds
 from cseg.experiment import Experiment
 from cseg.losses.work import kernel_flops
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.settings import ModelSettings, RunSettings
+from cseg.stages.training_outputs import Stage
 
 IMAGES = 2  # counted, and then multiplied
 MIB = 2**20

@@ -44,7 +44,7 @@ class Row:
     unmatched: int | None = None  # lines that match no training image of the index
     validation: int | None = None  # ids that the index has for validation
     unlabelled: int | None = None  # size of the unlabelled list beside it
-    overlap: int | None = None  # ids that stand in both
+    overlap: int | None = None  # ids that are in both lists
     next_larger: str | None = None  # the family's next larger list
     not_in_next: int | None = None  # ids that it lacks; 0 means nested
     same_as: str | None = None  # the first other list with exactly these ids

@@ -50,6 +50,13 @@ class EvaluateOutputs:
     confusion: Path
     predictions: Path
 
+    @classmethod
+    def of(cls, folder: Path) -> "EvaluateOutputs":
+        """The files of the stage in a run's folder."""
+        names = ("metrics", "per_class", "per_image", "confusion")
+        tables = {name: folder / f"{name}.csv" for name in names}
+        return cls(**tables, predictions=folder / "predictions.zip")
+
 
 def evaluate(
     inputs: RunInputs,

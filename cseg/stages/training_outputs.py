@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -14,6 +15,8 @@ from cseg.storage.tables import write_rows
 from cseg.training.loop import Training
 from cseg.training.resume import Curve
 
+Stage = Literal["pretrain", "finetune"]  # those that train
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOutputs:
@@ -22,6 +25,15 @@ class TrainingOutputs:
     weights: Path  # the network; tensors by name
     curve: Path  # step, loss, lr, the objective's measures, and val_miou if it is measured
     cost: Path  # seconds, images_per_second, peak_memory_mib, device
+
+    @classmethod
+    def of(cls, folder: Path, stage: Stage) -> "TrainingOutputs":
+        """The files of a stage in a run's folder."""
+        return cls(
+            weights=folder / f"{stage}.pt",
+            curve=folder / f"{stage}.csv",
+            cost=folder / f"{stage}_cost.json",
+        )
 
 
 def write_training(
