@@ -90,7 +90,7 @@ def rows_of(feats: Tensor, other: Tensor, labels: Tensor) -> dict[str, Callable[
     def flex() -> Tensor:
         return rivals.flex_paper(feats, labels, other, CLASSES, attention)
 
-    compiled = torch.compile(rivals.eager_released)
+    compiled, compiled_paper = map(torch.compile, (rivals.eager_released, rivals.eager_paper))
     attention = torch.compile(flex_attention)
     forms = ("released form, within", "released form, cross", "paper's form, within",
              "paper's form, cross", "paper's form, batch")  # fmt: skip
@@ -100,6 +100,7 @@ def rows_of(feats: Tensor, other: Tensor, labels: Tensor) -> dict[str, Callable[
         "torch.compile of the released form, within": each(compiled),
         "eager released form, cross": cross,
         "eager paper's form, within": each(rivals.eager_paper, other),
+        "torch.compile of the paper's form, within": each(compiled_paper, other),
         "flex-attention, paper's form, within": flex,
         "sampling 1,024 pixels (ContrastiveSeg's way)": lambda: rivals.sampled(feats, labels, 1024),
     }
