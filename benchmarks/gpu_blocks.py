@@ -42,24 +42,23 @@ def milliseconds(
         for card in table:
             table[card] = {512: blocks}
     sizes = (1, 70, 16) if tiny else (16, 4225, 256)
-    kind, times = loss_gpu.DTYPES[dtype], []
+    kind = loss_gpu.DTYPES[dtype]
     feats, other, labels = loss_gpu.inputs(*sizes, torch.device(device), kind)
     first, second = (feats.detach(), labels), (other.detach(), labels)
-    for _ in range(runs):
-        loss_gpu._wait(feats.device)
-        started = time.perf_counter()
-        try:
-            if form == "all":
-                bags = candidate_bags(first, second, "within", None, 255)
-                triton_paper.candidate_grads(bags, 0.07, 255, (True, True))
-            else:
-                (bag,) = pixel_bags(first, None, "within", None)
-                triton_released.pixel_grads(bag, 0.07, 255, True)
-            loss_gpu._wait(feats.device)
-        except Exception as error:  # Triton's OutOfResources moves between its versions
-            print(f"{blocks} {form}: {type(error).__name__} {error}", flush=True)
-            return float("nan")
-        times.append(1000 * (time.perf_counter() - started))
+
+    def both() -> None:
+        if form == "all":
+            bags = candidate_bags(first, second, "within", None, 255)
+            triton_paper.candidate_grads(bags, 0.07, 255, (True, True))
+        else:
+            (bag,) = pixel_bags(first, None, "within", None)
+            triton_released.pixel_grads(bag, 0.07, 255, True)
+
+    try:
+        times = [1000 * loss_gpu.seconds(both, feats.device) for _ in range(runs)]
+    except Exception as error:  # Triton's OutOfResources moves between its versions
+        print(f"{blocks} {form}: {type(error).__name__} {error}", flush=True)
+        return float("nan")
     return median(times[len(times) // 2 :])
 
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from loss import cpu_name
+from loss import called
 
 from cseg import experiment
 from cseg.errors import CsegError
 from cseg.experiment import Experiment, Run
-from cseg.settings import StartSettings, plain
+from cseg.settings import RunSettings, StartSettings, plain
 from cseg.stages.evaluate import EvaluateOutputs, evaluate
 from cseg.stages.fetch import fetch
 from cseg.stages.finetune import finetune
@@ -94,6 +94,28 @@ def refused(whole: Experiment, arm: str, work: Path) -> str:
     return ""
 
 
+def stages_of(settings: RunSettings) -> list[Stage]:
+    """The stages that train."""
+    return ["pretrain", "finetune"] if settings.pretrains else ["finetune"]
+
+
+def run_stage(
+    stage: str, data: RunInputs, settings: RunSettings, folder: Path, arm: str, threads: int
+) -> None:
+    """One stage of a run whose files lie in the folder, as a job does it."""
+    done = {name: TrainingOutputs.of(folder, name) for name in stages_of(settings)}
+    if stage == "evaluate":
+        evaluate(
+            data, settings, arm=arm, weights=done["finetune"].weights,
+            costs=[out.cost for out in done.values()], out=EvaluateOutputs.of(folder),
+            threads=threads,
+        )  # fmt: skip
+        return
+    data = replace(data, pretrained=done["pretrain"].weights if settings.pretrains else None)
+    train = pretrain if stage == "pretrain" else finetune
+    train(data, settings, out=done[stage], threads=threads, title=f"{arm} {folder.name}")
+
+
 def trained(whole: Experiment, run: Run, work: Path, threads: int) -> dict[str, Any]:
     """Do what is left of a run; returns its mIoU, curves and costs."""
     settings = whole.run_settings(run.arm, run.seed)
@@ -104,23 +126,11 @@ def trained(whole: Experiment, run: Run, work: Path, threads: int) -> dict[str, 
         subset(work / "index.csv", work / "dataset.json", n=whole.counts[run.n], seed=run.seed,
                out=listed)  # fmt: skip
     data = RunInputs(index=work / "index.csv", dataset=work / "dataset.json", subset=listed)
-    title = f"{run.arm} n{run.n} seed{run.seed}"
-    done = {}
-    stages: list[Stage] = ["pretrain", "finetune"] if settings.pretrains else ["finetune"]
-    for stage in stages:
-        out = TrainingOutputs.of(folder, stage)
-        if not out.cost.exists():  # the last file that a stage writes
-            work_of = pretrain if stage == "pretrain" else finetune
-            work_of(data, settings, out=out, threads=threads, title=title)
-        done[stage] = out
-        data = replace(data, pretrained=out.weights)
-    files = EvaluateOutputs.of(folder)
-    costs = [out.cost for out in done.values()]
-    evaluate(
-        data, settings, arm=run.arm, weights=done["finetune"].weights, costs=costs, out=files,
-        threads=threads,
-    )  # fmt: skip
-    row = pd.read_csv(files.metrics).iloc[0]
+    done = {stage: TrainingOutputs.of(folder, stage) for stage in stages_of(settings)}
+    left = [stage for stage, out in done.items() if not out.cost.exists()]  # its last file
+    for stage in (*left, "evaluate"):
+        run_stage(stage, data, settings, folder, run.arm, threads)
+    row = pd.read_csv(EvaluateOutputs.of(folder).metrics).iloc[0]
     return {
         "arm": run.arm, "n": int(row["n"]), "seed": run.seed, "miou": float(row["miou"]),
         "train_miou": float(row["train_miou"]),
@@ -135,7 +145,7 @@ def facts_of(device: str, tiny: bool) -> dict[str, Any]:
     """Code, card and size that a run belongs to."""
     return {
         "source": source_fingerprint(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else cpu_name(),
+        "device": called(torch.device(device)),
         "gpu": device == "cuda",
         "tiny": tiny,
         "torch": torch.__version__,

@@ -5,11 +5,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_evidence import run_stage, stages_of
 from step import SETTINGS
 
 from cseg import experiment
@@ -18,15 +18,10 @@ from cseg.estimate.flops import counted_costs
 from cseg.estimate.plan import CONTEXT_MIB, KEPT, chains
 from cseg.estimate.sizes import Sizes
 from cseg.settings import RunSettings
-from cseg.stages.evaluate import EvaluateOutputs, evaluate
-from cseg.stages.finetune import finetune
-from cseg.stages.pretrain import pretrain
 from cseg.stages.run import RunInputs
-from cseg.stages.training_outputs import Stage, TrainingOutputs
+from cseg.stages.training_outputs import TrainingOutputs
 from cseg.storage.files import read_json, write_json
 
-TRAINING: tuple[Stage, ...] = ("pretrain", "finetune")
-STAGES = (*TRAINING, "evaluate")
 MIB = 2**20
 
 
@@ -55,10 +50,7 @@ def forecast(device: torch.device, tiny: bool) -> list[dict[str, Any]]:
     }
     if device.type == "cuda":  # on a CPU a job's memory is mostly its libraries
         counted = counted_costs(planned, ["within"], size_HW=chosen.size_HW, teraflops=1.0)
-        pairs["largest peak as counted by the plan, MiB"] = (
-            counted["within"].memory_mib,
-            peak,
-        )
+        pairs["largest peak as counted by the plan, MiB"] = (counted["within"].memory_mib, peak)
         pairs["a job's memory on the card, MiB"] = (CONTEXT_MIB + KEPT * cost.memory_mib, used)
     return [
         {
@@ -74,7 +66,7 @@ def forecast(device: torch.device, tiny: bool) -> list[dict[str, Any]]:
 def _taken(folder: Path, data: RunInputs, settings: RunSettings) -> tuple[float, float, float]:
     """Seconds of all jobs from start to end, the largest peak, and the most of the card, MiB."""
     seconds, used = 0.0, 0.0
-    for stage in STAGES:
+    for stage in (*stages_of(settings), "evaluate"):
         order = folder / "order"
         order.write_bytes(pickle.dumps((stage, folder, data, settings)))
         before = _free(settings.device)
@@ -82,7 +74,7 @@ def _taken(folder: Path, data: RunInputs, settings: RunSettings) -> tuple[float,
         subprocess.run([sys.executable, __file__, str(order)], check=True)
         seconds += time.monotonic() - started
         used = max(used, before - read_json(folder / f"{stage}_free.json")["free_mib"])
-    costs = [TrainingOutputs.of(folder, stage).cost for stage in TRAINING]
+    costs = [TrainingOutputs.of(folder, stage).cost for stage in stages_of(settings)]
     peaks = [read_json(cost)["peak_memory_mib"] for cost in costs]
     return seconds, max(peaks), used
 
@@ -91,21 +83,7 @@ def _free(device: str) -> float:
     return torch.cuda.mem_get_info()[0] / MIB if device == "cuda" else 0.0
 
 
-def run_job(stage: str, folder: Path, data: RunInputs, settings: RunSettings) -> None:
-    """One stage of a run, as a job does it, and the card's free memory at its end."""
-    trained = {name: TrainingOutputs.of(folder, name) for name in TRAINING}
-    if stage == "evaluate":
-        evaluate(
-            data, settings, arm="within", weights=trained["finetune"].weights,
-            costs=[out.cost for out in trained.values()], out=EvaluateOutputs.of(folder), threads=1,
-        )  # fmt: skip
-    elif stage == "pretrain":
-        pretrain(data, settings, out=trained["pretrain"], threads=1, title=stage)
-    else:
-        given = replace(data, pretrained=trained["pretrain"].weights)
-        finetune(given, settings, out=trained["finetune"], threads=1, title=stage)
-    write_json(folder / f"{stage}_free.json", {"free_mib": _free(settings.device)})
-
-
 if __name__ == "__main__":
-    run_job(*pickle.loads(Path(sys.argv[1]).read_bytes()))
+    stage, folder, data, settings = pickle.loads(Path(sys.argv[1]).read_bytes())
+    run_stage(stage, data, settings, folder, arm="within", threads=1)
+    write_json(folder / f"{stage}_free.json", {"free_mib": _free(settings.device)})

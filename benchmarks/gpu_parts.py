@@ -1,7 +1,6 @@
 """The parts of `benchmarks/gpu.py`: each measures one thing and returns rows of plain values."""
 
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,16 +13,17 @@ import pandas as pd
 import plain_loop
 import step_parts
 import torch
-from step import SETTINGS, our_seconds
+from step import SETTINGS, Setting, our_seconds
 
 from cseg import experiment
+from cseg.datasets.samples import DatasetInfo
 from cseg.estimate.calibrate import paint, step_seconds
 from cseg.estimate.flops import step_work
 from cseg.losses import PixelContrastLoss
 from cseg.model import checkpoint
 from cseg.settings import RunSettings
 from cseg.stages.pretrain import pretrain
-from cseg.stages.run import RunInputs, labelled_pairs
+from cseg.stages.run import RunInputs
 from cseg.stages.training_outputs import TrainingOutputs
 from cseg.storage.files import read_json
 
@@ -54,17 +54,9 @@ def ceilings(device: torch.device, tiny: bool) -> Rows:
     torch.backends.cuda.matmul.allow_tf32 = False
     source = torch.ones(2**20 if tiny else 2**30, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    seconds = median(_timed(lambda: target.copy_(source), device) for _ in range(10))
+    seconds = median(loss_gpu.seconds(lambda: target.copy_(source), device) for _ in range(10))
     rate = 2 * source.numel() / seconds / 1e9
     return [*rows, {"what": "memory, read and written", "value": rate, "unit": "GB/s"}]
-
-
-def _timed(action: Callable[[], Any], device: torch.device) -> float:
-    loss_gpu._wait(device)
-    started = time.perf_counter()
-    action()
-    loss_gpu._wait(device)
-    return time.perf_counter() - started
 
 
 def correctness(device: torch.device, tiny: bool) -> Rows:
@@ -79,25 +71,24 @@ def correctness(device: torch.device, tiny: bool) -> Rows:
             views = feats.to(dtype), other.to(dtype)
             wide = tuple(view.double() for view in views)  # rounded alike
             for scope, denominator in FORMS:
-                exact = _value_and_grads(*wide, labels, scope, denominator, "dense")
-                found = _value_and_grads(*views, labels, scope, denominator, "auto")
-                errors = [float((a.double() - b).norm() / b.norm()) for a, b in zip(found, exact)]
+                exact = _value_and_grads(wide, labels, scope, denominator, "dense")
+                found = _value_and_grads(views, labels, scope, denominator, "auto")
                 rows.append({
                     "scope": scope, "denominator": denominator, "channels": channels,
-                    "dtype": name, "loss_error": errors[0], "gradient_error": max(errors[1:]),
+                    "dtype": name, **loss_gpu.errors(found, exact),
                 })  # fmt: skip
     return rows
 
 
-def _value_and_grads(feats, other, labels, scope, denominator, backend) -> list[torch.Tensor]:
-    leaves = [view.detach().clone().requires_grad_() for view in (feats, other)]
+def _value_and_grads(views, labels, scope, denominator, backend) -> list[torch.Tensor]:
+    leaves = [view.detach().clone().requires_grad_() for view in views]
     loss = PixelContrastLoss(
         None, scope=scope, denominator=denominator, normalize=False, backend=backend
     )
     partner = torch.arange(len(labels)).roll(1)
-    value = loss(leaves[0], labels, leaves[1], partner=partner)
-    value.backward()
-    return [value.detach(), *(leaf.grad for leaf in leaves)]
+    return loss_gpu.value_and_grads(
+        lambda: loss(leaves[0], labels, leaves[1], partner=partner), leaves
+    )
 
 
 def loss_table(dtype: str) -> Callable[[torch.device, bool], Rows]:
@@ -112,9 +103,11 @@ def loss_table(dtype: str) -> Callable[[torch.device, bool], Rows]:
     return measure
 
 
-def _settings(tiny: bool, device: torch.device, **changes: Any) -> tuple[RunSettings, Any, Any]:
-    """Settings of the arm within, what the dataset is, and the size of its images."""
-    chosen = SETTINGS["smoke" if tiny else "paper"]
+def _settings(
+    tiny: bool, device: torch.device, name: str = "paper", **changes: Any
+) -> tuple[RunSettings, DatasetInfo, Setting]:
+    """Settings of the arm within, what the dataset is, and what is trained."""
+    chosen = SETTINGS["smoke" if tiny else name]
     given = {**chosen.changes, "device": device.type, **changes}
     planned = experiment.load(chosen.configs, given)
     return planned.run_settings("within", 0), planned.info, chosen
@@ -132,21 +125,17 @@ def step(stage: str, precision: str, compiled: bool) -> Callable[[torch.device, 
             peak = read_json(cost)["peak_memory_mib"]
             with step_parts.marked() as steps:
                 step_seconds(stage, settings, data, folder, threads=_threads(tiny))
-            network = plain_loop.plain_network(
-                settings.model, info.num_classes, chosen.torchvisions
+            times = plain_loop.plain_steps(
+                stage, settings, data, info, chosen.torchvisions, device, 2 if tiny else 6
             )
-            plain = plain_loop.plain_steps(
-                stage, settings, labelled_pairs(data)[0], info.label_map, network, device,
-                2 if tiny else 6,
-            )  # fmt: skip
         work, planned = step_work(stage, settings, info.num_classes)
-        parts = step_parts.typical(steps, 4)
+        plain = median(times[1:])
         return [{
             "stage": stage, "precision": precision, "compiled": compiled,
-            "step_ms": 1000 * seconds, "plain_ms": 1000 * median(plain[1:]),
-            "faster": median(plain[1:]) / seconds, "peak_mib": peak,
+            "step_ms": 1000 * seconds, "plain_ms": 1000 * plain,
+            "faster": plain / seconds, "peak_mib": peak,
             "planned_activations_mib": planned / 2**20, "network_tflops": work / seconds / 1e12,
-            **{f"{part}_ms": value for part, value in parts.items()},
+            **{f"{part}_ms": value for part, value in step_parts.typical(steps, 4).items()},
         }]  # fmt: skip
 
     return measure
@@ -158,9 +147,7 @@ def _threads(tiny: bool) -> int:
 
 def _trained(settings: RunSettings, data: RunInputs, folder: Path, steps: int) -> TrainingOutputs:
     folder.mkdir()
-    out = TrainingOutputs(
-        weights=folder / "pretrain.pt", curve=folder / "curve.csv", cost=folder / "cost.json"
-    )
+    out = TrainingOutputs.of(folder, "pretrain")
     short = {"steps": steps, "warmup_steps": 0, "log_every": steps}
     settings = replace(settings, pretrain=replace(settings.pretrain, **short))
     pretrain(data, settings, out=out, threads=1, title=folder.name)
@@ -194,21 +181,16 @@ def precisions(device: torch.device, tiny: bool) -> Rows:
             folder.mkdir()
             data = paint(folder, info, chosen.size_HW)
             done = _trained(settings, data, folder / "run", 4 if tiny else 60)
-            rows.append({"precision": precision, "loss": _last_loss(done.curve)})
+            last = pd.read_csv(done.curve)["loss"].iloc[-1]
+            rows.append({"precision": precision, "loss": float(last)})
     return rows
-
-
-def _last_loss(curve: Path) -> float:
-    return float(pd.read_csv(curve)["loss"].iloc[-1])
 
 
 def shared_card(device: torch.device, tiny: bool) -> Rows:
     """A step of the demo's network alone and in two processes on one card."""
-    name = "smoke" if tiny else "demo"
-    planned = experiment.load(SETTINGS[name].configs, {"device": device.type})
-    settings = planned.run_settings("within", 0)
+    settings, info, chosen = _settings(tiny, device, "demo")
     with tempfile.TemporaryDirectory() as folder:
-        data = paint(Path(folder), planned.info, SETTINGS[name].size_HW)
+        data = paint(Path(folder), info, chosen.size_HW)
         alone, both = (
             our_seconds("finetune", settings, data, Path(folder), 1, copies) for copies in (1, 2)
         )

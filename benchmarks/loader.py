@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import gpu_page
 import numpy as np
 import torch
 from index import photograph
@@ -143,11 +144,9 @@ def profile(root: Path, names: list[str], repeats: int) -> dict[str, float]:
 def report(rows: list[dict[str, object]], costs: dict[str, float], facts: dict[str, object]) -> str:
     """The measurements as Markdown, with the reason for the difference."""
     lines = ["# Loading against torchvision", "", ", ".join(f"{k} {v}" for k, v in facts.items())]
-    lines += ["", "| pipeline | workers | clock | images/s | times the faster torchvision |",
-              "| --- | --- | --- | --- | --- |"]  # fmt: skip
-    lines += ["| {} | {} | {} | {} | {} |".format(*row.values()) for row in rows]
-    lines += ["", REASON, "", "| step, one core | ms per image |", "| --- | --- |"]
-    lines += [f"| {name} | {cost} |" for name, cost in costs.items()]
+    header = ("pipeline", "workers", "clock", "images/s", "times the faster torchvision")
+    lines += ["", *gpu_page.table(header, [[*row.values()] for row in rows])]
+    lines += ["", REASON, "", *gpu_page.table(("step, one core", "ms per image"), costs.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -172,9 +171,7 @@ def normalise(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     return to_unit(batch[0]).sub_(mean).div_(std), batch[1].long()
 
 
-def reference(
-    root: Path, tensors: bool, count: int, workers: int
-) -> Iterable[tuple[Tensor, Tensor]]:
+def reference(root: Path, tensors: bool, count: int, workers: int) -> DataLoader:
     """Plain VOCSegmentation with the steps of torchvision's reference training."""
     dataset = reference_dataset(root, tensors)
     order = torch.utils.data.RandomSampler(dataset, num_samples=count)

@@ -19,10 +19,13 @@ import sys
 import time
 from pathlib import Path
 
+import gpu_page
 import rivals
 import torch
 
 from cseg.losses import pixel_contrast_loss
+from cseg.storage.files import write_text
+from cseg.storage.provenance import git_revision
 from cseg.storage.tables import write_rows
 
 HERE = Path(__file__).parent
@@ -190,7 +193,6 @@ def report(
     def ratio(field: str, rival: str, ours: str) -> float:
         return statistics.median(one[rival][field] / one[OURS + ours][field] for one in rounds)
 
-    full = pixels == SCALING[0]  # the size that the targets are meant for
     lines = [
         f"P = {pixels}, D = {channels}, one image, forward + backward, float32, "
         f"{threads} thread(s) of {cpu_name()}; GEMM rate {gflops:.0f} GFLOP/s; "
@@ -200,43 +202,30 @@ def report(
         "wall time of a machine that does nothing else. Ratios below are of it: the median over "
         f"{len(rounds)} rounds, in each of which every row ran in a process of its own.",
         "",
-        "| row | pixels | median ms (min - max, runs) | cpu ms | extra MiB |",
-        "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for r in rows:
-        spread = f"{r['min_ms']:.0f} - {r['max_ms']:.0f}, {r['repeats']}"
-        lines.append(
-            f"| {r['row']} | {r['pixels']} | {r['median_ms']:.0f} ({spread}) | {r['cpu_ms']:.0f} | "
-            f"{r['extra_mib']:.0f} |"
-        )
-    lines += [
-        "",
-        "| against | its time / ours | target | its memory / ours | target |",
-        "| --- " * 5 + "|",
-    ]
-    for ours, rival, faster, leaner in TARGETS:
-        lines.append(
-            f"| {rival} | {ratio('cpu_ms', rival, ours):.1f}x | {f'>= {faster}x' if full else ''} "
-            f"| {ratio('extra_mib', rival, ours):.1f}x | {f'>= {leaner}x' if full else ''} |"
-        )
+    table = [
+        (r["row"], r["pixels"],
+         f"{r['median_ms']:.0f} ({r['min_ms']:.0f} - {r['max_ms']:.0f}, {r['repeats']})",
+         f"{r['cpu_ms']:.0f}", f"{r['extra_mib']:.0f}")
+        for r in rows
+    ]  # fmt: skip
+    header = ("row", "pixels", "median ms (min - max, runs)", "cpu ms", "extra MiB")
+    lines += [*gpu_page.table(header, table), ""]
+    full = pixels == SCALING[0]  # the size that the targets are meant for
+    ratios = [
+        (rival, f"{ratio('cpu_ms', rival, ours):.1f}x", f">= {faster}x" if full else "",
+         f"{ratio('extra_mib', rival, ours):.1f}x", f">= {leaner}x" if full else "")
+        for ours, rival, faster, leaner in TARGETS
+    ]  # fmt: skip
     for ours, products in FLOPS.items():
         work = products * pixels**2 * channels / 1e6
-        floor = work / gflops
         share = threads * statistics.median(
             work / rate / one[OURS + ours]["cpu_ms"] for rate, one in zip(rates, rounds)
         )
-        lines.append(
-            f"| floor of the GEMM rate, {ours}: {floor:.0f} ms | {share:.0%} of it | "
-            f"{'>= 70 %' if full else ''} | | |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def revision() -> str:
-    """Name the commit that was measured."""
-    command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+        floor = f"floor of the GEMM rate, {ours}: {work / gflops:.0f} ms"
+        ratios.append((floor, f"{share:.0%} of it", ">= 70 %" if full else "", "", ""))
+    header = ("against", "its time / ours", "target", "its memory / ours", "target")
+    return "\n".join([*lines, *gpu_page.table(header, ratios)]) + "\n"
 
 
 def cpu_name() -> str:
@@ -244,6 +233,11 @@ def cpu_name() -> str:
         if line.startswith("model name"):
             return f"{line.split(':')[1].strip()} ({os.cpu_count()} cores)"
     return "an unknown CPU"
+
+
+def called(device: torch.device) -> str:
+    """What the device is called."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
 
 
 def main() -> None:
@@ -259,7 +253,7 @@ def main() -> None:
         run = gemm_gflops if name == "gemm" else lambda *n: measure(name, *n)
         print(json.dumps(run(*map(int, numbers))))
         return
-    measured = revision()  # before the results change the tree
+    measured = git_revision()  # before the results change the tree
     pixels = args.pixels or (1024 if args.short else 4225)
     threads = args.threads
 
@@ -281,11 +275,10 @@ def main() -> None:
             for size in SCALING[1:]:
                 rows.append(combined([run(name, size, 1 if size > 10000 else 3, 1024)]))
     out = HERE / "results" / ("loss_short" if args.short else "loss")
-    out.parent.mkdir(exist_ok=True)
     lines = [[round(gflops, 1), *round_row(row).values()] for row in rows]
     write_rows(out.with_suffix(".csv"), ["gemm_gflops", *rows[0]], lines)
     text = report(rows, rounds, rates, pixels, threads, measured)
-    out.with_suffix(".md").write_text(text)
+    write_text(out.with_suffix(".md"), text)
     print(text)
 
 

@@ -1,7 +1,5 @@
 """Time and memory of the pixel contrastive loss of a whole batch on a GPU, beside its rivals.
 
-    python benchmarks/loss_gpu.py [--images 16] [--pixels 4225] [--channels 256] [--dtype bf16]
-
 Each row: a few runs to warm up, then timed runs of forward + backward with the device waited for
 at the end of each, then one whose peak of allocated memory above the inputs and their gradients is
 taken. If a rival does not run (memory, or what torch does not offer here), its figures are NaN and
@@ -9,21 +7,18 @@ taken. If a rival does not run (memory, or what torch does not offer here), its 
 float64 on the same inputs; the sampled rival computes another loss, so it has none. The share of
 the matmul rate counts only the flops that are needed: 3 (released form) or 6 (paper's) per pair and
 channel. The kernels do more, 6 and 8, and in float32 three products for one:
-`cseg.losses.work.kernel_flops` counts those, pairs of one class left out. Writes
-benchmarks/results/loss_gpu.{csv,md}. With --device cpu it runs small sizes anywhere, as its test
-does.
+`cseg.losses.work.kernel_flops` counts those, pairs of one class left out. A part of
+`benchmarks/gpu.py`.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from statistics import median
+from typing import Any
 
-import pandas as pd
 import rivals
 import torch
-from loss import cpu_name, revision
+from gpu_page import SAMPLED
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
@@ -31,15 +26,9 @@ from cseg.losses import PixelContrastLoss
 from cseg.losses.work import kernel_flops
 
 CLASSES = 8
-HERE = Path(__file__).parent
 OURS = "ours, "
 MEASURED = ("median_ms", "min_ms", "max_ms", "extra_mib", "loss_error", "gradient_error")
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-# (ours, rival, times faster, times less memory) as the project set out to reach on an H100
-TARGETS = [
-    ("released form, within", "eager released form, within", 8, 100),
-    ("paper's form, within", "sampling 1,024 pixels (ContrastiveSeg's way)", 1, None),
-]
 
 
 def inputs(images: int, pixels: int, channels: int, device: torch.device, dtype: torch.dtype):
@@ -102,7 +91,7 @@ def rows_of(feats: Tensor, other: Tensor, labels: Tensor) -> dict[str, Callable[
         "eager paper's form, within": each(rivals.eager_paper, other),
         "torch.compile of the paper's form, within": each(compiled_paper, other),
         "flex-attention, paper's form, within": flex,
-        "sampling 1,024 pixels (ContrastiveSeg's way)": lambda: rivals.sampled(feats, labels, 1024),
+        SAMPLED: lambda: rivals.sampled(feats, labels, 1024),
     }
 
 
@@ -110,10 +99,10 @@ def exact(row: str, leaves: list[Tensor], labels: Tensor) -> list[Tensor]:
     """Loss and gradients of a row's form in float64; rivals take features as they are."""
     wide = [leaf.detach().double().requires_grad_() for leaf in leaves]
     contrast = ours_of(row, normalize=row.startswith(OURS), backend="tiled")
-    return _value_and_grads(lambda: contrast(*views_of(row, *wide, labels)), wide)
+    return value_and_grads(lambda: contrast(*views_of(row, *wide, labels)), wide)
 
 
-def _value_and_grads(step: Callable[[], Tensor], leaves: list[Tensor]) -> list[Tensor]:
+def value_and_grads(step: Callable[[], Tensor], leaves: list[Tensor]) -> list[Tensor]:
     for leaf in leaves:
         leaf.grad = None
     loss = step()
@@ -139,11 +128,7 @@ def measure(
     found = dict.fromkeys(MEASURED, float("nan"))
 
     def once() -> float:
-        _wait(device)
-        started = time.perf_counter()
-        _value_and_grads(step, leaves)
-        _wait(device)
-        return 1000 * (time.perf_counter() - started)
+        return 1000 * seconds(lambda: value_and_grads(step, leaves), device)
 
     try:
         for _ in range(3):
@@ -156,8 +141,8 @@ def measure(
             before = torch.cuda.memory_allocated()
             once()
             found["extra_mib"] = (torch.cuda.max_memory_allocated() - before) / 2**20
-        if not row.startswith("sampling"):
-            found |= errors(_value_and_grads(step, leaves), exact(row, leaves, labels))
+        if row != SAMPLED:
+            found |= errors(value_and_grads(step, leaves), exact(row, leaves, labels))
     except Exception as error:  # compilers of rivals raise errors of many types
         if row.startswith(OURS):
             raise
@@ -165,6 +150,15 @@ def measure(
         print(f"{row}: {type(error).__name__}: {words}", flush=True)
         return found, f"{type(error).__name__}: {words[:120]}"
     return found, ""
+
+
+def seconds(action: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of an action, from an idle device until it is idle again."""
+    _wait(device)
+    started = time.perf_counter()
+    action()
+    _wait(device)
+    return time.perf_counter() - started
 
 
 def _wait(device: torch.device) -> None:
@@ -175,13 +169,7 @@ def _wait(device: torch.device) -> None:
 def matmul_rate(device: torch.device, dtype: torch.dtype, size: int) -> float:
     """Measured flops per second of square products."""
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    times = []
-    for _ in range(12):
-        _wait(device)
-        started = time.perf_counter()
-        a @ b
-        _wait(device)
-        times.append(time.perf_counter() - started)
+    times = [seconds(lambda: a @ b, device) for _ in range(12)]
     return 2 * size**3 / median(times[2:])
 
 
@@ -209,80 +197,13 @@ def measured_rows(
         found, failed = measure(row, step, [feats, other], labels, repeats)
         needed = done = float("nan")
         if row.startswith(OURS):
-            seconds = found["median_ms"] / 1000
-            needed = needed_flops(row, images, pixels, channels) / seconds / rate
+            available = rate * found["median_ms"] / 1000
+            needed = needed_flops(row, images, pixels, channels) / available
             work = kernel_flops(
                 row.rsplit(" ", 1)[1],
                 "negatives" if "released" in row else "all",
                 images=images, pixels=pixels, channels=channels,
                 half=dtype == torch.bfloat16, second_view=False, alike=0.0,
             )  # fmt: skip
-            done = work / seconds / rate
+            done = work / available
         yield {"row": row, **found, "share": needed, "kernel_share": done, "failed": failed}
-
-
-def report(table: pd.DataFrame, facts: dict[str, object]) -> str:
-    """The rows and the ratios in Markdown."""
-    lines = [
-        ", ".join(f"{name} {value}" for name, value in facts.items()) + "; forward + backward.",
-        "",
-        "| row | median ms (min - max) | extra MiB | share of the matmul rate | gradient error |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for r in table.to_dict("records"):
-        share = "" if pd.isna(r["share"]) else f"{r['share']:.0%}"
-        lines.append(
-            f"| {r['row']} | {r['median_ms']:.2f} ({r['min_ms']:.2f} - {r['max_ms']:.2f}) | "
-            f"{r['extra_mib']:.0f} | {share} | {r['gradient_error']:.2g} |"
-        )
-    by_row = table.set_index("row")
-    lines += [
-        "",
-        "| against | its time / ours | target | its memory / ours | target |",
-        "| --- " * 5 + "|",
-    ]
-    for ours, rival, faster, leaner in TARGETS:
-        one, other = by_row.loc[OURS + ours], by_row.loc[rival]
-        lines.append(
-            f"| {rival} | {other['median_ms'] / one['median_ms']:.1f}x | >= {faster}x | "
-            f"{other['extra_mib'] / one['extra_mib']:.1f}x | {f'>= {leaner}x' if leaner else ''} |"
-        )
-    whole = by_row.loc[OURS + "paper's form, batch"]
-    lines += [
-        "",
-        f"The batch as one bag: {whole['median_ms']:.1f} ms, {whole['extra_mib']:.0f} MiB (target "
-        "at 16 x 4225 pixels: under 40 ms, 2048 MiB).",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=16)
-    parser.add_argument("--pixels", type=int, default=4225)
-    parser.add_argument("--channels", type=int, default=256)
-    parser.add_argument("--dtype", choices=DTYPES, default="bf16")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "loss_gpu.csv")
-    args = parser.parse_args()
-    device, dtype = torch.device(args.device), DTYPES[args.dtype]
-    name = torch.cuda.get_device_name() if device.type == "cuda" else cpu_name()
-    sizes = (args.images, args.pixels, args.channels)
-    facts = {"B": sizes[0], "P": sizes[1], "D": sizes[2], "dtype": args.dtype, "device": name,
-             "torch": torch.__version__, "revision": revision()}  # fmt: skip
-    rate = matmul_rate(device, dtype, 8192 if device.type == "cuda" else 256)
-    rows = []
-    for row in measured_rows(*sizes, dtype, device, args.repeats, rate):
-        rows.append(row)
-        print(f"{row['row']}: {row['median_ms']:.2f} ms, {row['extra_mib']:.0f} MiB", flush=True)
-    table = pd.DataFrame(rows)
-    args.out.parent.mkdir(exist_ok=True)
-    table.assign(**facts).to_csv(args.out, index=False, float_format="%.6g", lineterminator="\n")
-    text = report(table, facts)
-    args.out.with_suffix(".md").write_text(text)
-    print(text)
-
-
-if __name__ == "__main__":
-    main()

@@ -20,9 +20,11 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Mask
 
+from cseg.datasets.samples import DatasetInfo
 from cseg.losses import PixelContrastLoss
 from cseg.model.network import build_segmenter
 from cseg.settings import ImageSettings, ModelSettings, RunSettings
+from cseg.stages.run import RunInputs, labelled_pairs
 from cseg.training.sampling import Pair
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -38,19 +40,13 @@ class PlainPairs(Dataset):
         self.pairs = list(pairs)
         self.lookup = np.full(256, 255, np.uint8)
         self.lookup[list(label_map)] = list(label_map.values())
-        self.geometry = v2.Compose(
-            [
-                v2.RandomResize(low, high + 1),
-                v2.RandomHorizontalFlip(0.5),
-                v2.RandomCrop(image.crop, pad_if_needed=True, fill={Mask: 255, "others": 0}),
-            ]
-        )
-        self.colour = v2.Compose(
-            [
-                v2.RandomApply([v2.ColorJitter(0.8, 0.8, 0.8, 0.2)], 0.8),
-                v2.RandomGrayscale(0.2),
-            ]
-        )
+        self.geometry = v2.Compose([
+            v2.RandomResize(low, high + 1),
+            v2.RandomHorizontalFlip(0.5),
+            v2.RandomCrop(image.crop, pad_if_needed=True, fill={Mask: 255, "others": 0}),
+        ])  # fmt: skip
+        jitter = v2.RandomApply([v2.ColorJitter(0.8, 0.8, 0.8, 0.2)], 0.8)
+        self.colour = v2.Compose([jitter, v2.RandomGrayscale(0.2)])
         self.finish = v2.Compose(
             [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
         )
@@ -99,15 +95,15 @@ def plain_network(model: ModelSettings, classes: int, torchvisions: bool) -> nn.
 def plain_steps(
     stage: str,
     settings: RunSettings,
-    pairs: Sequence[Pair],
-    label_map: Mapping[int, int],
-    network: nn.Module,
+    inputs: RunInputs,
+    info: DatasetInfo,
+    torchvisions: bool,
     device: torch.device,
     count: int,
 ) -> list[float]:
     """Seconds of each of `count` steps of a stage, loading included."""
     loop, contrasted = getattr(settings, stage), settings.pretrain
-    network.to(device).train()
+    network = plain_network(settings.model, info.num_classes, torchvisions).to(device).train()
     optimizer = torch.optim.SGD(
         network.parameters(), loop.lr, loop.momentum, weight_decay=loop.weight_decay
     )
@@ -119,7 +115,7 @@ def plain_steps(
         temperature=contrasted.temperature,
         backend="dense",
     )
-    data = PlainPairs(pairs, label_map, settings.image)
+    data = PlainPairs(labelled_pairs(inputs)[0], info.label_map, settings.image)
     batches = _forever(DataLoader(data, loop.batch, shuffle=True, drop_last=True))
     seconds = []
     for _ in range(count):

@@ -16,7 +16,7 @@ import yaml
 from cseg import experiment
 from cseg.estimate.calibrate import calibrate
 from cseg.estimate.plan import chains, image_counts, image_size
-from cseg.storage.provenance import provenance
+from cseg.storage.provenance import git_revision
 
 ROOT = Path(__file__).parent.parent
 OVERLAY = {
@@ -39,7 +39,7 @@ def main() -> None:
         subprocess.run(command, cwd=ROOT, check=True)
         rows = [_row(folder / "results" / "shapes", arm, runs) for arm in planned.run_arms]
     table = pd.DataFrame(rows).assign(
-        device=next(iter(costs.values())).device, git_revision=provenance()["git_revision"]
+        device=next(iter(costs.values())).device, git_revision=git_revision()
     )
     table.to_csv(ROOT / "benchmarks" / "results" / "plan.csv", index=False)
     print(table.to_string())

@@ -18,19 +18,22 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+import gpu_page
 import pandas as pd
 import plain_loop
 import step_parts
 import torch
-from loss import cpu_name, revision
+from loss import called
 from loss_gpu import DTYPES, matmul_rate
 
 from cseg import experiment
-from cseg.compute.device import device_name, open_device
+from cseg.compute.device import open_device
 from cseg.estimate.calibrate import paint, step_seconds
 from cseg.estimate.flops import step_work
 from cseg.settings import RunSettings
-from cseg.stages.run import labelled_pairs
+from cseg.storage.files import write_text
+from cseg.storage.provenance import git_revision
+from cseg.storage.tables import write_table
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parent / "workflow" / "configs"
@@ -90,16 +93,16 @@ def main() -> None:
     facts = {
         "arm": args.arm,
         "threads": args.threads,
-        "device": device_name(device) if device.type == "cuda" else cpu_name(),
+        "device": called(device),
         "torch_version": torch.__version__,
-        "revision": revision(),
+        "revision": git_revision(),
     }
     rows = []
     for name in args.settings or (DEFAULT if device.type == "cpu" else ["paper"]):
         rows += measure(name, SETTINGS[name], args.arm, args.threads, args.rounds, device)
         table = pd.DataFrame(rows).assign(**facts)  # written each time: a setting takes minutes
-        table.to_csv(args.out, index=False, float_format="%.6g", lineterminator="\n")
-        args.out.with_suffix(".md").write_text(report(table, facts))
+        write_table(args.out, table, float_format="%.6g")
+        write_text(args.out.with_suffix(".md"), report(table, facts))
     print(args.out.with_suffix(".md").read_text())
 
 
@@ -114,18 +117,14 @@ def measure(
     side = 8192 if device.type == "cuda" else 1024
     with tempfile.TemporaryDirectory() as folder:
         data = paint(Path(folder), info, setting.size_HW)
-        pairs = labelled_pairs(data)[0]
         for stage in STAGES:
             ours, plain, rates = [], [], []
             for _ in range(rounds):
                 rates.append(copies * matmul_rate(device, DTYPES[settings.precision], side))
                 ours.append(our_seconds(stage, settings, data, Path(folder), threads, copies))
-                network = plain_loop.plain_network(
-                    settings.model, info.num_classes, setting.torchvisions
-                )
                 torch.set_num_threads(threads * copies)
                 seconds = plain_loop.plain_steps(
-                    stage, settings, pairs, info.label_map, network, device, setting.plain
+                    stage, settings, data, info, setting.torchvisions, device, setting.plain
                 )
                 torch.set_num_threads(threads)
                 plain.append(median(seconds[1:]))
@@ -175,7 +174,6 @@ def our_seconds(
 
 def report(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """The rows in Markdown."""
-    parts = [part for part in step_parts.PARTS if part != "other"]
     lines = [
         f"Arm {facts['arm']}, {facts['threads']} thread(s) of {facts['device']}, torch "
         f"{facts['torch_version']}, revision {facts['revision']}. The plain way: torchvision's "
@@ -183,21 +181,23 @@ def report(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         "times are medians over the rounds (least to most). `all cores`: ours trains a run on each "
         "core, the plain way one run on all of them; a step's time is that of a step of all runs.",
         "",
-        f"| setting | stage | ms a step | images/s | {' | '.join(parts)} | other | share of matmul "
-        "rate | plain, ms | faster | steps planned: hours |",
-        "| --- | --- | ---: | ---: |" + " ---: |" * (len(parts) + 5),
     ]
+    header = ("setting", "stage", "ms a step", "images/s", *step_parts.PARTS,
+              "share of matmul rate", "plain, ms", "faster", "steps planned: hours")  # fmt: skip
+    rows = []
     for r in table.to_dict("records"):
         whole = sum(r[f"{part}_ms"] for part in step_parts.PARTS)
-        shares = [f"{r[f'{part}_ms'] / whole:.0%}" for part in [*parts, "other"]]
-        lines.append(
-            f"| {r['setting']} | {r['stage']} | {r['step_ms']:.1f} ({r['step_ms_min']:.1f} - "
-            f"{r['step_ms_max']:.1f}) | {r['images_per_second']:.1f} | {' | '.join(shares)} | "
-            f"{r['share_of_matmul']:.0%} | {r['plain_ms']:.1f} ({r['plain_ms_min']:.1f} - "
-            f"{r['plain_ms_max']:.1f}) | {r['times_plain']:.2f}x | "
-            f"{r['planned_steps']}: {r['planned_hours']:.3g} |"
-        )
-    return "\n".join(lines) + "\n"
+        rows.append((
+            r["setting"], r["stage"], _spread(r, "step_ms"), f"{r['images_per_second']:.1f}",
+            *(f"{r[f'{part}_ms'] / whole:.0%}" for part in step_parts.PARTS),
+            f"{r['share_of_matmul']:.0%}", _spread(r, "plain_ms"), f"{r['times_plain']:.2f}x",
+            f"{r['planned_steps']}: {r['planned_hours']:.3g}",
+        ))  # fmt: skip
+    return "\n".join([*lines, *gpu_page.table(header, rows, left=2)]) + "\n"
+
+
+def _spread(row: Mapping[str, Any], name: str) -> str:
+    return f"{row[name]:.1f} ({row[f'{name}_min']:.1f} - {row[f'{name}_max']:.1f})"
 
 
 if __name__ == "__main__":

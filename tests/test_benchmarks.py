@@ -28,9 +28,6 @@ def test_a_step_is_measured_in_parts_beside_the_plain_way(tmp_path):
     assert all(len(line.split("|")) == 16 for line in page.splitlines() if line.startswith("|"))
 
 
-SAMPLED = "sampling 1,024 pixels (ContrastiveSeg's way)"
-
-
 @pytest.mark.slow  # torch's compiler takes seconds to import
 def test_the_rival_of_flex_attention_computes_the_papers_form(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
@@ -56,21 +53,25 @@ def test_the_rival_of_flex_attention_computes_the_papers_form(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_gpu_benchmark_of_the_loss_runs_small_on_a_cpu(tmp_path):
-    out = tmp_path / "loss_gpu.csv"
-    command = [sys.executable, "benchmarks/loss_gpu.py", "--device", "cpu", "--images", "2",
-               "--pixels", "200", "--channels", "8", "--dtype", "fp32", "--repeats", "2",
-               "--out", str(out)]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, done.stderr
-    table = pd.read_csv(out)
-    failed = table[table["failed"].notna()]
+def test_the_loss_of_a_batch_is_measured_next_to_its_rivals_and_its_targets(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import gpu_page
+    import loss_gpu
+
+    sizes, device = (2, 200, 8), torch.device("cpu")
+    table = pd.DataFrame(loss_gpu.measured_rows(*sizes, torch.float32, device, 2, 1e12))
+    failed = table[table["failed"] != ""]
     assert list(failed["row"]) == ["flex-attention, paper's form, within"]  # no gradients on a CPU
     assert len(table) == 11 and (table["median_ms"] > 0).sum() == 10
     assert table["gradient_error"].max() < 1e-5
-    assert list(table[table["gradient_error"].isna()]["row"]) == [*failed["row"], SAMPLED]
+    assert list(table[table["gradient_error"].isna()]["row"]) == [*failed["row"], gpu_page.SAMPLED]
     assert table["share"].notna().sum() == table["row"].str.startswith("ours").sum() == 5
-    assert "eager released form, within" in out.with_suffix(".md").read_text()
+    compared = list(gpu_page.targets({"loss_fp32": {"rows": table.to_dict("records")}}))
+    assert [(sign, target) for _, _, sign, target in compared] == [
+        ("<=", 5), (">=", 8), (">=", 100), (">=", 1), ("<=", 40), ("<=", 2048),
+    ]  # fmt: skip
+    times = table.set_index("row")["median_ms"]
+    assert compared[3][1] == times[gpu_page.SAMPLED] / times[gpu_page.OURS]
 
 
 def test_the_plain_network_of_torchvision_offers_what_a_pretraining_step_calls(monkeypatch):
