@@ -28,7 +28,7 @@ from cseg.paper.style import (
     legend_below,
     save,
 )
-from cseg.paper.wording import bracketed, points, points_std
+from cseg.paper.wording import bracketed, points, with_std
 from cseg.storage.files import write_text
 
 FOLDERS = sorted(path for path in EVIDENCE.glob("budgets_*") if path.is_dir())
@@ -132,7 +132,7 @@ def table(cells: list[Cell]) -> str:
     )
     rows = {
         budget: [
-            (each.arm, points_std(*each.miou), points(each.trained[0]), each.baseline or "–",
+            (each.arm, with_std(*each.miou), points(each.trained[0]), each.baseline or "–",
              bracketed(each.gain), bracketed(each.plain))
             for each in cells if each.budget == budget
         ]

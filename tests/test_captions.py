@@ -44,8 +44,8 @@ def test_terms_name_citation_and_licence(tmp_path):
 
 def test_numbers_are_written_one_way():
     assert wording.points(0.6125) == "61.3" or wording.points(0.6125) == "61.2"
-    assert wording.points_std(0.5, 0.0123) == "50.0 ± 1.2"
-    assert wording.points_std(0.5, float("nan")) == "50.0"
+    assert wording.with_std(0.5, 0.0123) == "50.0 ± 1.2"
+    assert wording.with_std(0.5, float("nan")) == "50.0"
     assert wording.points(float("nan")) == "–"
     assert [wording.signed(v) for v in (0.031, -0.004, 0.0002, -0.0002)] == [
         "+3.1", "−0.4", "0.0", "0.0",

@@ -14,7 +14,7 @@ from golden import golden_results
 from scipy import stats
 
 from cseg.errors import DataError
-from cseg.paper.markup import Table, html_table, latex, markdown, sections
+from cseg.paper.markup import Table, html_table, latex, markdown, sections, strong
 from cseg.paper.results import read_results
 from cseg.paper.statistics import holm
 from cseg.paper.tables import tables
@@ -366,8 +366,8 @@ def test_html_holds_the_same_cells_as_markdown_and_loads_nothing(full):
 
 
 def test_signs_are_escaped_in_every_format():
-    rows = (("50% & more", "p < 0.05 | x*"),)
-    table = Table("t", "caption_1 #2 ± a", ("arm", "±"), rows, frozenset({(0, 0)}))
+    rows = ((strong("50% & more"), "p < 0.05 | x*"),)
+    table = Table("t", "caption_1 #2 ± a", ("arm", "±"), rows)
     text = latex([table])
     assert r"\caption{caption\_1 \#2 $\pm$ a}" in text
     assert r"\textbf{50\% \& more} & p \ensuremath{<} 0.05 | x* \\" in text

@@ -3,7 +3,7 @@
 import html
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tabulate import tabulate
 
@@ -17,6 +17,7 @@ FORMATS: dict[str, tuple[str, dict[str, str]]] = {
     "html": ("html", {OPEN: "<b>", CLOSE: "</b>"}),
     "tex": ("latex_booktabs", {OPEN: r"\textbf{", CLOSE: "}", **LATEX_SIGNS}),
 }
+Lines = list[tuple[str, ...]]  # rows of a part of a table
 STYLE = """
 body{font:15px/1.5 system-ui,"DejaVu Sans",sans-serif;color:#222;max-width:70em;margin:2em auto;
 padding:0 1em}
@@ -45,10 +46,8 @@ class Table:
     header: tuple[str, ...]  # names of the columns
     # cells; a cell of the first column that is "" belongs to the row above
     rows: tuple[tuple[str, ...], ...]
-    # places (row, column) of cells in bold
-    bold: frozenset[tuple[int, int]] = field(default_factory=frozenset)
     # columns of left-aligned prose; the first column is left-aligned, too
-    prose: frozenset[int] = field(default_factory=frozenset)
+    prose: frozenset[int] = frozenset()
 
     @property
     def titled(self) -> bool:
@@ -59,6 +58,11 @@ class Table:
     def left(self) -> frozenset[int]:
         """Left-aligned columns: the first, the second below titles of parts, and prose."""
         return self.prose | ({0, 1} if self.titled else {0})
+
+
+def strong(cell: str) -> str:
+    """The cell in bold."""
+    return f"{OPEN}{cell}{CLOSE}"
 
 
 def sections(*parts: tuple[str, Sequence[Sequence[str]]]) -> tuple[tuple[str, ...], ...]:
@@ -72,10 +76,7 @@ def sections(*parts: tuple[str, Sequence[Sequence[str]]]) -> tuple[tuple[str, ..
 
 def _cells(table: Table, kind: str) -> str:
     name, signs = FORMATS[kind]
-    rows = [
-        [f"{OPEN}{cell}{CLOSE}" if (r, c) in table.bold else cell for c, cell in enumerate(row)]
-        for r, row in enumerate(table.rows)
-    ]
+    rows: Sequence[Sequence[str]] = table.rows
     if kind == "md":
         rows = [[cell.replace("|", r"\|").replace("*", r"\*") for cell in row] for row in rows]
     aligned = ["left" if c in table.left else "right" for c in range(len(table.header))]

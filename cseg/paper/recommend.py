@@ -6,7 +6,7 @@ import numpy as np
 
 from cseg.paper.results import Results
 from cseg.paper.statistics import BOOTSTRAP, MIN_SEEDS, Comparison, holm, seeds_needed
-from cseg.paper.wording import interval, listing, plural, points, points_std, signed
+from cseg.paper.wording import interval, listing, plural, points, signed, with_std
 
 MOST_SEEDS = 12  # a difference that needs more seeds than this is called too small for seeds
 MOST_NAMED = 4  # tied arms named in a sentence
@@ -35,6 +35,11 @@ class Recommendation:
         """The arms that are not significantly worse, best first."""
         return tuple(arm for arm, each in self.rivals if not each.significant)
 
+    @property
+    def decided(self) -> bool:
+        """Whether there are other arms, and all are significantly worse."""
+        return bool(self.rivals) and not self.tied
+
 
 def recommend(results: Results) -> list[Recommendation]:
     """Name the best arm at each label count, ascending.
@@ -42,18 +47,14 @@ def recommend(results: Results) -> list[Recommendation]:
     It is compared with every other arm there; the comparisons of one label count are one family
     (`statistics.holm`), and the gains to the next label count are another.
     """
-    found = []
-    for n in results.label_counts:
-        ranked = results.ranked(n)
-        if ranked:
-            found.append((n, ranked[0], ranked[1:]))
+    ranked = {n: arms for n in results.label_counts if (arms := results.ranked(n))}
     larger = {
-        n: next((m for m in results.label_counts if m > n and (arm, m) in results.mious), None)
-        for n, arm, _ in found
+        n: next((m for m in ranked if m > n and (arms[0], m) in results.mious), None)
+        for n, arms in ranked.items()
     }
-    steps = [(n, arm) for n, arm, _ in found if larger[n] is not None]
-    gains = holm([results.difference((arm, larger[n] or n), (arm, n)) for n, arm in steps])
-    gain_at = {n: gain for (n, _), gain in zip(steps, gains)}
+    steps = [((ranked[n][0], m), (ranked[n][0], n)) for n, m in larger.items() if m]
+    gains = holm([results.difference(*step) for step in steps])
+    gain_at = {n: gain for (_, (_, n)), gain in zip(steps, gains)}
     return [
         Recommendation(
             n,
@@ -66,7 +67,7 @@ def recommend(results: Results) -> list[Recommendation]:
             gain_at.get(n),
             share_of_all_labels(results, arm, n),
         )
-        for n, arm, others in found
+        for n, (arm, *others) in ranked.items()
     ]
 
 
@@ -80,7 +81,7 @@ def share_of_all_labels(results: Results, arm: str, n: int) -> float:
 def which(each: Recommendation) -> str:
     """Say which arm to take, its mIoU and how it compares with the next."""
     seeds = plural(each.seeds, "seed")
-    text = f"{each.arm}, {points_std(each.mean, each.std)} mIoU"
+    text = f"{each.arm}, {with_std(each.mean, each.std)} mIoU"
     if each.share < 1:  # NaN compares as False
         text += f" ({100 * each.share:.0f} % of the best score with all labels)"
     if not each.rivals:

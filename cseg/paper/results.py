@@ -135,6 +135,15 @@ class Results:
         """Mean and sample deviation of mIoU over seeds, fractions; NaN for a cell without runs."""
         return mean_std(list(self.mious.get((arm, n), {}).values()))
 
+    def grouped(self, rows: pd.DataFrame, keys: list[str], **columns: Any) -> pd.DataFrame:
+        """Named aggregates of the arms' rows by `keys`, arms in their order, and the dataset."""
+        ours = {"mean": lambda cell: mean_std(cell)[0], "std": lambda cell: mean_std(cell)[1]}
+        named = {name: (column, ours.get(how, how)) for name, (column, how) in columns.items()}
+        ordered = rows.assign(arm=pd.Categorical(rows["arm"], self.arms))
+        frame = ordered.groupby(keys, observed=True, as_index=False).agg(**named)
+        frame.insert(0, "dataset", self.dataset)
+        return frame
+
     def ranked(self, n: int) -> list[str]:
         """Arms that have runs at n, the highest mean mIoU first."""
         present = [arm for arm in self.arms if (arm, n) in self.mious]

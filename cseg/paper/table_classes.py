@@ -6,8 +6,7 @@ import pandas as pd
 from cseg.paper import captions
 from cseg.paper.markup import Table
 from cseg.paper.results import Results
-from cseg.paper.statistics import mean_std
-from cseg.paper.wording import points_std
+from cseg.paper.wording import with_std
 
 WIDE = 4  # more arms than this: means alone, for width
 
@@ -29,22 +28,16 @@ def class_means(results: Results) -> pd.DataFrame:
     key = ["n", "class_id", "seed"]
     base = rows[rows["arm"] == reference].set_index(key)["iou"].rename("base")
     joined = rows.join(base, on=key)
-    joined["gain"] = joined["iou"] - joined["base"]
-    means = []
-    for (arm, n, class_id), cell in joined.groupby(["arm", "n", "class_id"], sort=False):
-        mean, std = mean_std(cell["iou"])
-        means.append({
-            "dataset": results.dataset,
-            "arm": arm,
-            "n": n,
-            "class_id": class_id,
-            "class_name": cell["class_name"].iloc[0],
-            "runs": int(cell["iou"].notna().sum()),
-            "iou_mean": mean,
-            "iou_std": std,
-            "diff_reference": np.nan if arm == reference else mean_std(cell["gain"])[0],
-        })  # fmt: skip
-    return pd.DataFrame(means)
+    joined["gain"] = (joined["iou"] - joined["base"]).where(joined["arm"] != reference)
+    return results.grouped(
+        joined,
+        ["arm", "n", "class_id"],
+        class_name=("class_name", "first"),
+        runs=("iou", "count"),
+        iou_mean=("iou", "mean"),
+        iou_std=("iou", "std"),
+        diff_reference=("gain", "mean"),
+    )
 
 
 def _at(results: Results, frame: pd.DataFrame, n: int) -> Table:
@@ -59,7 +52,7 @@ def _at(results: Results, frame: pd.DataFrame, n: int) -> Table:
                 continue
             cell = cells.loc[(arm, name)]
             std = cell["iou_std"] if len(arms) <= WIDE else np.nan
-            texts.append(points_std(cell["iou_mean"], std))
+            texts.append(with_std(cell["iou_mean"], std))
         rows.append((name, *texts))
     spread = " ± sample standard deviation" if len(arms) <= WIDE else ""
     caption = captions.join(

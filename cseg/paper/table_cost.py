@@ -6,8 +6,7 @@ import pandas as pd
 from cseg.paper import captions
 from cseg.paper.markup import Table, sections
 from cseg.paper.results import Results
-from cseg.paper.statistics import mean_std
-from cseg.paper.wording import seconds
+from cseg.paper.wording import seconds, with_std
 
 STAGE_ORDER = ("pretrain", "finetune", "evaluate")
 
@@ -17,15 +16,22 @@ def cost_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     rows = results.tables["cost"]
     if rows.empty:
         return "there is no cost.csv"
-    rows = rows.assign(device=rows["device"].fillna("").astype(str))
-    frame = pd.DataFrame([
-        _row(results, arm, stage, str(device), cell)
-        for arm in results.arms
-        for stage in STAGE_ORDER
-        for device, cell in rows[(rows["arm"] == arm) & (rows["stage"] == stage)].groupby("device")
-    ])  # fmt: skip
+    frame = results.grouped(
+        rows.assign(
+            stage=pd.Categorical(rows["stage"], STAGE_ORDER),
+            device=rows["device"].fillna("").astype(str),
+        ),
+        ["arm", "stage", "device"],
+        runs=("seconds", "size"),
+        seconds_mean=("seconds", "mean"),
+        seconds_std=("seconds", "std"),
+        device_hours=("seconds", "sum"),
+        images_per_second=("images_per_second", "mean"),
+        peak_memory_mib=("peak_memory_mib", "max"),
+    )
     if frame.empty:
         return "cost.csv has no row of a known stage"
+    frame["device_hours"] /= 3600
     parts = [(stage, [_printed(row) for _, row in frame[frame["stage"] == stage].iterrows()])
              for stage in STAGE_ORDER]  # fmt: skip
     total = frame["device_hours"].sum()
@@ -35,44 +41,17 @@ def cost_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
         f"All stages and arms together: {total:.3g} device-hours.",
         "Runs that shared a machine with others took longer than they would alone.",
     )
-    header = (
-        "",
-        "arm",
-        "runs",
-        "seconds per run",
-        "images / s",
-        "peak MiB",
-        "device-hours",
-        "device",
-    )
+    header = ("", "arm", "runs", "seconds per run", "images / s", "peak MiB", "device-hours",
+              "device")  # fmt: skip
     return frame, [Table(f"{results.dataset}-cost", caption, header, sections(*parts))]
 
 
-def _row(
-    results: Results, arm: str, stage: str, device: str, cell: pd.DataFrame
-) -> dict[str, object]:
-    mean, std = mean_std(cell["seconds"])
-    return {
-        "dataset": results.dataset,
-        "arm": arm,
-        "stage": stage,
-        "device": device,
-        "runs": len(cell),
-        "seconds_mean": mean,
-        "seconds_std": std,
-        "device_hours": float(cell["seconds"].sum()) / 3600,
-        "images_per_second": mean_std(cell["images_per_second"])[0],
-        "peak_memory_mib": float(cell["peak_memory_mib"].max()),
-    }
-
-
 def _printed(row: pd.Series) -> tuple[str, ...]:
-    spread = f" ± {seconds(row['seconds_std'])}" if np.isfinite(row["seconds_std"]) else ""
     memory = row["peak_memory_mib"]
     return (
         row["arm"],
         str(row["runs"]),
-        seconds(row["seconds_mean"]) + spread,
+        with_std(row["seconds_mean"], row["seconds_std"], seconds),
         seconds(row["images_per_second"]),
         f"{memory:.0f}" if np.isfinite(memory) else "–",
         f"{row['device_hours']:.2g}",

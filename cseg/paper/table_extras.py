@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 
 from cseg.paper import captions
-from cseg.paper.markup import Table, sections
+from cseg.paper.markup import Lines, Table, sections, strong
 from cseg.paper.results import Results
-from cseg.paper.statistics import holm, mean_std
+from cseg.paper.statistics import holm
 from cseg.paper.table_main import test_columns
-from cseg.paper.wording import bracketed, points, points_std
+from cseg.paper.wording import bracketed, points, with_std
 from cseg.settings import TEACHER_SUFFIX
-
-Lines = list[tuple[str, ...]]
 
 
 def pseudo_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
@@ -64,22 +62,20 @@ def _compared(
     tests = dict(zip(cells, made))
     rows: list[dict[str, object]] = []
     parts: list[tuple[str, Lines]] = []
-    bold = set()
     for group, settings in plan.groupby("group", sort=False):
         lines: Lines = []
         for setting, arm, base in zip(settings["setting"], settings["arm"], settings["base"]):
             texts = []
-            for c, n in enumerate(results.label_counts):
+            for n in results.label_counts:
                 each, score = tests.get((arm, base, n)), results.mean_std(arm, n)
                 rows.append({
                     "dataset": results.dataset, "group": group, "setting": setting, "arm": arm,
                     "n": n, "runs": len(results.mious.get((arm, n), {})), "miou_mean": score[0],
                     "miou_std": score[1], **test_columns(each),
                 })  # fmt: skip
-                shown = f" ({bracketed(each)})" if each and each.seeds else ""
-                texts.append(points_std(*score) + shown)
-                if each and each.significant:
-                    bold.add((sum(len(done) for _, done in parts) + len(lines), 2 + c))
+                text = with_std(*score)
+                text += f" ({bracketed(each)})" if each and each.seeds else ""
+                texts.append(strong(text) if each and each.significant else text)
             lines.append((str(setting), *texts))
         parts.append((str(group), lines + more(str(group))))
     caption = captions.join(
@@ -92,7 +88,7 @@ def _compared(
     )
     header = ("", "setting", *(f"n = {n}" for n in results.label_counts))
     label = f"{results.dataset}-{name}"
-    return pd.DataFrame(rows), [Table(label, caption, header, sections(*parts), frozenset(bold))]
+    return pd.DataFrame(rows), [Table(label, caption, header, sections(*parts))]
 
 
 def separability_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
@@ -100,19 +96,14 @@ def separability_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | s
     rows = results.tables["separability"]
     if rows.empty:
         return "there is no separability.csv"
-    means, printed = [], []
-    for arm in results.arms:
-        for n, cell in rows[rows["arm"] == arm].groupby("n"):
-            row: dict[str, object] = {
-                "dataset": results.dataset, "arm": arm, "n": n, "runs": len(cell),
-            }  # fmt: skip
-            texts = []
-            for column in ("intra_class", "inter_class", "ratio"):
-                mean, std = mean_std(cell[column])
-                row[f"{column}_mean"], row[f"{column}_std"] = mean, std
-                texts.append(f"{mean:.3f}" + ("" if np.isnan(std) else f" ± {std:.3f}"))
-            means.append(row)
-            printed.append((arm, str(n), str(len(cell)), *texts))
+    measures = ("intra_class", "inter_class", "ratio")
+    summed = {f"{name}_{what}": (name, what) for name in measures for what in ("mean", "std")}
+    means = results.grouped(rows, ["arm", "n"], runs=("ratio", "size"), **summed)
+    printed = tuple(
+        (row["arm"], str(row["n"]), str(row["runs"]),
+         *(with_std(row[f"{name}_mean"], row[f"{name}_std"], "{:.3f}".format) for name in measures))
+        for row in means.to_dict("records")
+    )  # fmt: skip
     caption = (
         f"{results.dataset}: pixel features before fine-tuning: mean cosine distance to the own "
         "class's centre (intra-class), mean cosine distance between class centres (inter-class) "
@@ -120,6 +111,4 @@ def separability_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | s
         "ratio means that classes lie further apart."
     )
     header = ("arm", "n", "runs", "intra-class", "inter-class", "ratio")
-    return pd.DataFrame(means), [
-        Table(f"{results.dataset}-separability", caption, header, tuple(printed))
-    ]
+    return means, [Table(f"{results.dataset}-separability", caption, header, printed)]

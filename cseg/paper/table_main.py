@@ -1,16 +1,18 @@
 """The main tables: which arm to take at each label count, and arms x label counts."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cseg.paper import captions
-from cseg.paper.markup import Table, sections
+from cseg.paper.markup import Lines, Table, sections, strong
 from cseg.paper.recommend import Recommendation, recommend, share_of_all_labels
 from cseg.paper.results import Results
 from cseg.paper.statistics import Comparison, holm
-from cseg.paper.wording import bracketed, listing, plural, points, points_std
+from cseg.paper.wording import bracketed, listing, plural, points, with_std
 
 
 def test_columns(each: Comparison | None) -> dict[str, object]:
@@ -39,47 +41,48 @@ def recommendation_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
     )
     header = ("n", "take", "mIoU (%)", "next", "above it (points)", "not decided between")
     printed = tuple(_recommended(each) for each in found)
-    bold = frozenset((r, 1) for r, each in enumerate(found) if each.rivals and not each.tied)
-    table = Table(
-        f"{results.dataset}-recommendation", caption, header, printed, bold, frozenset({1, 3, 5})
-    )
-    return pd.DataFrame(rows), [table]
+    label = f"{results.dataset}-recommendation"
+    return pd.DataFrame(rows), [Table(label, caption, header, printed, frozenset({1, 3, 5}))]
 
 
 def _recommended(each: Recommendation) -> tuple[str, ...]:
     (rival, by) = each.rivals[0] if each.rivals else ("–", None)
     between = listing((each.arm, *each.tied)) if each.tied else "–"
-    score = points_std(each.mean, each.std)
-    return str(each.n), each.arm, score, rival, bracketed(by), between
+    score = with_std(each.mean, each.std)
+    arm = strong(each.arm) if each.decided else each.arm
+    return str(each.n), arm, score, rival, bracketed(by), between
 
 
 def main_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
     """Tidy rows (one per arm and n, gaps included) and the table to print."""
     cells = [(arm, n) for arm in results.arms for n in results.label_counts]
-    others = [(arm, n) for arm, n in cells if arm != results.reference]
-    compared = holm([results.difference(cell, (results.reference, cell[1])) for cell in others])
-    tests = dict(zip(others, compared))
+    compared = [cell for cell in cells if cell[0] != results.reference]
+    pairs = [results.difference(cell, (results.reference, cell[1])) for cell in compared]
+    tests = dict(zip(compared, holm(pairs)))
     best = {each.n: each for each in recommend(results)}
-    frame = pd.DataFrame([_row(results, *cell, tests.get(cell), best) for cell in cells])
+    rows = {cell: _row(results, *cell, tests.get(cell), best.get(cell[1])) for cell in cells}
 
-    counts = range(len(results.label_counts))
-    grid = {arm: [frame.iloc[a * len(counts) + c] for c in counts]
-            for a, arm in enumerate(results.arms)}  # fmt: skip
-    means = [(arm, *(_mean(cell, results.seeds) for cell in row)) for arm, row in grid.items()]
-    differences = [(arm, *(bracketed(tests[arm, n]) for n in results.label_counts))
-                   for arm in results.arms if arm != results.reference]  # fmt: skip
-    parts = [("mIoU (%)", means), (f"above {results.reference} (points)", differences)]
-    if frame["share_of_all_labels"].notna().any():
-        shares = [(arm, *(points(cell["share_of_all_labels"]) for cell in row))
-                  for arm, row in grid.items()]  # fmt: skip
+    def lines(arms: Sequence[str], write: Callable[[str, int], str]) -> Lines:
+        return [(arm, *(write(arm, n) for n in results.label_counts)) for arm in arms]
+
+    def mean(arm: str, n: int) -> str:
+        cell = rows[arm, n]
+        text = with_std(cell["miou_mean"], cell["miou_std"])
+        text += f" ({plural(cell['runs'], 'run')})" if 0 < cell["runs"] < results.seeds else ""
+        return strong(text) if cell["best"] and best[n].decided else text
+
+    def difference(arm: str, n: int) -> str:
+        text = bracketed(tests[arm, n])
+        return strong(text) if tests[arm, n].significant else text
+
+    others = [arm for arm in results.arms if arm != results.reference]
+    parts = [
+        ("mIoU (%)", lines(results.arms, mean)),
+        (f"above {results.reference} (points)", lines(others, difference)),
+    ]
+    if any(cell["share_of_all_labels"] >= 0 for cell in rows.values()):  # NaN without such a run
+        shares = lines(results.arms, lambda arm, n: points(rows[arm, n]["share_of_all_labels"]))
         parts.append(("share of the best score with all labels (%)", shares))
-    bold = {
-        (a, 2 + c) for a, row in enumerate(grid.values()) for c in counts
-        if row[c]["best"] and best[row[c]["n"]].rivals and not best[row[c]["n"]].tied
-    } | {
-        (len(means) + r, 2 + c) for r, (arm, *_) in enumerate(differences)
-        for c, n in enumerate(results.label_counts) if tests[arm, n].significant
-    }  # fmt: skip
     caption = captions.join(
         f"{results.dataset}: mIoU (%) on the validation images, mean ± sample standard deviation "
         f"over seeds, and differences to {results.reference} in points over the seeds both arms "
@@ -95,13 +98,13 @@ def main_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
         captions.terms_note(results),
     )
     header = ("", "arm", *(f"n = {n}" for n in results.label_counts))
-    table = Table(f"{results.dataset}-main", caption, header, sections(*parts), frozenset(bold))
-    return frame, [table]
+    table = Table(f"{results.dataset}-main", caption, header, sections(*parts))
+    return pd.DataFrame(rows.values()), [table]
 
 
 def _row(
-    results: Results, arm: str, n: int, each: Comparison | None, best: dict[int, Recommendation]
-) -> dict[str, object]:
+    results: Results, arm: str, n: int, each: Comparison | None, best: Recommendation | None
+) -> dict[str, Any]:
     mean, std = results.mean_std(arm, n)
     subset_std, init_std = results.split_spread([(arm, n)])
     return {
@@ -116,10 +119,5 @@ def _row(
         "share_of_all_labels": share_of_all_labels(results, arm, n),
         "reference": "" if each is None else results.reference,
         **test_columns(each),
-        "best": "best" if n in best and arm == best[n].arm else "",
+        "best": "best" if best and arm == best.arm else "",
     }
-
-
-def _mean(cell: pd.Series, seeds: int) -> str:
-    text = points_std(cell["miou_mean"], cell["miou_std"])
-    return text + (f" ({plural(cell['runs'], 'run')})" if 0 < cell["runs"] < seeds else "")

@@ -1,6 +1,7 @@
 """How numbers are written in tables, captions and figures: one place, one form each."""
 
 import math
+from collections.abc import Callable
 
 from cseg.paper.statistics import ALPHA, Comparison
 
@@ -10,9 +11,9 @@ def points(fraction: float) -> str:
     return "–" if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
-def points_std(mean: float, std: float) -> str:
-    """Mean ± std in percent; the mean alone where there is no deviation."""
-    return points(mean) if math.isnan(std) else f"{points(mean)} ± {points(std)}"
+def with_std(mean: float, std: float, write: Callable[[float], str] = points) -> str:
+    """Mean ± std, in percent unless written otherwise; the mean alone if there is no deviation."""
+    return write(mean) if math.isnan(std) else f"{write(mean)} ± {write(std)}"
 
 
 def signed(fraction: float) -> str:
