@@ -56,15 +56,15 @@ def test_torch_check_of_the_operator(scope, denominator):
     partner = torch.tensor([1, 0]) if scope == "cross" else None
     tau = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     views = (feats.requires_grad_(), labels, other.requires_grad_(), other_labels)
-    arguments = (*views, tau, partner, scope, denominator, 255, "tiled", False, [True] * 3)
+    arguments = (*views, tau, partner, scope, denominator, 255, True, "tiled", [True] * 3)
     torch.library.opcheck(torch.ops.cseg.pixel_contrast, arguments)
 
 
 def test_torch_check_of_a_single_view_without_gradient():
     feats, labels, *_ = random_case(0, images=2, pixels=6)
     tau = torch.tensor(0.5, dtype=torch.float64)
-    arguments = (feats.bfloat16(), labels, None, None, tau, None, "within", "all", 255, "auto",
-                 False, [False] * 3)  # fmt: skip
+    arguments = (feats.bfloat16(), labels, None, None, tau, None, "within", "all", 255, False,
+                 "auto", [False] * 3)  # fmt: skip
     torch.library.opcheck(torch.ops.cseg.pixel_contrast, arguments)
 
 

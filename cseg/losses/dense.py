@@ -16,6 +16,7 @@ from cseg.losses.scopes import (
     candidate_bags,
     pixel_bags,
 )
+from cseg.losses.unit import normalized
 
 
 def view_loss(
@@ -28,12 +29,13 @@ def view_loss(
     scope: str,
     denominator: str,
     ignore_index: int,
+    normalize: bool,
 ) -> Tensor:
     """Compute the loss of two views, a scalar that autograd differentiates by features and tau."""
-    first = _without_ignored(feats_BPD, labels_BP, ignore_index)
+    first = _usable(feats_BPD, labels_BP, ignore_index, normalize)
     second = None
     if other_BPD is not None and other_labels_BP is not None:
-        second = _without_ignored(other_BPD, other_labels_BP, ignore_index)
+        second = _usable(other_BPD, other_labels_BP, ignore_index, normalize)
     tau = temperature.reshape(())
     with torch.autocast(feats_BPD.device.type, enabled=False):
         if denominator == "all":
@@ -43,8 +45,11 @@ def view_loss(
         return torch.stack([pixel_loss(group, tau, ignore_index) for group in groups]).sum()
 
 
-def _without_ignored(feats_BPD: Tensor, labels_BP: Tensor, ignore_index: int) -> View:
-    return feats_BPD.masked_fill((labels_BP == ignore_index)[:, :, None], 0), labels_BP
+def _usable(feats_BPD: Tensor, labels_BP: Tensor, ignore_index: int, normalize: bool) -> View:
+    ignored = labels_BP == ignore_index
+    if normalize:
+        return normalized(feats_BPD, ignored, 2), labels_BP
+    return feats_BPD.masked_fill(ignored[:, :, None], 0), labels_BP
 
 
 def candidate_loss(bags: CandidateBags, temperature: Tensor, ignore_index: int) -> Tensor:

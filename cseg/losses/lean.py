@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cseg.losses import scopes as forms
+from cseg.losses import unit
 from cseg.losses.checks import LossInputError, check_values
 
 TRITON_CHANNELS = 512  # a pixel's features must fit into a block of a kernel
@@ -25,16 +26,16 @@ def loss_and_grads(
     scope: str,
     denominator: str,
     ignore_index: int,
+    normalize: bool,
     backend: str,
-    prepared: bool,
     needs: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compute the loss of two views and its gradients by feats, other_feats and the temperature.
 
     Features have any float dtype, labels are int64, the temperature is one number, and the partner
     (B,) int64 on the CPU under the scope "cross"; options are those of `pixel_contrast_loss`, with
-    one integer ignored and without the backend "dense". `prepared` features are no longer than 1,
-    and 0 where ignored; `needs` says which of the three gradients to compute.
+    one integer ignored and without the backend "dense". `normalize` scales features to length 1
+    first; `needs` says which of the three gradients to compute.
 
     Returns:
         The loss and three gradients, of `dtypes`; (0,) in place of one that is not wanted.
@@ -43,16 +44,18 @@ def loss_and_grads(
         LossInputError: a temperature or partner out of range, a backend that cannot serve.
     """
     tau = check_values(temperature, partner, len(feats_BPD))
-    first, second = (feats_BPD, labels_BP), None
+    given = [(feats_BPD, labels_BP)]
     if other_BPD is not None and other_labels_BP is not None:
-        second = (other_BPD, other_labels_BP)
-    if not prepared:
-        first = _without_ignored(first, ignore_index)
-        second = None if second is None else _without_ignored(second, ignore_index)
+        given.append((other_BPD, other_labels_BP))
     with torch.autocast(feats_BPD.device.type, enabled=False):
-        engine = _engine(backend, [v[0] for v in (first, second) if v is not None], tau, prepared)
+        views, lengths = zip(*(_usable(*view, ignore_index, normalize) for view in given))
+        engine = _engine(backend, [feats for feats, _ in views], tau, normalize)
         form = _paper if denominator == "all" else _released
-        loss, grads = form(engine, first, second, tau, partner, scope, ignore_index, needs)
+        second = views[1] if len(views) == 2 else None
+        loss, grads = form(engine, views[0], second, tau, partner, scope, ignore_index, needs)
+        for (feats, labels), length, grad, need in zip(given, lengths, grads, needs):
+            if need and length is not None and grad is not None:
+                unit.through_length_(grad, feats, labels == ignore_index, length)
     loss_dtype, grad_dtype = dtypes(feats_BPD)
     by_feats, by_other, by_tau = (
         feats_BPD.new_empty(0, dtype=dtype) if grad is None or not need else grad.to(dtype)
@@ -121,15 +124,21 @@ def _released(
     return torch.stack(parts).sum(), (by_feats, by_other, by_tau)
 
 
-def _without_ignored(view: forms.View, ignore_index: int) -> forms.View:
-    return forms.without_ignored(*view, ignore_index), view[1]
+def _usable(
+    feats: Tensor, labels: Tensor, ignore_index: int, normalize: bool
+) -> tuple[forms.View, Tensor | None]:
+    """A view without what ignored pixels hold, and the divisors that scaled it, if any did."""
+    if not normalize:
+        return (forms.without_ignored(feats, labels, ignore_index), labels), None
+    scaled, length = unit.unit_and_length(feats, labels == ignore_index)
+    return (scaled, labels), length
 
 
 def _dot(feats: Tensor, grad: Tensor) -> Tensor:
     return (feats * grad).sum(dtype=torch.float64)
 
 
-def _engine(backend: str, every: list[Tensor], tau: float, prepared: bool) -> ModuleType:
+def _engine(backend: str, every: list[Tensor], tau: float, normalize: bool) -> ModuleType:
     """Choose the module that computes; triton is imported only where it is used."""
     feats = every[0]
     channels = feats.shape[2]
@@ -147,7 +156,7 @@ def _engine(backend: str, every: list[Tensor], tau: float, prepared: bool) -> Mo
         )
     if backend == "triton":  # the kernels compute in float32
         # Measuring the length waits for the device.
-        length = 1.0 if prepared else max(forms.longest(f) for f in every)
+        length = 1.0 if normalize else max(forms.longest(f) for f in every)
         backend = "tiled" if length**2 / tau > forms.SINGLE_BOUND else backend
     return import_module({"triton": "cseg.losses.triton_kernels"}.get(backend, "cseg.losses.tiled"))
 

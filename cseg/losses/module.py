@@ -13,8 +13,10 @@ from cseg.losses.checks import (
     checked_grid,
     checked_ignored,
     checked_temperature,
+    flatten_pixels,
 )
 from cseg.losses.pixel_contrast import checked_loss
+from cseg.losses.unit import normalized, wide
 
 
 class PixelContrastLoss(nn.Module):
@@ -78,9 +80,9 @@ class PixelContrastLoss(nn.Module):
         """
         if other_feats is not None and other_labels is None:
             other_labels = labels
-        feats, labels = self._prepared("feats", feats, "labels", labels)
+        feats, labels = self._resized("feats", feats, "labels", labels)
         if other_feats is not None and other_labels is not None:
-            other_feats, other_labels = self._prepared(
+            other_feats, other_labels = self._resized(
                 "other_feats", other_feats, "other_labels", other_labels
             )
         return checked_loss(
@@ -96,7 +98,7 @@ class PixelContrastLoss(nn.Module):
             generator=self.generator,
             backend=self.backend,
             gather_distributed=self.gather_distributed,
-            prepared=self.normalize,
+            normalize=self.normalize,
         )
 
     def on_grid(self, feats: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,14 +106,18 @@ class PixelContrastLoss(nn.Module):
 
         Normalised features are 0 at ignored pixels.
         """
-        return self._prepared("feats", feats, "labels", labels)
+        feats, labels = self._resized("feats", feats, "labels", labels)
+        flatten_pixels("feats", feats, "labels", labels, ())  # refuses what does not fit
+        if not self.normalize:
+            return feats, labels
+        return normalized(feats, self._ignored(labels), 1 if feats.dim() == 4 else 2), labels
 
     def extra_repr(self) -> str:
         """List the options, for print(module)."""
         names = "grid normalize scope denominator temperature ignore_index backend"
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in names.split())
 
-    def _prepared(
+    def _resized(
         self, name: str, feats: Tensor, labels_name: str, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
         check_tensor(name, feats)
@@ -121,9 +127,6 @@ class PixelContrastLoss(nn.Module):
                 f"{name} must be (B,D,H,W) or (B,P,D) of a float dtype, not {tuple(feats.shape)} "
                 f"{feats.dtype}"
             )
-        given = feats.dtype
-        if given in (torch.float16, torch.bfloat16):
-            feats = feats.float()  # resizing and norms in half precision would cost digits
         if self.grid is not None:
             if feats.dim() != 4 or labels.dim() != 3:
                 raise LossInputError(
@@ -134,18 +137,12 @@ class PixelContrastLoss(nn.Module):
             if feats.shape[2:] != self.grid:
                 broken = self._ignored(nearest(labels, feats.shape[2], feats.shape[3]))
                 broken = broken & ~feats.detach().sum(1).isfinite()
-                feats = feats.masked_fill(broken[:, None], 0)
-                feats = F.interpolate(feats, self.grid, mode="bilinear", align_corners=True)
+                whole = feats.masked_fill(broken[:, None], 0).to(wide(feats.dtype))
+                whole = F.interpolate(whole, self.grid, mode="bilinear", align_corners=True)
+                feats = whole.to(feats.dtype)
             labels = nearest(labels, *self.grid)
-        if self.normalize:
-            channels = 1 if feats.dim() == 4 else 2
-            pixels = feats.shape[:channels] + feats.shape[channels + 1 :]
-            if labels.shape == pixels:  # refused with a sentence otherwise
-                # Before the norm, whose gradient at NaN would be NaN however it is weighted.
-                feats = feats.masked_fill(self._ignored(labels).unsqueeze(channels), 0)
-            feats = F.normalize(feats, dim=channels)
-        if given == torch.bfloat16:  # as tensor cores take it
-            feats = feats.to(given)
+        if feats.device.type == "cpu":  # the layout decides in which order a length is summed up
+            feats = feats.contiguous()
         return feats, labels
 
     def _ignored(self, labels: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | No
     inputs, rest = (feats, other_feats, temperature), ctx.needs_input_grad
     needs = (rest[0], rest[2], rest[4])
     if torch.is_grad_enabled():  # create_graph
-        loss = dense.view_loss(*views, temperature, partner, *ctx.options[:3])
+        loss = dense.view_loss(*views, temperature, partner, *ctx.options[:4])
         leaves = [t for t, need in zip(inputs, needs) if need]
         found = iter(torch.autograd.grad(loss, leaves, grad_loss, create_graph=True))
         by_feats, by_other, by_temperature = (next(found) if need else None for need in needs)

@@ -98,7 +98,7 @@ def pixel_contrast_loss(
     return checked_loss(
         feats, labels, other_feats, other_labels, scope=scope, denominator=denominator,
         temperature=temperature, ignore_index=ignore_index, partner=partner, generator=generator,
-        backend=backend, gather_distributed=gather_distributed, prepared=False,
+        backend=backend, gather_distributed=gather_distributed, normalize=False,
     )  # fmt: skip
 
 
@@ -116,9 +116,9 @@ def checked_loss(
     generator: torch.Generator | None,
     backend: str,
     gather_distributed: bool,
-    prepared: bool,
+    normalize: bool,
 ) -> Tensor:
-    """`pixel_contrast_loss`; `prepared` features are no longer than 1, and 0 at ignored pixels."""
+    """`pixel_contrast_loss` of the features as they are, or scaled to length 1."""
     check_options(scope, denominator, backend, gather_distributed)
     temperature = checked_temperature(temperature)
     ignored = checked_ignored(ignore_index)
@@ -137,7 +137,7 @@ def checked_loss(
         pairs = random_pairing(feats.shape[0])  # an operator, so that it can be compiled
     elif scope == "cross":
         pairs = checked_partner(partner, feats.shape[0], generator)
-    options = (scope, denominator, ignored[0] if ignored else NO_LABEL, backend, prepared)
+    options = (scope, denominator, ignored[0] if ignored else NO_LABEL, normalize, backend)
 
     ranks = gather.world_size() if gather_distributed else 1
     if ranks == 1:
@@ -170,24 +170,24 @@ def _loss(
     scope: str,
     denominator: str,
     ignore_index: int,
+    normalize: bool,
     backend: str,
-    prepared: bool,
 ) -> Tensor:
     """The loss of this process's tensors, by the operator or by the dense form."""
     tau = temperature
     if not isinstance(tau, Tensor):
         tau = torch.tensor(tau, dtype=torch.float64, device="cpu")
     inputs = (feats_BPD, labels_BP, other_BPD, other_labels_BP, tau, partner)
+    form = (scope, denominator, ignore_index, normalize)
     leaves = (feats_BPD, other_BPD, tau)
     transformed = _transformed(leaves)
     if backend == "dense" or transformed:
         if not transformed and not torch.compiler.is_compiling():
             check_values(tau, partner, feats_BPD.shape[0])
-        return dense.view_loss(*inputs, scope, denominator, ignore_index)
+        return dense.view_loss(*inputs, *form)
     record = torch.is_grad_enabled()
     needs = [record and leaf is not None and leaf.requires_grad for leaf in leaves]
-    options = (scope, denominator, ignore_index, backend, prepared)
-    return pixel_contrast(*inputs, *options, needs)[0]
+    return pixel_contrast(*inputs, *form, backend, needs)[0]
 
 
 def _transformed(leaves: tuple[Tensor | None, ...]) -> bool:
