@@ -33,7 +33,7 @@ from cseg.stages.pretrain import pretrain
 from cseg.stages.run import RunInputs
 from cseg.stages.start import start
 from cseg.stages.subset import subset
-from cseg.stages.training_outputs import Stage, TrainingOutputs
+from cseg.stages.training_outputs import TrainingOutputs
 from cseg.storage.files import fingerprint, read_json, sha256_file, write_json
 from cseg.storage.provenance import source_fingerprint
 
@@ -94,16 +94,11 @@ def refused(whole: Experiment, arm: str, work: Path) -> str:
     return ""
 
 
-def stages_of(settings: RunSettings) -> list[Stage]:
-    """The stages that train."""
-    return ["pretrain", "finetune"] if settings.pretrains else ["finetune"]
-
-
 def run_stage(
     stage: str, data: RunInputs, settings: RunSettings, folder: Path, arm: str, threads: int
 ) -> None:
     """One stage of a run whose files lie in the folder, as a job does it."""
-    done = {name: TrainingOutputs.of(folder, name) for name in stages_of(settings)}
+    done = {name: TrainingOutputs.of(folder, name) for name in settings.trainings}
     if stage == "evaluate":
         evaluate(
             data, settings, arm=arm, weights=done["finetune"].weights,
@@ -126,7 +121,7 @@ def trained(whole: Experiment, run: Run, work: Path, threads: int) -> dict[str, 
         subset(work / "index.csv", work / "dataset.json", n=whole.counts[run.n], seed=run.seed,
                out=listed)  # fmt: skip
     data = RunInputs(index=work / "index.csv", dataset=work / "dataset.json", subset=listed)
-    done = {stage: TrainingOutputs.of(folder, stage) for stage in stages_of(settings)}
+    done = {stage: TrainingOutputs.of(folder, stage) for stage in settings.trainings}
     left = [stage for stage, out in done.items() if not out.cost.exists()]  # its last file
     for stage in (*left, "evaluate"):
         run_stage(stage, data, settings, folder, run.arm, threads)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_evidence import run_stage, stages_of
+from gpu_evidence import run_stage
 from step import SETTINGS
 
 from cseg import experiment
 from cseg.estimate.calibrate import IMAGES, calibrate, paint
 from cseg.estimate.flops import counted_costs
-from cseg.estimate.plan import CONTEXT_MIB, KEPT, chains
+from cseg.estimate.plan import CONTEXT_MIB, KEPT, run_seconds
 from cseg.estimate.sizes import Sizes
 from cseg.settings import RunSettings
 from cseg.stages.run import RunInputs
@@ -38,14 +38,14 @@ def forecast(device: torch.device, tiny: bool) -> list[dict[str, Any]]:
                "finetune": loop}  # fmt: skip
     planned = experiment.load(chosen.configs, changes)
     (cost,) = calibrate(planned, ["within"], size_HW=chosen.size_HW, copies=1).values()
-    (run,) = chains(planned, Sizes(IMAGES, IMAGES), {"within": cost})
+    (forecast,) = run_seconds(planned, Sizes(IMAGES, IMAGES), {"within": cost}).values()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = paint(folder, planned.info, chosen.size_HW)
         settings = planned.run_settings("within", 0)
         seconds, peak, used = _taken(folder, data, settings)
     pairs = {
-        "a run in three jobs, s": (run.seconds, seconds),
+        "a run in three jobs, s": (forecast, seconds),
         "largest peak as measured by the plan, MiB": (cost.memory_mib, peak),
     }
     if device.type == "cuda":  # on a CPU a job's memory is mostly its libraries
@@ -66,7 +66,7 @@ def forecast(device: torch.device, tiny: bool) -> list[dict[str, Any]]:
 def _taken(folder: Path, data: RunInputs, settings: RunSettings) -> tuple[float, float, float]:
     """Seconds of all jobs from start to end, the largest peak, and the most of the card, MiB."""
     seconds, used = 0.0, 0.0
-    for stage in (*stages_of(settings), "evaluate"):
+    for stage in (*settings.trainings, "evaluate"):
         order = folder / "order"
         order.write_bytes(pickle.dumps((stage, folder, data, settings)))
         before = _free(settings.device)
@@ -74,7 +74,7 @@ def _taken(folder: Path, data: RunInputs, settings: RunSettings) -> tuple[float,
         subprocess.run([sys.executable, __file__, str(order)], check=True)
         seconds += time.monotonic() - started
         used = max(used, before - read_json(folder / f"{stage}_free.json")["free_mib"])
-    costs = [TrainingOutputs.of(folder, stage).cost for stage in stages_of(settings)]
+    costs = [TrainingOutputs.of(folder, stage).cost for stage in settings.trainings]
     peaks = [read_json(cost)["peak_memory_mib"] for cost in costs]
     return seconds, max(peaks), used
 

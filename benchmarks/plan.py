@@ -15,7 +15,7 @@ import yaml
 
 from cseg import experiment
 from cseg.estimate.calibrate import calibrate
-from cseg.estimate.plan import chains, image_counts, image_size
+from cseg.estimate.plan import image_counts, image_size, run_seconds
 from cseg.storage.provenance import git_revision
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +34,7 @@ def main() -> None:
         planned = experiment.load([overlay])
         size = image_size(planned)
         costs = calibrate(planned, planned.run_arms, size_HW=size, copies=2)
-        runs = chains(planned, image_counts(planned), costs)
+        runs = run_seconds(planned, image_counts(planned), costs)
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(overlay)]
         subprocess.run(command, cwd=ROOT, check=True)
         rows = [_row(folder / "results" / "shapes", arm, runs) for arm in planned.run_arms]
@@ -45,10 +45,10 @@ def main() -> None:
     print(table.to_string())
 
 
-def _row(results: Path, arm: str, runs: list) -> dict[str, object]:
+def _row(results: Path, arm: str, runs: dict) -> dict[str, object]:
     files = list(results.glob(f"{arm}/*/*/benchmarks/*.tsv"))
     taken = sum(pd.read_csv(path, sep="\t")["s"].iloc[0] for path in files)
-    planned = sum(chain.seconds for chain in runs if chain.run.arm == arm)
+    planned = sum(seconds for run, seconds in runs.items() if run.arm == arm)
     return {"arm": arm, "jobs": len(files), "planned_seconds": round(planned, 1),
             "taken_seconds": round(taken, 1), "ratio": round(planned / taken, 3)}  # fmt: skip
 

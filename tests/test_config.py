@@ -140,7 +140,7 @@ def test_unreadable_files_are_named(tmp_path, text, said):
 
 def test_equal_steps_gives_every_arm_the_same_total():
     runs = [DEFAULT.run_settings(arm, 0) for arm in DEFAULT.arms]
-    assert len({run.finetune.steps + run.pretrains * run.pretrain.steps for run in runs}) == 1
+    assert len({sum(getattr(run, stage).steps for stage in run.trainings) for run in runs}) == 1
 
 
 def test_equal_finetune_gives_every_arm_the_same_second_stage():

@@ -14,13 +14,7 @@ from cseg.cli import main
 from cseg.errors import ConfigError, DataError
 from cseg.estimate import calibrate
 from cseg.estimate.calibrate import ArmCost
-from cseg.estimate.plan import (
-    Chain,
-    chains,
-    finish,
-    job_counts,
-    sharing,
-)
+from cseg.estimate.plan import finish, job_counts, run_seconds, sharing
 from cseg.estimate.sizes import Sizes, image_counts, image_size
 from cseg.experiment import Run
 from cseg.storage.files import write_json
@@ -34,7 +28,7 @@ def loaded(tmp_path, *files, **changes):
 
 
 def planned(config, unlabelled=0):
-    return chains(config, Sizes(512, 200, unlabelled), dict.fromkeys(config.arms, COST))
+    return run_seconds(config, Sizes(512, 200, unlabelled), dict.fromkeys(config.arms, COST))
 
 
 def counted_by_snakemake(tmp_path, files, extra):
@@ -64,28 +58,29 @@ def test_its_jobs_are_those_of_a_dry_run(tmp_path, files, extra):
 
 def test_the_time_of_a_run_is_the_sum_of_its_parts(tmp_path):
     config = loaded(tmp_path, run_arms=["cross", "scratch"], seeds=[0], label_counts=[16])
-    by_arm = {chain.run.arm: chain for chain in planned(config)}
-    assert by_arm["cross"].seconds == pytest.approx(600 * 0.5 + 600 * 0.25 + 216 * 0.01 + 3 * 2)
-    assert by_arm["scratch"].seconds == pytest.approx(1200 * 0.25 + 216 * 0.01 + 2 * 2)
+    by_arm = {run.arm: seconds for run, seconds in planned(config).items()}
+    assert by_arm["cross"] == pytest.approx(600 * 0.5 + 600 * 0.25 + 216 * 0.01 + 3 * 2)
+    assert by_arm["scratch"] == pytest.approx(1200 * 0.25 + 216 * 0.01 + 2 * 2)
 
 
 def test_a_pupil_labels_and_waits_for_its_teacher(tmp_path):
     config = loaded(tmp_path, run_arms=["scratch_pseudo"], seeds=[0], label_counts=[16])
-    teacher, pupil = planned(config)
-    assert teacher.run.stages == ("finetune",)
-    assert pupil.run.stages == ("pseudolabel", "finetune", "evaluate")
-    assert pupil.seconds == pytest.approx(1200 * 0.25 + (512 - 16 + 216) * 0.01 + 3 * 2)
-    assert finish([teacher, pupil], 8) == pytest.approx(teacher.seconds + pupil.seconds)
-    _, more = planned(config, unlabelled=300)
-    assert more.seconds == pytest.approx(pupil.seconds + 300 * 0.01)
+    both = planned(config)
+    teacher, pupil = both
+    assert teacher.stages == ("finetune",)
+    assert pupil.stages == ("pseudolabel", "finetune", "evaluate")
+    assert both[pupil] == pytest.approx(1200 * 0.25 + (512 - 16 + 216) * 0.01 + 3 * 2)
+    assert finish(both, 8) == pytest.approx(both[teacher] + both[pupil])
+    more = planned(config, unlabelled=300)
+    assert more[pupil] == pytest.approx(both[pupil] + 300 * 0.01)
 
 
 @pytest.mark.parametrize(("devices", "expected"), [(1, 12), (2, 7), (3, 5), (8, 5)])
 def test_the_finish_on_some_devices(devices, expected):
-    runs = [
-        Chain(Run(arm="scratch", n="4", seed=seed, stages=("finetune",)), seconds)
+    runs = {
+        Run(arm="scratch", n="4", seed=seed, stages=("finetune",)): seconds
         for seed, seconds in enumerate([5, 4, 3])
-    ]
+    }
     assert finish(runs, devices) == expected
     assert finish(runs, devices) >= max(12 / devices, 5)
 

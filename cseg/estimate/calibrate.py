@@ -20,12 +20,12 @@ from PIL import Image
 from cseg.compute.device import gpu_memory
 from cseg.datasets.samples import UNLABELLED, DatasetInfo, info_to_json
 from cseg.experiment import Experiment
-from cseg.settings import ContrastSettings, LoopSettings, RunSettings, plain
+from cseg.settings import ContrastSettings, LoopSettings, RunSettings, Stage, plain
 from cseg.stages.evaluate import EvaluateOutputs, evaluate
 from cseg.stages.finetune import finetune
 from cseg.stages.pretrain import pretrain
 from cseg.stages.run import RunInputs
-from cseg.stages.training_outputs import Stage, TrainingOutputs
+from cseg.stages.training_outputs import TrainingOutputs
 from cseg.storage.files import fingerprint, read_json, sha256_file, write_json
 
 IMAGES = 16  # painted for training; a run's own images are read once and then kept in memory
@@ -39,28 +39,17 @@ FREE = (
 
 @dataclass(frozen=True)
 class ArmCost:
-    """What one arm takes on one device.
+    """What one arm takes on one device."""
 
-    Attributes:
-        pretrain_step, finetune_step: seconds of an optimiser step; 0 without pretraining.
-        image: seconds to predict and measure one image.
-        job: seconds until a job begins to work: interpreter and libraries.
-        memory_mib: largest peak.
-        weights_mib: the weights that a run leaves.
-        prediction_mib: one predicted map; an untrained network's, which compresses badly.
-        device: where this was measured.
-        device_mib: memory of that GPU; 0 for a CPU, or if nothing was measured.
-    """
-
-    pretrain_step: float
-    finetune_step: float
-    image: float
-    job: float
-    memory_mib: float
-    weights_mib: float
-    prediction_mib: float
-    device: str
-    device_mib: float = 0.0
+    pretrain_step: float  # seconds of an optimiser step; 0 without pretraining
+    finetune_step: float  # the same
+    image: float  # seconds to predict and measure one image
+    job: float  # seconds until a job begins to work: interpreter and libraries
+    memory_mib: float  # largest peak
+    weights_mib: float  # the weights that a run leaves
+    prediction_mib: float  # one predicted map; an untrained network's, which compresses badly
+    device: str  # where this was measured
+    device_mib: float = 0.0  # memory of that GPU; 0 for a CPU, or if nothing was measured
 
 
 def calibrate(
@@ -124,9 +113,8 @@ def _measure(
     settings: RunSettings, info: DatasetInfo, size_HW: tuple[int, int], job: float, folder: Path
 ) -> ArmCost:
     inputs = paint(folder, info, size_HW)
-    steps, costs = {"pretrain": 0.0, "finetune": 0.0}, []
-    stages: list[Stage] = ["pretrain", "finetune"] if settings.pretrains else ["finetune"]
-    for stage in stages:
+    steps, costs = {}, []
+    for stage in settings.trainings:
         steps[stage], cost = step_seconds(stage, settings, inputs, folder)
         costs.append(cost)
     out = EvaluateOutputs.of(folder)
@@ -137,12 +125,12 @@ def _measure(
     facts = [read_json(cost) for cost in costs]
     mib = 2**20
     return ArmCost(
-        pretrain_step=steps["pretrain"],
+        pretrain_step=steps.get("pretrain", 0.0),
         finetune_step=steps["finetune"],
         image=row["evaluate_seconds"] / (2 * IMAGES),
         job=job,
         memory_mib=max(fact["peak_memory_mib"] for fact in facts),
-        weights_mib=sum((folder / f"{stage}.pt").stat().st_size for stage in stages) / mib,
+        weights_mib=sum((folder / f"{stage}.pt").stat().st_size for stage in steps) / mib,
         prediction_mib=out.predictions.stat().st_size / IMAGES / mib,
         device=facts[-1]["device"],
         device_mib=gpu_memory(settings.device),

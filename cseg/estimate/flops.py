@@ -10,8 +10,7 @@ from cseg.estimate.calibrate import ArmCost, job_seconds
 from cseg.experiment import Experiment
 from cseg.losses.work import kernel_flops
 from cseg.model.network import Segmenter, build_segmenter
-from cseg.settings import ModelSettings, RunSettings
-from cseg.stages.training_outputs import Stage
+from cseg.settings import ModelSettings, RunSettings, Stage
 
 IMAGES = 2  # counted, and then multiplied
 MIB = 2**20
@@ -41,12 +40,11 @@ def counted_costs(
 def _counted(
     settings: RunSettings, classes: int, size_HW: tuple[int, int], teraflops: float, job: float
 ) -> ArmCost:
-    stages: list[Stage] = ["pretrain", "finetune"] if settings.pretrains else ["finetune"]
-    seconds = {"pretrain": 0.0, "finetune": 0.0}
+    seconds = {}
     network = _network(settings.model, classes)
     weights = sum(p.numel() * 4 for p in network.parameters()) / MIB
     memory = 0.0
-    for stage in stages:
+    for stage in settings.trainings:
         flops, held = step_work(stage, settings, classes)
         flops += loss_flops(settings, stage)
         seconds[stage] = flops / (teraflops * 1e12)
@@ -54,12 +52,12 @@ def _counted(
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(torch.empty(1, 3, *size_HW, device="meta"))
     return ArmCost(
-        pretrain_step=seconds["pretrain"],
+        pretrain_step=seconds.get("pretrain", 0.0),
         finetune_step=seconds["finetune"],
         image=counter.get_total_flops() / (teraflops * 1e12),
         job=job,
         memory_mib=memory,
-        weights_mib=weights * len(stages),
+        weights_mib=weights * len(seconds),
         prediction_mib=size_HW[0] * size_HW[1] * PREDICTED_SHARE / MIB,
         device=f"a device of {teraflops:g} TFLOP/s",
     )

@@ -1,8 +1,10 @@
 """What a config will cost: jobs, device-hours, disk, memory and the shortest finish."""
 
 import heapq
+import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from cseg.datasets.published_splits import read_published
@@ -22,24 +24,6 @@ CONTEXT_MIB = 600  # that CUDA and its libraries take in each process
 KEPT = 1.25  # memory of the allocator, divided by the peak of what is in use
 
 
-@dataclass(frozen=True)
-class Chain:
-    """The jobs of one run, which follow each other.
-
-    Attributes:
-        run: which, and what its jobs are.
-        seconds: on one device, from the first job's start to the last one's end.
-    """
-
-    run: Run
-    seconds: float
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """Arm, n and seed."""
-        return self.run.arm, self.run.n, self.run.seed
-
-
 def plan(
     experiment: Experiment,
     devices: int,
@@ -52,14 +36,10 @@ def plan(
 ) -> str:
     """The plan as text: a table with a row per arm, totals, and the finish on `devices`.
 
-    Args:
-        experiment: what is planned.
-        devices: how many runs go on at a time.
-        copies: processes that calibrate at the same time.
-        size_HW: height and width of an image; None takes them from the index, or from your files.
-        calibration: costs saved on another machine; None measures here.
-        save: where to keep the costs measured.
-        teraflops: counts the work for a device of this speed instead of measuring here.
+    `devices` runs go on at a time, and `copies` processes calibrate at the same time. Without
+    `size_HW` images have the size that the index says, or your files. Costs are read from
+    `calibration`, which another machine saved; or they are counted for a device that reaches
+    `teraflops`; or they are measured here. `save` is where to keep them.
 
     Raises:
         ConfigError: sizes are not known before the dataset is there, or the calibration lacks an
@@ -71,24 +51,19 @@ def plan(
     arms = planned_arms(experiment)
     if calibration is not None:
         costs = read_costs(calibration, arms)
-    elif teraflops is not None:
-        size = size_HW or image_size(experiment)
-        costs = counted_costs(experiment, arms, size_HW=size, teraflops=teraflops)
     else:
         size = size_HW or image_size(experiment)
-        costs = calibrate(experiment, arms, size_HW=size, copies=copies)
+        if teraflops is not None:
+            costs = counted_costs(experiment, arms, size_HW=size, teraflops=teraflops)
+        else:
+            costs = calibrate(experiment, arms, size_HW=size, copies=copies)
     if save is not None:
         write_json(save, {arm: asdict(cost) for arm, cost in costs.items()})
-    found = chains(experiment, sizes, costs)
-    return render(experiment, sizes, costs, found, devices)
+    return render(experiment, sizes, costs, run_seconds(experiment, sizes, costs), devices)
 
 
 def _check_costs(path: Path) -> None:
-    """Ask that a file that `plan` is to replace is one that it wrote.
-
-    Raises:
-        ConfigError: it is something else.
-    """
+    """Ask that a file that `plan` is to replace is one that it wrote."""
     try:
         for name, cost in dict(read_json(path)).items():
             build(ArmCost, cost, name)
@@ -119,13 +94,15 @@ def planned_arms(experiment: Experiment) -> tuple[str, ...]:
     return tuple(sorted(arms, key=lambda arm: (arm in waiting, arms.index(arm))))
 
 
-def chains(experiment: Experiment, sizes: Sizes, costs: Mapping[str, ArmCost]) -> list[Chain]:
-    """Every run of an experiment with its jobs and its time."""
+def run_seconds(
+    experiment: Experiment, sizes: Sizes, costs: Mapping[str, ArmCost]
+) -> dict[Run, float]:
+    """Seconds of every run on one device, from its first job's start to its last one's end."""
     labelled = {token: _labelled(experiment, n, sizes) for token, n in experiment.counts.items()}
-    return [
-        Chain(run, _seconds(experiment, run, labelled[run.n], sizes, costs[run.arm]))
+    return {
+        run: _seconds(experiment, run, labelled[run.n], sizes, costs[run.arm])
         for run in experiment.runs(planned_arms(experiment))
-    ]
+    }
 
 
 def _labelled(experiment: Experiment, n: Count, sizes: Sizes) -> int:
@@ -149,39 +126,33 @@ def _seconds(experiment: Experiment, run: Run, labelled: int, sizes: Sizes, cost
     return sum(seconds[stage] + cost.job for stage in run.stages)
 
 
-def finish(found: Sequence[Chain], devices: int) -> float:
+def finish(seconds: Mapping[Run, float], devices: int) -> float:
     """Seconds until the last run ends when `devices` take the longest run that may start."""
     ends: dict[tuple[str, str, int], float] = {}
-    waiting = sorted(found, key=lambda chain: -chain.seconds)
+    waiting = sorted(seconds, key=lambda run: -seconds[run])
     free = [0.0] * devices
     while waiting:
         now = heapq.heappop(free)
-        ready = [
-            chain for chain in waiting
-            if all(ends.get(need, float("inf")) <= now for need in chain.run.needs)
-        ]  # fmt: skip
-        if not ready:  # wait for the run that ends first
-            later = [end for end in ends.values() if end > now]
-            heapq.heappush(free, min(later))
-            continue
-        chosen = ready[0]
-        waiting.remove(chosen)
-        end = now + chosen.seconds
-        ends[chosen.key] = end
+        for run in waiting:
+            if all(ends.get((arm, run.n, run.seed), math.inf) <= now for arm in run.needs):
+                waiting.remove(run)
+                end = ends[run.arm, run.n, run.seed] = now + seconds[run]
+                break
+        else:  # wait for the run that ends first
+            end = min(end for end in ends.values() if end > now)
         heapq.heappush(free, end)
     return max(free)
 
 
-def job_counts(experiment: Experiment, found: Sequence[Chain]) -> dict[str, int]:
+def job_counts(experiment: Experiment, runs: Collection[Run]) -> dict[str, int]:
     """How many jobs each rule has, as `snakemake -n` counts them on an empty results folder."""
-    counts = dict.fromkeys(ONCE, 1)
+    counts = Counter(ONCE)
     counts["subset"] = len(set(experiment.subset_seeds.values())) * len(experiment.counts)
-    counts["start"] = len({experiment.starts[chain.run.arm] for chain in found})
+    counts["start"] = len({experiment.starts[run.arm] for run in runs})
     if experiment.prepared_cache:
         counts["prepare"] = 1
-    for chain in found:
-        for job in chain.run.stages:
-            counts[job] = counts.get(job, 0) + 1
+    for run in runs:
+        counts.update(run.stages)
     return counts
 
 
@@ -189,7 +160,7 @@ def render(
     experiment: Experiment,
     sizes: Sizes,
     costs: Mapping[str, ArmCost],
-    found: Sequence[Chain],
+    seconds: Mapping[Run, float],
     devices: int,
 ) -> str:
     """The table and the totals, as Markdown."""
@@ -199,25 +170,25 @@ def render(
     ]
     hours = disk = 0.0
     for arm in planned_arms(experiment):
-        runs = [chain for chain in found if chain.run.arm == arm]
+        runs = [run for run in seconds if run.arm == arm]
         evaluated = arm in experiment.run_arms
-        spent = sum(chain.seconds for chain in runs) / 3600
+        spent = sum(seconds[run] for run in runs) / 3600
         each = costs[arm].weights_mib + evaluated * costs[arm].prediction_mib * sizes.val
         stored = len(runs) * each * 2**20 / 1e9
         lines.append(
-            f"| {arm} | {len(runs)} | {sum(len(chain.run.stages) for chain in runs)} "
+            f"| {arm} | {len(runs)} | {sum(len(run.stages) for run in runs)} "
             f"| {spent / len(runs):.3g} | {spent:.3g} | {stored:.2g} "
             f"| {costs[arm].memory_mib * 2**20 / 1e9:.2g} |"
         )
         hours, disk = hours + spent, disk + stored
-    counts = job_counts(experiment, found)
+    counts = job_counts(experiment, seconds)
     named = ", ".join(sorted({cost.device for cost in costs.values()}))
     return "\n".join(
         [
             *lines,
             "",
             f"{sum(counts.values())} jobs; {hours:.3g} device-hours on {named}; {disk:.2g} GB of "
-            f"weights and predictions, at most; {finish(found, devices) / 3600:.3g} hours on "
+            f"weights and predictions, at most; {finish(seconds, devices) / 3600:.3g} hours on "
             f"{devices} of these devices at best. Not in the hours: the download, the index, "
             "feature sampling, tables and figures.",
             *sharing(costs.values()),

@@ -19,36 +19,30 @@ LAST = {"pseudolabel": "pseudo_labels.csv", "pretrain": "pretrain.pt", "finetune
         "evaluate": "metrics.csv"}  # the file by which a stage is done  # fmt: skip
 SILENT_MINUTES = 10  # a training says a line every ten seconds, but for its validation
 Which = tuple[str, str, int]  # a run: arm, n, seed
-LEFT = re.compile(r"step (\d+)/(\d+).* (\d+) s left")
+LEFT = re.compile(r"step \d+/\d+.* (\d+) s left")
 
 
 @dataclass(frozen=True)
 class Job:
-    """A stage of a run.
-
-    Attributes:
-        run, stage: which one.
-        done: whether its result is there.
-        word: the last line of its log, if it has begun and is not done.
-        silent: minutes since that line.
-        seconds: that it took, if it is done and was timed.
-        left: seconds that it says it needs still.
-    """
+    """A stage of a run."""
 
     run: Which
     stage: str
-    done: bool
-    word: str | None = None
-    silent: float = 0.0
-    seconds: float | None = None
-    left: float | None = None
+    done: bool = False  # whether its result is there
+    word: str | None = None  # the last line of its log, if it has begun and is not done
+    silent: float = 0.0  # minutes since that line
+    seconds: float | None = None  # that it took, if it is done and was timed
+    left: float | None = None  # seconds that it says it needs still
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is at work, as far as its log tells."""
+        failed = self.word is not None and self.word.startswith("error:")
+        return self.word is not None and not failed and self.silent < SILENT_MINUTES
 
 
 def status(results: Path) -> str:
-    """What is done and what is left of every experiment in a results folder, as text.
-
-    Args:
-        results: the folder of all results, or that of one experiment.
+    """What is done and what is left of the experiment in a folder, or of those in it, as text.
 
     Raises:
         DataError: no experiment has begun there.
@@ -83,18 +77,13 @@ def _job(folder: Path, run: dict[str, Any], stage: str) -> Job:
         return Job(which, stage, done=True, seconds=_timed(place / "benchmarks" / f"{stage}.tsv"))
     log = place / "logs" / f"{stage}.log"
     if not log.exists():
-        return Job(which, stage, done=False)
+        return Job(which, stage)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     word = next((line for line in reversed(lines) if line.strip()), "has begun")
     found = LEFT.search(word)
-    return Job(
-        which,
-        stage,
-        done=False,
-        word=word,
-        silent=max(0.0, (time.time_ns() - log.stat().st_mtime_ns) / 60e9),
-        left=float(found[3]) if found else None,
-    )
+    silent = max(0.0, (time.time_ns() - log.stat().st_mtime_ns) / 60e9)
+    left = float(found[1]) if found else None
+    return Job(which, stage, word=word, silent=silent, left=left)
 
 
 def _timed(benchmark: Path) -> float | None:
@@ -121,12 +110,7 @@ def seconds_left(jobs: Sequence[Job]) -> float | None:
         if left is None:
             return None
         total += left
-    return total / max(1, sum(_goes_on(job) for job in jobs))
-
-
-def _goes_on(job: Job) -> bool:
-    failed = job.word is not None and job.word.startswith("error:")
-    return job.word is not None and not failed and job.silent < SILENT_MINUTES
+    return total / max(1, sum(job.goes_on for job in jobs))
 
 
 def headline(folder: Path) -> str:
@@ -164,19 +148,17 @@ def _described(folder: Path) -> str:
         own = {run for run in runs if run[0] == arm}
         counts = len(own & done), len((own & begun) - done), len(own - begun)
         lines.append(f"| {arm} | {' | '.join(map(str, counts))} |")
-    words = [_word(job) for job in jobs if job.word is not None]
-    return "\n".join([*lines, *(["", *words] if words else [])])
-
-
-def _word(job: Job) -> str:
-    age = f" (no word for {job.silent:.0f} minutes)" if job.silent >= SILENT_MINUTES else ""
-    arm, n, seed = job.run
-    return f"{arm}/n{n}/seed{seed} {job.stage}{age}: {job.word}"
+    begun_jobs = [job for job in jobs if job.word is not None]
+    lines += [""] * bool(begun_jobs)
+    for job in begun_jobs:
+        arm, n, seed = job.run
+        age = f" (no word for {job.silent:.0f} minutes)" if job.silent >= SILENT_MINUTES else ""
+        lines.append(f"{arm}/n{n}/seed{seed} {job.stage}{age}: {job.word}")
+    return "\n".join(lines)
 
 
 def _how_long(seconds: float | None) -> str:
     if seconds is None:
         return "how long it takes is known once a job of each stage is done"
-    if seconds < 5400:
-        return f"about {seconds / 60:.0f} minutes left, with as many jobs at a time as now"
-    return f"about {seconds / 3600:.1f} hours left, with as many jobs at a time as now"
+    left = f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+    return f"about {left} left, with as many jobs at a time as now"

@@ -60,19 +60,14 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One arm at one label count and seed.
-
-    Attributes:
-        arm, n, seed: which run; n as it stands in paths.
-        stages: names of its rules, in order; without evaluate for a run that only helps others.
-        needs: other runs that must come first: the teacher's, or the one that pretrains for it.
-    """
+    """One arm at one label count and seed."""
 
     arm: str
-    n: str
+    n: str  # as it stands in paths
     seed: int
-    stages: tuple[str, ...]
-    needs: tuple[tuple[str, str, int], ...] = ()
+    stages: tuple[str, ...]  # its rules, in order; no evaluate if the run only helps others
+    # arms whose runs of the same n and seed come first: the teacher, or what pretrains for it
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +251,6 @@ class Experiment(SharedSettings):
     def run(self, arm: str, n: str, seed: int) -> Run:
         """The jobs of one run, and the runs they wait for."""
         chosen = self.arms[arm]
-        needed = [other for other in (chosen.teacher, chosen.pretrained_by) if other]
         stages = {
             "pseudolabel": chosen.teacher is not None,
             "pretrain": self.scope(arm) != "none" and chosen.pretrained_by is None,
@@ -269,7 +263,7 @@ class Experiment(SharedSettings):
             n=n,
             seed=seed,
             stages=tuple(stage for stage, runs in stages.items() if runs),
-            needs=tuple((other, n, seed) for other in needed),
+            needs=tuple(other for other in (chosen.teacher, chosen.pretrained_by) if other),
         )
 
     def runs(self, arms: tuple[str, ...] = ()) -> list[Run]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cseg.estimate.calibrate import calibrate
-from cseg.estimate.plan import Chain, chains, finish, planned_arms, render
+from cseg.estimate.plan import finish, planned_arms, render, run_seconds
 from cseg.estimate.sizes import Sizes
-from cseg.experiment import Experiment, load, merge
+from cseg.experiment import Experiment, Run, load, merge
 
 # shorter side of a training crop, at most, pixels; the smallest first
 CPU_SIDES, GPU_SIDES = (64, 96), (512,)
@@ -132,10 +132,10 @@ def fit_steps(
     experiment, size = load([], config), (data.height, data.width)
     costs = calibrate(experiment, planned_arms(experiment), size_HW=size, copies=machine.devices)
 
-    def planned(steps: int) -> tuple[Experiment, list[Chain]]:
+    def planned(steps: int) -> tuple[Experiment, dict[Run, float]]:
         block = {"steps": steps}
         tried = load([], merge(config, {"pretrain": block, "finetune": block}))
-        return tried, chains(tried, data, costs)
+        return tried, run_seconds(tried, data, costs)
 
     few, more = (finish(planned(n)[1], machine.devices) for n in (LEAST_STEPS, 2 * LEAST_STEPS))
     wanted = 60 * (GPU_MINUTES if machine.gpu else CPU_MINUTES)

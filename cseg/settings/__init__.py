@@ -12,6 +12,7 @@ from cseg.settings.run import (
     RunSettings,
     Seed,
     SharedSettings,
+    Stage,
     pretraining,
 )
 from cseg.settings.training import (
@@ -41,6 +42,7 @@ __all__ = [
     "RunSettings",
     "Seed",
     "SharedSettings",
+    "Stage",
     "StartSettings",
     "Trained",
     "build",

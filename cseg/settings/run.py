@@ -16,6 +16,7 @@ from cseg.settings.training import (
 Budget = Literal["equal_steps", "equal_time", "equal_finetune"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16"]
+Stage = Literal["pretrain", "finetune"]  # those that train
 TEACHER_SUFFIX = "_pseudo"  # what names of arms with a teacher end in
 
 
@@ -85,9 +86,9 @@ class RunSettings(SharedSettings):
     )
 
     @property
-    def pretrains(self) -> bool:
-        """Whether the run pretrains at all."""
-        return self.scope != "none"
+    def trainings(self) -> tuple[Stage, ...]:
+        """The stages in which the run trains, in order."""
+        return ("finetune",) if self.scope == "none" else ("pretrain", "finetune")
 
 
 def pretraining(settings: RunSettings) -> dict[str, Any]:

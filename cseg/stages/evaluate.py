@@ -124,7 +124,7 @@ def _png(info: DatasetInfo, label_HW: np.ndarray) -> bytes:
 def _plan_columns(
     settings: RunSettings, loaded: LoadedSegmenter, protocol: ProtocolSettings
 ) -> dict[str, Any]:
-    pretrain_steps = settings.pretrain.steps if settings.pretrains else 0
+    pretrain_steps = settings.pretrain.steps if "pretrain" in settings.trainings else 0
     finetune_steps = settings.finetune.steps
     start = loaded.network.start
     return {

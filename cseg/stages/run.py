@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -14,7 +14,7 @@ from cseg.errors import DataError
 from cseg.model import checkpoint
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.model.weights import Start
-from cseg.settings import RunSettings, build, plain, pretraining
+from cseg.settings import RunSettings, Stage, build, plain, pretraining
 from cseg.storage.files import fingerprint, read_json
 from cseg.storage.index_and_subset import read_index_rows, read_subset
 from cseg.storage.provenance import source_fingerprint
@@ -48,7 +48,7 @@ def open_run_device(settings: RunSettings, threads: int) -> torch.device:
 
 
 def training_of(
-    stage: Literal["pretrain", "finetune"],
+    stage: Stage,
     settings: RunSettings,
     *,
     weights: Path,

@@ -3,19 +3,17 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
 from cseg.compute.device import device_name, peak_memory
 from cseg.model import checkpoint
+from cseg.settings import Stage
 from cseg.storage.files import write_json
 from cseg.storage.tables import write_rows
 from cseg.training.loop import Training
 from cseg.training.resume import Curve
-
-Stage = Literal["pretrain", "finetune"]  # those that train
 
 
 @dataclass(frozen=True, kw_only=True)

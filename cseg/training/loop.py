@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from cseg.compute.ranks import (
 from cseg.compute.stop import stop_flag
 from cseg.errors import TrainingError
 from cseg.images.transforms import to_unit
-from cseg.settings import LoopSettings, RunSettings
+from cseg.settings import LoopSettings, RunSettings, Stage
 from cseg.training.loader import iterate
 from cseg.training.progress import Progress
 from cseg.training.resume import Best, Curve, resume, save_state
@@ -81,7 +80,7 @@ def learning_rate(step: int, settings: LoopSettings) -> float:
 class Training:
     """One training of one run."""
 
-    stage: Literal["pretrain", "finetune"]
+    stage: Stage
     settings: RunSettings  # the run's
     # fingerprint of everything that shapes the result; a saved state of another key is refused
     key: str
