@@ -13,7 +13,7 @@ from cseg.model import checkpoint
 from cseg.paper.results import read_results
 from cseg.stages.run import labelled_pairs
 from cseg.stages.summary import summary
-from cseg.storage.checksums import check_unchanged, write_checksums
+from cseg.storage.files import check_unchanged, write_checksums
 from cseg.storage.index_and_subset import read_index, read_subset
 from cseg.training.sampling import load_pair
 

@@ -10,9 +10,8 @@ import yaml
 from cseg.errors import ConfigError, reason
 from cseg.experiment.checks import check
 from cseg.experiment.definition import Experiment
-from cseg.experiment.merging import merge
 from cseg.pipeline import DEFAULT_CONFIG
-from cseg.settings import build
+from cseg.settings.build import build, merge
 from cseg.settings.label_counts import count_token, parse_token
 
 

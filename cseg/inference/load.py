@@ -28,7 +28,7 @@ from cseg.model import checkpoint
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.model.weights import Start
 from cseg.settings import RunSettings, build
-from cseg.storage.checksums import check_unchanged
+from cseg.storage.files import check_unchanged
 from cseg.storage.tables import read_rows
 
 LARGE = 2**24  # pixels of an image, after its resizing, from which on it is predicted by windows

@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cseg.compute.device import open_device
-from cseg.compute.stop import stop_flag
+from cseg.compute.processes import stop_flag
 from cseg.datasets.image_files import find_files
 from cseg.datasets.reading import write_label
 from cseg.errors import CsegError, DataError

@@ -12,8 +12,7 @@ import pandas as pd
 from cseg.errors import DataError, readable
 from cseg.paper import statistics
 from cseg.paper.statistics import MIN_SEEDS, Difference, mean_std
-from cseg.storage.checksums import check_unchanged
-from cseg.storage.files import read_json
+from cseg.storage.files import check_unchanged, read_json
 
 RESAMPLES = 10_000
 Cell = tuple[str, int]  # arm, n

@@ -1,9 +1,10 @@
-"""Plain values, as YAML and JSON hold them, to settings and back.
+"""Plain values, as YAML and JSON hold them: merged, made settings, and back.
 
 The one place where values are checked. Text is read as the declared type: that is how Snakemake
 hands on what stands in the lists and mappings of `--config`, and how YAML 1.1 reads 1e-4.
 """
 
+import copy
 import math
 import re
 from collections.abc import Mapping
@@ -51,6 +52,15 @@ def plain(settings: Any) -> Any:
     if isinstance(settings, Mapping):
         return {name: plain(value) for name, value in settings.items()}
     return [plain(value) for value in settings] if isinstance(settings, tuple) else settings
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `overlay`; mappings merge, everything else is replaced."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in overlay.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
 
 
 def _value(hint: Any, told: Metadata, value: Any, path: str) -> Any:

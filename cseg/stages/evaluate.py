@@ -32,8 +32,7 @@ from cseg.stages.run import (
     read_dataset,
     validation_pairs,
 )
-from cseg.storage.checksums import write_checksums
-from cseg.storage.files import atomic, fingerprint, read_json
+from cseg.storage.files import atomic, fingerprint, read_json, write_checksums
 from cseg.storage.provenance import provenance
 from cseg.storage.tables import write_table
 
@@ -164,30 +163,24 @@ def _write_rows(
     by_image: Mapping[str, np.ndarray],
 ) -> None:
     classes = range(info.num_classes)
-    per_class = pd.DataFrame(
-        {
+    counts = np.array([[np.diag(m), m.sum(1), m.sum(0)] for m in by_image.values()])
+    names = [f"{kind}_{c}" for kind in ("intersection", "truth", "predicted") for c in classes]
+    truth, predicted = np.indices(confusion_KK.shape).reshape(2, -1)
+    tables: dict[Path, dict[str, Any]] = {
+        out.per_class: {
             "class_id": classes,
             "class_name": info.class_names,
             "iou": iou_per_class(confusion_KK),
             "accuracy": accuracy_per_class(confusion_KK),
             "pixels": confusion_KK.sum(axis=1),
-        }
-    )
-    counts = np.array([[np.diag(m), m.sum(1), m.sum(0)] for m in by_image.values()])
-    names = [f"{kind}_{c}" for kind in ("intersection", "truth", "predicted") for c in classes]
-    per_image = pd.DataFrame(counts.reshape(len(by_image), -1), columns=names)
-    per_image.insert(0, "id", list(by_image))
-    truth, predicted = np.indices(confusion_KK.shape)
-    flat = pd.DataFrame(
-        {"truth": truth.ravel(), "predicted": predicted.ravel(), "pixels": confusion_KK.ravel()}
-    )
-    for path, table in (
-        (out.per_class, per_class),
-        (out.per_image, per_image),
-        (out.confusion, flat),
-    ):
-        for place, (name, value) in enumerate(key.items()):
-            table.insert(place, name, value)
-        write_table(path, table)
+        },
+        out.per_image: {
+            "id": list(by_image),
+            **dict(zip(names, counts.reshape(len(by_image), -1).T, strict=True)),
+        },
+        out.confusion: {"truth": truth, "predicted": predicted, "pixels": confusion_KK.ravel()},
+    }
+    for path, columns in tables.items():
+        write_table(path, pd.DataFrame({**key, **columns}))
     write_table(out.metrics, pd.DataFrame([row]))
-    write_checksums([out.metrics, out.per_class, out.per_image, out.confusion])
+    write_checksums([out.metrics, *tables])

@@ -11,8 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from cseg.errors import DataError, readable
-from cseg.storage.checksums import check_unchanged, write_checksums
-from cseg.storage.files import read_json
+from cseg.storage.files import check_unchanged, read_json, write_checksums
 from cseg.storage.tables import write_table
 
 log = logging.getLogger(__name__)
@@ -20,8 +19,8 @@ log = logging.getLogger(__name__)
 KEY = ["dataset", "arm", "n", "seed"]
 STAGES = ("pretrain", "finetune", "evaluate")
 COST_COLUMNS = ["seconds", "images_per_second", "peak_memory_mib", "device"]
-PER_RUN_CSVS = ("per_class", "per_image", "confusion")
-OPTIONAL_CSVS = ("pseudo",)  # of stages that only some arms have; collected where any run has them
+PER_RUN_CSVS = ("per_class", "per_image", "confusion", "pseudo")
+Run = tuple[Path, pd.Series]  # its folder, and the row of its metrics.csv
 
 
 def summary(
@@ -58,20 +57,19 @@ def summary(
     metrics = [_read_metrics(folder) for folder in finished]
     rows = pd.concat(metrics, ignore_index=True)
     _check_keys(rows, finished)
-    keys = [row[KEY].iloc[0].to_dict() for row in metrics]
+    runs: list[Run] = [(folder, row.iloc[0]) for folder, row in zip(finished, metrics)]
 
     out_dir = Path(out_dir)
     tables = {"summary": rows}
-    for name in PER_RUN_CSVS + OPTIONAL_CSVS:
-        parts = [_keyed(folder / f"{name}.csv", key) for folder, key in zip(finished, keys)]
-        parts = [part for part in parts if part is not None]
-        if parts or name in PER_RUN_CSVS:
-            empty = pd.DataFrame(columns=KEY, dtype=str)
-            tables[name] = pd.concat([empty, *parts], ignore_index=True)
+    for name in PER_RUN_CSVS:
+        parts = [_keyed(folder / f"{name}.csv", row) for folder, row in runs]
+        tables[name] = pd.concat(parts, ignore_index=True)
+    if tables["pseudo"].empty:  # of a stage that only some arms have
+        del tables["pseudo"]
     if ablations:
         plan = [(g, s, arm) for g, settings in ablations.items() for s, arm in settings.items()]
         tables["ablations"] = pd.DataFrame(plan, columns=["group", "setting", "arm"], dtype=str)
-    tables |= {"curves": _curves(finished, keys), "cost": _cost(finished, keys, metrics)}
+    tables |= {"curves": _curves(runs), "cost": _cost(runs)}
     paths = [out_dir / f"{name}.csv" for name in tables]
     for path, table in zip(paths, tables.values()):
         write_table(path, table)
@@ -109,41 +107,34 @@ def _read_csv(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def _keyed(path: Path, key: dict[str, str]) -> pd.DataFrame | None:
-    """Read the file with the run's key columns in front; None where there is no such file."""
-    if not path.is_file():
-        return None
-    rows = _read_csv(path)
-    rest = rows.drop(columns=[column for column in KEY if column in rows])
-    front = pd.DataFrame([key] * len(rest), columns=KEY, dtype=str)
-    return pd.concat([front, rest.reset_index(drop=True)], axis=1)
+def _keyed(path: Path, run: pd.Series) -> pd.DataFrame:
+    """The rows of a file with the run's key columns in front; none where there is no such file."""
+    rows = _read_csv(path) if path.is_file() else pd.DataFrame(dtype=str)
+    front = pd.DataFrame([run[KEY].to_dict()] * len(rows), columns=KEY, dtype=str)
+    return pd.concat([front, rows.drop(columns=KEY, errors="ignore")], axis=1)
 
 
-def _curves(folders: list[Path], keys: list[dict[str, str]]) -> pd.DataFrame:
-    parts = []
-    for folder, key in zip(folders, keys):
+def _curves(runs: Sequence[Run]) -> pd.DataFrame:
+    parts = [pd.DataFrame(columns=[*KEY, "stage", "step", "loss", "lr"], dtype=str)]
+    for folder, row in runs:
         for stage in STAGES:
-            rows = _keyed(folder / f"{stage}.csv", key)
-            if rows is not None:
-                rows.insert(len(KEY), "stage", stage)
-                parts.append(rows)
-    columns = [*KEY, "stage", "step", "loss", "lr"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+            rows = _keyed(folder / f"{stage}.csv", row)
+            rows.insert(len(KEY), "stage", stage)
+            parts.append(rows)
+    return pd.concat(parts, ignore_index=True)
 
 
-def _cost(
-    folders: list[Path], keys: list[dict[str, str]], metrics: list[pd.DataFrame]
-) -> pd.DataFrame:
+def _cost(runs: Sequence[Run]) -> pd.DataFrame:
     """One row per run and stage; a stage without a cost file has its seconds from metrics.csv."""
     rows = []
-    for folder, key, row in zip(folders, keys, metrics):
+    for folder, row in runs:
+        key = row[KEY].to_dict()
         for stage in STAGES:
             path = folder / f"{stage}_cost.json"
             cost = read_json(path) if path.is_file() else {}
-            seconds = row[f"{stage}_seconds"].iloc[0] if f"{stage}_seconds" in row else ""
-            if not cost and seconds and float(seconds):
-                device = row["device"].iloc[0] if "device" in row else ""
-                cost = {"seconds": seconds, "device": device}
+            seconds = row.get(f"{stage}_seconds", "")
+            if not cost and float(seconds or 0):
+                cost = {"seconds": seconds, "device": row.get("device", "")}
             if cost:
                 rows.append({**key, "stage": stage, **{c: cost.get(c, "") for c in COST_COLUMNS}})
     return pd.DataFrame(rows, columns=[*KEY, "stage", *COST_COLUMNS])

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their fingerprints."""
+"""Files that appear whole or not at all, their checksums, and fingerprints of values."""
 
 import errno
 import fcntl
@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cseg.errors import CsegError, reason
+from cseg.errors import CsegError, DataError, reason
 
+CHECKSUMS = "checksums.json"  # of a folder's result files
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk is full, or one's share of it
 
 
@@ -129,6 +130,28 @@ def sha256_file(path: str | Path) -> str:
     """Hex sha256 of a file's bytes."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_checksums(paths: Sequence[Path]) -> Path:
+    """Write the sha256 of files of one folder to `checksums.json` there."""
+    out = paths[0].with_name(CHECKSUMS)
+    write_json(out, {path.name: sha256_file(path) for path in paths})
+    return out
+
+
+def check_unchanged(path: Path) -> None:
+    """Compare a file with the `checksums.json` beside it, where there is one that names the file.
+
+    Raises:
+        DataError: the file is not the one that was written; names it.
+    """
+    sums = path.with_name(CHECKSUMS)
+    wanted = read_json(sums).get(path.name) if sums.is_file() else None
+    if wanted and sha256_file(path) != wanted:
+        raise DataError(
+            f"{path} has changed since it was written; delete it and run again, or delete {sums} "
+            "if the change is meant"
+        )
 
 
 def keyed_order(names: Iterable[str], key: object) -> list[str]:

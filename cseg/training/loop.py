@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from cseg.compute.processes import stop_flag
 from cseg.compute.ranks import (
     Share,
     any_rank,
@@ -24,15 +25,13 @@ from cseg.compute.ranks import (
     share_batch_norm,
     sum_over_ranks,
 )
-from cseg.compute.stop import stop_flag
 from cseg.errors import TrainingError
 from cseg.images.transforms import to_unit
 from cseg.settings import LoopSettings, RunSettings, Stage
 from cseg.training.loader import iterate
-from cseg.training.progress import Progress
-from cseg.training.resume import Best, Curve, resume, save_state
+from cseg.training.progress import Board, Progress
+from cseg.training.resume import Curve, resume, save_state
 from cseg.training.sampling import Batches
-from cseg.training.tensorboard import Board
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 POLY = 0.9  # power of DeepLab's schedule
@@ -185,7 +184,7 @@ def train(
     curve.seconds = before + time.monotonic() - started
     board.close()
     if curve.best is not None:
-        objective.load_state_dict(curve.best.state)
+        objective.load_state_dict(curve.best[1])
     return curve
 
 
@@ -202,9 +201,9 @@ def _validate(
     miou = validation.measure()
     objective.train()
     curve.validation[done] = miou
-    if validation.keep_best and (curve.best is None or miou > curve.best.miou):
+    if validation.keep_best and (curve.best is None or miou > curve.best[0]):
         state = {name: value.detach().clone() for name, value in objective.state_dict().items()}
-        curve.best = Best(miou, state)
+        curve.best = miou, state
     return {"val_miou": miou}
 
 

@@ -13,23 +13,15 @@ from cseg.model import checkpoint
 
 
 @dataclass
-class Best:
-    """The objective's state at the highest validation mIoU so far."""
-
-    miou: float
-    state: dict[str, Tensor]
-
-
-@dataclass
 class Curve:
     """What a training has recorded so far."""
 
     # step, mean loss since the row before, learning rate, mean of each measure
     rows: list[tuple[float, ...]] = field(default_factory=list)
     measures: tuple[str, ...] = ()  # names of what the curve shows after the learning rate
-    # validation mIoU by step, where it is measured
-    validation: dict[int, float] = field(default_factory=dict)
-    best: Best | None = None  # kept if the best network is reported
+    validation: dict[int, float] = field(default_factory=dict)  # mIoU by step, where measured
+    # the highest validation mIoU and the objective's state then, if the best network is reported
+    best: tuple[float, dict[str, Tensor]] | None = None
     seconds: float = 0.0  # of training, over all restarts
 
 
@@ -49,15 +41,11 @@ def save_state(
     everyones = gather_to_leader(losses.cpu())
     if not current_share().leads:
         return
-    best = curve.best
     content: dict[str, Any] = {
         "run_key": run_key,
         "step": step,
-        "rows": [list(row) for row in curve.rows],
-        "validation": dict(curve.validation),
-        "best": None if best is None else [best.miou, best.state],
+        "curve": vars(curve),
         "losses": torch.stack(everyones),
-        "seconds": curve.seconds,
         "objective": objective.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
@@ -83,7 +71,4 @@ def resume(
     optimizer.load_state_dict(state["optimizer"])
     share, everyones = current_share(), state["losses"]
     losses.copy_(everyones[share.rank] if len(everyones) == share.ranks else everyones.mean(0))
-    rows = [(int(step), *map(float, values)) for step, *values in state["rows"]]
-    best = None if state["best"] is None else Best(*state["best"])
-    curve = Curve(rows, (), state["validation"], best, float(state["seconds"]))
-    return int(state["step"]), curve
+    return int(state["step"]), Curve(**state["curve"])
