@@ -22,13 +22,6 @@ include: "workflow/rules/best.smk"
 include: "workflow/rules/paper.smk"
 
 
-localrules:
-    all,
-    paper_tables,
-    ablations,
-    smoke,
-
-
 rule all:
     default_target: True
     input:
@@ -36,6 +29,7 @@ rule all:
         rules.tables.output,
         rules.figures.output,
         rules.best.output,
+    localrule: True
     message:
         f"all: {RESULTS}/summary.html"
 
@@ -44,6 +38,7 @@ rule paper_tables:
     input:
         rules.tables.output,
         rules.figures.output,
+    localrule: True
     message:
         f"{RESULTS}/tables and {RESULTS}/figures"
 
@@ -52,6 +47,7 @@ rule paper_tables:
 rule ablations:
     input:
         ablation_tables,
+    localrule: True
     message:
         f"{RESULTS}/tables"
 
@@ -60,5 +56,6 @@ rule ablations:
 rule smoke:
     input:
         rules.all.input,
+    localrule: True
     message:
         f"{RESULTS}/summary.html"

@@ -1,7 +1,3 @@
-localrules:
-    best,
-
-
 rule best:
     input:
         dataset=rules.index.output.dataset,
@@ -17,6 +13,7 @@ rule best:
         ),
     log:
         f"{RESULTS}/logs/best.log",
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1

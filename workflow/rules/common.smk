@@ -188,42 +188,16 @@ def ablation_tables(wildcards):
     return rules.tables.output
 
 
-def planned_starts():
-    """Where the fine-tuning of every run starts: arm, files, settings."""
-    data = {"index": f"{RESULTS}/index.csv", "dataset": f"{RESULTS}/dataset.json"}
+def starts(wildcards):
+    """Where the fine-tuning of every run starts: arm, settings, and whether at weights."""
     return [
         {
             "arm": run.arm,
-            "files": data
-            | {
-                "subset": subset_of(run),
-                "pretrained": pretrained(run),
-            },
             "settings": pretraining_of(run),
+            "pretrained": bool(pretrained(run)),
         }
         for run in EXPERIMENT.runs()
     ]
-
-
-def starts(wildcards, input):
-    """The same with the paths of the rule's input, which a module's prefix changes."""
-
-    def placed(path):
-        return next(found for found in input if found.endswith(path)) if path else path
-
-    return [
-        start | {"files": {name: placed(path) for name, path in start["files"].items()}}
-        for start in planned_starts()
-    ]
-
-
-def start_files(wildcards):
-    """The subsets and weights that `starts` names."""
-    named = [
-        (start["files"]["subset"], start["files"]["pretrained"])
-        for start in planned_starts()
-    ]
-    return sorted({path for pair in named for path in pair if path})
 
 
 def reported(folder, name, kind, caption):

@@ -3,7 +3,8 @@ rule features:
     input:
         index=rules.index.output.index,
         dataset=rules.index.output.dataset,
-        starts=start_files,
+        subsets=list(map(subset_of, EXPERIMENT.runs())),
+        pretrained=list(filter(None, map(pretrained, EXPERIMENT.runs()))),
     output:
         features=f"{RESULTS}/features.csv",
         separability=f"{RESULTS}/separability.csv",

@@ -24,13 +24,6 @@ if len(EXPERIMENT.run_arms) > 1:  # what needs two arms
     FIGURES += ["confusion_difference", "largest_changes"]
 
 
-localrules:
-    manifest,
-    summary,
-    tables,
-    figures,
-
-
 # What is planned, for tables, page and `cseg status`.
 rule manifest:
     output:
@@ -38,6 +31,7 @@ rule manifest:
     log:
         f"{RESULTS}/logs/manifest.log",
     priority: 2  # first, so that `cseg status` can answer
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -67,6 +61,7 @@ rule summary:
         pseudo=[f"{RESULTS}/pseudo.csv"] if TAUGHT else [],
     log:
         f"{RESULTS}/logs/summary.log",
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -97,6 +92,7 @@ rule tables:
         ),
     log:
         f"{RESULTS}/logs/tables.log",
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
@@ -128,6 +124,7 @@ rule figures:
         expand("{results}/figures/{figure}.pdf", results=RESULTS, figure=FIGURES),
     log:
         f"{RESULTS}/logs/figures.log",
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1

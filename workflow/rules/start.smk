@@ -1,7 +1,3 @@
-localrules:
-    start,
-
-
 # What a stage of training could not load ends the workflow here; weights are downloaded by the
 # machine that Snakemake runs on. Snakemake's `ancient` would hide changes of the trainings behind it,
 # so each start has a file of its own.
@@ -11,6 +7,7 @@ rule start:
     log:
         f"{RESULTS}/logs/start/{{start}}.log",
     priority: 10
+    localrule: True
     conda:
         "../../envs/train.yaml"
     threads: 1

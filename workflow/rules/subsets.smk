@@ -1,8 +1,3 @@
-localrules:
-    subset,
-    audit,
-
-
 rule subset:
     input:
         index=rules.index.output.index,
@@ -12,6 +7,7 @@ rule subset:
         subset=f"{RESULTS}/subsets/n{{n}}_seed{{seed}}.csv",
     log:
         f"{RESULTS}/logs/subset/n{{n}}_seed{{seed}}.log",
+    localrule: True
     conda:
         "../../envs/data.yaml"
     threads: 1
@@ -54,6 +50,7 @@ rule audit:
         pdf=f"{RESULTS}/figures/audit.pdf",
     log:
         f"{RESULTS}/logs/audit.log",
+    localrule: True
     conda:
         "../../envs/paper.yaml"
     threads: 1
