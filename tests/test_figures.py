@@ -13,7 +13,7 @@ from fake_results import CLASSES, paint_extras, paint_results
 from golden import golden_results
 from PIL import Image
 
-from cseg.paper import figure_classes, figure_curves, figure_features
+from cseg.paper import figure_classes, figure_curves
 from cseg.paper.figures import figures
 from cseg.paper.results import read_results
 from cseg.paper.style import SETTINGS, arm_styles, figure_style, save
@@ -108,12 +108,12 @@ def test_training_curves_have_a_panel_per_stage_and_label_count(full):
 
 
 def test_feature_space_shows_both_methods_and_all_arms(full):
-    figure = figure_features.feature_space(read_results(full))
+    figure = figure_classes.feature_space(read_results(full))
     assert len(figure.axes) == 2 * 4
     assert [axes.get_title() for axes in figure.axes[:4]] == [
         "scratch", "within", "cross", "imagenet",
     ]  # fmt: skip
-    pairs = {figure_features.class_style(c) for c in range(60)}
+    pairs = {figure_classes.class_style(c) for c in range(60)}
     assert len(pairs) == 60  # colour and marker together tell many classes apart
 
 

@@ -9,7 +9,7 @@ import pytest
 from fake_results import PALETTE, paint_results
 from PIL import Image
 
-from cseg.datasets.reading import colour_table
+from cseg.datasets.reading import IGNORED_COLOUR, colour_table
 from cseg.errors import DataError
 from cseg.paper import panels
 from cseg.paper.results import read_results
@@ -64,7 +64,7 @@ def test_pictures_have_the_datasets_palette_and_one_colour_for_the_ignored():
     rgb = colour_table(PALETTE)[label]
     assert rgb.dtype == np.uint8
     assert [tuple(c) for c in rgb.reshape(-1, 3)] == [
-        PALETTE[0], PALETTE[1], PALETTE[4], panels.IGNORED_COLOUR,
+        PALETTE[0], PALETTE[1], PALETTE[4], IGNORED_COLOUR,
     ]  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def test_panel_shows_what_the_files_hold(results):
     assert (shown[1] == colour_table(PALETTE)[truth]).all()
     guess = panels.read_prediction(folders["cross", 4, 0] / "predictions.zip", image_id)
     assert (shown[3] == colour_table(PALETTE)[guess]).all()
-    assert (shown[4] == panels.IGNORED_COLOUR).all()  # imagenet has no run
+    assert (shown[4] == IGNORED_COLOUR).all()  # imagenet has no run
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend[-1] == "ignored"
     assert set(legend[:-1]) <= {"background", "stripes", "dots", "rings", "checks"}

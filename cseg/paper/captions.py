@@ -9,13 +9,10 @@ from cseg.paper.wording import listing, plural, points
 
 def runs_note(results: Results) -> str:
     """How many seeds, and which share of the grid of arms, label counts and seeds has run."""
-    expected = len(results.arms) * len(results.label_counts) * results.seeds
-    done = sum(len(cell) for cell in results.mious.values())
     note = f"{plural(results.seeds, 'seed')} per cell"
-    if done < expected:
+    if results.gap:
         note += (
-            f"; {done} of {expected} combinations of arm, n and seed have run: "
-            "cells with fewer seeds say so, an en dash marks a cell without a run"
+            f"; {results.gap}: cells with fewer seeds say so, an en dash marks a cell without a run"
         )
     return note + "."
 
@@ -63,22 +60,21 @@ def full_set_note(results: Results) -> str:
 
 def settings_note(results: Results) -> str:
     """Budget, protocol, model choice and encoder of the runs."""
-    parts = []
-    for column in ("encoder", "budget", "protocol", "model_choice"):
-        if column in results.summary:
-            values = sorted(str(v) for v in results.summary[column].dropna().unique())
-            if values:
-                parts.append(f"{column.replace('_', ' ')} {listing(values)}")
-    text = "; ".join(parts)
+    text = "; ".join(
+        f"{column.replace('_', ' ')} {listing(values)}"
+        for column in ("encoder", "budget", "protocol", "model_choice")
+        if (values := results.values(column))
+    )
     return text[:1].upper() + text[1:] + "." if text else ""
 
 
 def terms_note(results: Results) -> str:
     """Citation and licence of the images."""
-    citation = str(results.info.get("citation", "")).strip().rstrip(".")
-    licence = str(results.info.get("licence", "")).strip().rstrip(".")
-    parts = [f"Data: {citation}" if citation else "", f"Licence: {licence}" if licence else ""]
-    return " ".join(part + "." for part in parts if part)
+    terms = {
+        title: str(results.info.get(key, "")).strip().rstrip(".")
+        for title, key in (("Data", "citation"), ("Licence", "licence"))
+    }
+    return " ".join(f"{title}: {text}." for title, text in terms.items() if text)
 
 
 def join(*sentences: str) -> str:

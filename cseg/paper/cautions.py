@@ -3,6 +3,8 @@
 Each caution is one sentence that names where it applies and what to do.
 """
 
+from collections.abc import Iterator
+
 from cseg.paper.results import Results
 from cseg.paper.statistics import MIN_SEEDS
 from cseg.paper.wording import listing, plural, points, signed
@@ -16,17 +18,9 @@ MOST_NAMED = 5
 
 def cautions(results: Results) -> list[str]:
     """Return every caution that the results give cause for, the gravest first."""
-    found = [
-        _leaks(results),
-        _poor_fit(results),
-        _flat(results),
-        _still_falling(results),
-        _never_right(results),
-        _few_seeds(results),
-        _gaps(results),
-        _unequal_cost(results),
-    ]
-    return [sentence for sentence in found if sentence]
+    checks = (_leaks, _poor_fit, _flat, _still_falling, _never_right, _few_seeds, _gaps,
+              _unequal_cost)  # fmt: skip
+    return [sentence for check in checks for sentence in check(results)]
 
 
 def _named(names: list[str]) -> str:
@@ -34,32 +28,30 @@ def _named(names: list[str]) -> str:
     return listing([*names[:MOST_NAMED], f"{more} more"] if more > 0 else names)
 
 
-def _leaks(results: Results) -> str:
+def _leaks(results: Results) -> Iterator[str]:
     """Label lists that name validation images; `index` refuses images that are in both splits."""
     audit = results.tables["audit"]
     lists = [] if audit.empty else list(audit.loc[audit["validation"] > 0, "list"].astype(str))
-    if not lists:
-        return ""
-    return f"Labels leak: {_named(lists)} names validation images as labelled; correct it."
+    if lists:
+        yield f"Labels leak: {_named(lists)} names validation images as labelled; correct it."
 
 
-def _poor_fit(results: Results) -> str:
+def _poor_fit(results: Results) -> Iterator[str]:
     rows = results.summary
     if "train_miou" not in rows:
-        return ""
+        return
     fits = rows.groupby(["arm", "n"], sort=False)["train_miou"].mean()
     low = fits[fits < TRAIN_BOUND].sort_values()
-    if low.empty:
-        return ""
     cells = [f"{arm} with {n} labels: {points(fit)} %" for (arm, n), fit in low.items()]
-    return (
-        f"Too few steps, or a rate that does not suit: on its own training images the network "
-        f"reaches less than {100 * TRAIN_BOUND:.0f} % mIoU ({_named(cells)}); raise the steps of "
-        "pretrain and finetune, or tune the learning rate."
-    )
+    if cells:
+        yield (
+            f"Too few steps, or a rate that does not suit: on its own training images the network "
+            f"reaches less than {100 * TRAIN_BOUND:.0f} % mIoU ({_named(cells)}); raise the steps "
+            "of pretrain and finetune, or tune the learning rate."
+        )
 
 
-def _flat(results: Results) -> str:
+def _flat(results: Results) -> Iterator[str]:
     flat = []
     for arm in results.arms:
         counts = [n for n in results.label_counts if (arm, n) in results.mious]
@@ -67,18 +59,17 @@ def _flat(results: Results) -> str:
             rise = results.mean_std(arm, counts[-1])[0] - results.mean_std(arm, counts[0])[0]
             if rise < FLAT:
                 flat.append(f"{arm}: {signed(rise)} points from {counts[0]} to {counts[-1]}")
-    if not flat:
-        return ""
-    return (
-        f"More labels do not help ({_named(flat)}), which mostly means that the steps do not "
-        "suffice for so many images; raise them before you compare label counts."
-    )
+    if flat:
+        yield (
+            f"More labels do not help ({_named(flat)}), which mostly means that the steps do not "
+            "suffice for so many images; raise them before you compare label counts."
+        )
 
 
-def _still_falling(results: Results) -> str:
+def _still_falling(results: Results) -> Iterator[str]:
     curves = results.tables["curves"]
     if curves.empty:
-        return ""
+        return
     falling = []
     for (arm, n), rows in curves[curves["stage"] == "finetune"].groupby(["arm", "n"], sort=False):
         part = rows["step"] / max(1, rows["step"].max())
@@ -86,71 +77,60 @@ def _still_falling(results: Results) -> str:
         last = rows.loc[part >= 0.9, "loss"].mean()
         if last < (1 - FALLING) * before:
             falling.append(f"{arm} with {n} labels")
-    if not falling:
-        return ""
-    return (
-        f"The loss still falls at the end of fine-tuning ({_named(falling)}), by more than "
-        f"{100 * FALLING:.0f} % over the last third of the steps; raise finetune.steps."
-    )
+    if falling:
+        yield (
+            f"The loss still falls at the end of fine-tuning ({_named(falling)}), by more than "
+            f"{100 * FALLING:.0f} % over the last third of the steps; raise finetune.steps."
+        )
 
 
-def _never_right(results: Results) -> str:
+def _never_right(results: Results) -> Iterator[str]:
     rows = results.tables["per_class"]
     if rows.empty:
-        return ""
+        return
     seen = rows[rows["pixels"] > 0]
-    best = seen.groupby(["arm", "n", "class_name"], sort=False)["iou"].max()
-    never: dict[str, list[str]] = {}
-    for (arm, n, name), iou in best.items():
-        if iou == 0:
-            never.setdefault(str(name), []).append(f"{arm} with {n}")
-    if not never:
-        return ""
+    best = seen.groupby(["class_name", "arm", "n"], sort=False)["iou"].max()
     cells = len(seen.groupby(["arm", "n"]))
-    parts = [
-        f"{name} (by no arm)" if len(where) == cells else f"{name} ({_named(where)})"
-        for name, where in never.items()
-    ]
-    return (
-        f"Classes of which no seed gets a single pixel right: {_named(parts)}; label images that "
-        "show them, or train longer."
-    )
+    parts = []
+    for name, found in best[best == 0].groupby("class_name", sort=False):
+        where = [f"{arm} with {n}" for _, arm, n in found.index]
+        parts.append(f"{name} ({'by no arm' if len(where) == cells else _named(where)})")
+    if parts:
+        yield (
+            f"Classes of which no seed gets a single pixel right: {_named(parts)}; label images "
+            "that show them, or train longer."
+        )
 
 
-def _few_seeds(results: Results) -> str:
+def _few_seeds(results: Results) -> Iterator[str]:
     fewest, runs = min(
         (len(results.draws(n, list(cell))), len(cell)) for (_, n), cell in results.mious.items()
     )
-    if fewest >= MIN_SEEDS:
-        return ""
-    what = plural(fewest, "seed") if fewest == runs else f"{runs} seeds of {fewest} subsets"
-    return (
-        f"Too few seeds: some arms have run with {what}, which says little about how another "
-        f"training would end; run at least {MIN_SEEDS}{'' if fewest == runs else ' subsets'}."
-    )
+    if fewest < MIN_SEEDS:
+        what = plural(fewest, "seed") if fewest == runs else f"{runs} seeds of {fewest} subsets"
+        yield (
+            f"Too few seeds: some arms have run with {what}, which says little about how another "
+            f"training would end; run at least {MIN_SEEDS}{'' if fewest == runs else ' subsets'}."
+        )
 
 
-def _gaps(results: Results) -> str:
-    expected = len(results.arms) * len(results.label_counts) * results.seeds
-    done = sum(len(cell) for cell in results.mious.values())
-    if done == expected:
-        return ""
-    return f"{done} of {expected} combinations of arm, n and seed have run; finish the others."
+def _gaps(results: Results) -> Iterator[str]:
+    if results.gap:
+        yield f"{results.gap}; finish the others."
 
 
-def _unequal_cost(results: Results) -> str:
+def _unequal_cost(results: Results) -> Iterator[str]:
     cost = results.tables["cost"]
     if cost.empty:
-        return ""
+        return
     rows = cost[cost["stage"] != "evaluate"]
     devices = set(rows["device"].dropna())
     totals = rows.groupby(["arm", "n", "seed"])["seconds"].sum().groupby("arm").mean()
     if len(devices) > 1 or len(totals) < 2 or not totals.min() > 0:
-        return ""
+        return
     ratio = totals.max() / totals.min()
-    if ratio <= COSTS:
-        return ""
-    return (
-        f"Arms of unequal cost: training {totals.idxmax()} takes {ratio:.1f} times as long as "
-        f"training {totals.idxmin()}; choose budget equal_time to compare at equal time."
-    )
+    if ratio > COSTS:
+        yield (
+            f"Arms of unequal cost: training {totals.idxmax()} takes {ratio:.1f} times as long as "
+            f"training {totals.idxmin()}; choose budget equal_time to compare at equal time."
+        )

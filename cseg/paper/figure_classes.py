@@ -1,18 +1,20 @@
-"""Figures per class: IoU by arm, confusion matrices."""
+"""Figures of classes: IoU by arm, confusion matrices, features before fine-tuning."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import seaborn
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.pyplot import subplots
 
 from cseg.paper.results import Results
-from cseg.paper.style import INCH_WIDTH, arm_styles, legend_below
-from cseg.paper.table_classes import class_means
+from cseg.paper.style import ARM_COLOURS, INCH_WIDTH, MARKERS, arm_styles, legend_below
+from cseg.paper.table_means import class_means
 
 CONFUSION_NUMBERS = 12  # up to so many classes the cells carry their numbers
 MARKER_ROOM = 0.035  # inches of a class's row for each arm
+METHODS = {"pca": "PCA", "tsne": "t-SNE"}
 
 
 def shown_counts(counts: Sequence[int]) -> list[int]:
@@ -142,3 +144,53 @@ def _whole(value: float) -> str:
         return ""
     text = f"{value:.0f}".replace("-", "−")
     return "0" if text == "−0" else text
+
+
+def feature_space(results: Results) -> Figure | None:
+    """Projected features of the same pixels: a row per method, a column per arm, smallest n.
+
+    Projections are made per arm, so axes have no unit and are not shared.
+    """
+    rows = results.tables["features"]
+    if rows.empty:
+        return None
+    n = rows["n"].min()
+    rows = rows[rows["n"] == n]
+    rows = rows[rows["seed"] == rows["seed"].min()]
+    methods = [method for method in METHODS if (rows["method"] == method).any()]
+    arms = [arm for arm in results.arms if (rows["arm"] == arm).any()]
+    if not methods or not arms:
+        return None
+    width = min(2.1, INCH_WIDTH * 1.5 / len(arms))
+    figure, panels = subplots(len(methods), len(arms), squeeze=False,
+                              figsize=(max(3.5, width * len(arms)),
+                                       width * len(methods) + 0.6))  # fmt: skip
+    names = results.class_names
+    for r, method in enumerate(methods):
+        for c, arm in enumerate(arms):
+            axes = panels[r, c]
+            cell = rows[(rows["method"] == method) & (rows["arm"] == arm)]
+            for class_id, points in cell.groupby("class_id"):
+                colour, marker = class_style(int(class_id))
+                axes.scatter(points["x"], points["y"], s=6, color=colour, marker=marker, lw=0,
+                             alpha=0.75, rasterized=len(cell) > 3000)  # fmt: skip
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if r == 0:
+                axes.set_title(arm)
+        panels[r, 0].set_ylabel(f"{METHODS[method]}, n = {n}")
+    classes = sorted(int(c) for c in rows["class_id"].unique() if 0 <= c < len(names))
+    handles = [
+        Line2D([], [], linestyle="", color=class_style(c)[0], marker=class_style(c)[1],
+               label=names[c])
+        for c in classes
+    ]  # fmt: skip
+    legend_below(figure, handles)
+    return figure
+
+
+def class_style(class_id: int) -> tuple[str, str]:
+    """Colour and marker of a class: distinct pairs for up to ninety classes."""
+    return ARM_COLOURS[class_id % len(ARM_COLOURS)], MARKERS[
+        (class_id % len(ARM_COLOURS) + class_id // len(ARM_COLOURS)) % len(MARKERS)
+    ]

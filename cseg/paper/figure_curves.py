@@ -24,9 +24,7 @@ def label_efficiency(results: Results) -> Figure:
     figure, axes = subplots(figsize=(INCH_WIDTH * 0.72, 3.6))
     counts = np.array(results.label_counts, float)
     for arm, style in arm_styles(results.arms).items():
-        stats = [mean_std(list(results.mious.get((arm, n), {}).values()))
-                 for n in results.label_counts]  # fmt: skip
-        mean, std = 100 * np.array(stats).T
+        mean, std = 100 * np.array([results.mean_std(arm, n) for n in results.label_counts]).T
         band = np.where(np.isnan(std), 0, std)
         axes.plot(counts, mean, label=arm, color=style.color, marker=style.marker,
                   linestyle=style.linestyle)  # fmt: skip
@@ -47,12 +45,11 @@ def _single_count(results: Results) -> Figure:
     styles = arm_styles(results.arms)
     for y, arm in enumerate(results.arms):
         values = 100 * np.array(list(results.mious.get((arm, n), {}).values()))
-        if len(values):
-            mean, std = mean_std(values)
-            color, marker = styles[arm].color, styles[arm].marker
-            axes.plot(values, [y] * len(values), "|", color=color, ms=9)
-            axes.errorbar(mean, y, xerr=None if np.isnan(std) else std, color=color,
-                          fmt=marker, capsize=2)  # fmt: skip
+        mean, std = mean_std(values)
+        color, marker = styles[arm].color, styles[arm].marker
+        axes.plot(values, [y] * len(values), "|", color=color, ms=9)
+        axes.errorbar(mean, y, xerr=None if np.isnan(std) else std, color=color,
+                      fmt=marker, capsize=2)  # fmt: skip
     axes.set_yticks(range(len(results.arms)), results.arms)
     axes.set_ylim(len(results.arms) - 0.5, -0.5)
     axes.set_xlabel(f"validation mIoU (%), n = {n}")

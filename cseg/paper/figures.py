@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from cseg.errors import CsegError, DataError
-from cseg.paper import figure_classes, figure_curves, figure_features, panels
+from cseg.paper import figure_classes, figure_curves, panels
 from cseg.paper.results import Results, read_results
 from cseg.paper.style import figure_style, save
 
@@ -35,29 +35,22 @@ def figures(results_dir: Path, out_dir: Path, *, only: Collection[str] = ()) -> 
         "confusion": lambda: figure_classes.confusion(results, n),
         "confusion_difference": lambda: figure_classes.confusion_difference(results, n),
         "training_curves": lambda: figure_curves.training_curves(results),
-        "feature_space": lambda: figure_features.feature_space(results),
+        "feature_space": lambda: figure_classes.feature_space(results),
         "qualitative": lambda: _qualitative(results, n),
         "largest_changes": lambda: _largest_changes(results, n),
     }
     written = []
     with figure_style():
-        for name, draw in drawings.items():
-            if only and name not in only:
-                continue
-            figure, reason = _drawn(draw)
+        for name in only or drawings:
+            try:
+                figure, reason = drawings[name](), "the results hold nothing to draw"
+            except (CsegError, OSError) as error:  # pictures may live on another machine
+                figure, reason = None, str(error)
             if figure is None:
                 log.warning("no figure %s for %s: %s", name, results.dataset, reason)
             else:
                 written += save(figure, Path(out_dir) / name)
     return written
-
-
-def _drawn(draw: Callable[[], Figure | None]) -> tuple[Figure | None, str]:
-    """Return the figure, or None and the reason."""
-    try:
-        return draw(), "the results hold nothing to draw"
-    except (CsegError, OSError) as error:  # pictures may live on another machine
-        return None, str(error)
 
 
 def _predicted(results: Results) -> dict[tuple[str, int, int], Path]:

@@ -107,14 +107,12 @@ def _details(results: Results, each: Recommendation) -> str:
 
 def _network(results: Results, each: Recommendation) -> str:
     """Link the checkpoint of `best`, or that of the run, with the command that uses it."""
-    cards = [(path, read_json(path)) for path in sorted(results.folder.glob("best/*.json"))]
-    fitting = [
-        (path, card) for path, card in cards if (card["n"], card["arm"]) == (each.n, each.arm)
-    ]
+    cards = {path: read_json(path) for path in sorted(results.folder.glob("best/*.json"))}
+    fitting = [path for path, card in cards.items()
+               if (card["n"], card["arm"]) == (each.n, each.arm)]  # fmt: skip
     if not fitting:
         return ""
-    path, card = fitting[0]
-    weights = path.with_suffix(".pt")
+    card, weights = cards[fitting[0]], fitting[0].with_suffix(".pt")
     place = html.escape(weights.relative_to(results.folder).as_posix())
     command = html.escape(f"cseg predict IMAGES --checkpoint {weights} --out masks")
     note = (
@@ -156,11 +154,9 @@ def _picture(results: Results, name: str, path: Path) -> str:
 def _provenance(results: Results) -> Table:
     rows = []
     for column in PROVENANCE:
-        if column in results.summary:
-            values = sorted(str(v) for v in results.summary[column].dropna().unique())
-            if values:
-                shown = ", ".join(values) if len(values) <= MANY else f"{len(values)} different"
-                rows.append((column.replace("_", " "), shown))
+        if values := results.values(column):
+            shown = ", ".join(values) if len(values) <= MANY else f"{len(values)} different"
+            rows.append((column.replace("_", " "), shown))
     for key in ("citation", "licence"):
         if results.info.get(key):
             rows.append((f"images: {key}", str(results.info[key])))

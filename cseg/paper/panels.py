@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.pyplot import subplots
 from PIL import Image
 
-from cseg.datasets.reading import IGNORED_COLOUR, colour_table, read_image, read_label
+from cseg.datasets.reading import colour_table, read_image, read_label
 from cseg.datasets.samples import IGNORE, info_from_json
 from cseg.errors import DataError, readable
 from cseg.paper import statistics
@@ -108,9 +108,10 @@ def panel(
         DataError: an id is unknown, or an image, label or prediction cannot be read.
     """
     index = read_index(results.folder / "index.csv").set_index("id")
-    unknown = [image_id for image_id in notes if image_id not in index.index]
-    if unknown:
-        raise DataError(f"{results.folder / 'index.csv'} has no image {unknown[0]}; correct the id")
+    for image_id in notes:
+        if image_id not in index.index:
+            path = results.folder / "index.csv"
+            raise DataError(f"{path} has no image {image_id}; correct the id")
     info = info_from_json(results.info)
     colours = colour_table(info.palette)
     titles = ["image", "truth", *arms]
@@ -125,18 +126,15 @@ def panel(
     figure.set_layout_engine("constrained", h_pad=0.015, w_pad=0.015, hspace=0, wspace=0)
     figure.suptitle(f"n = {n}, seed {seed}", fontsize=8)
     classes: set[int] = set()
+    archives = [folders[arm, n, seed] / "predictions.zip" if (arm, n, seed) in folders else None
+                for arm in arms]  # fmt: skip
     for cells, (image_id, note) in zip(panels, notes.items()):
         truth = read_label(index.loc[image_id, "label"], info)
         cells[0].imshow(read_image(index.loc[image_id, "image"], info))
         cells[0].set_ylabel(f"{short_id(image_id)}\n{note}".strip(), fontsize=6.5)
-        labels = [truth]
-        for arm in arms:
-            folder = folders.get((arm, n, seed))
-            labels.append(
-                np.full_like(truth, IGNORE) if folder is None
-                else read_prediction(folder / "predictions.zip", image_id)
-            )  # fmt: skip
-        for axes, label in zip(cells[1:], labels):
+        labels = [read_prediction(archive, image_id) if archive else np.full_like(truth, IGNORE)
+                  for archive in archives]  # fmt: skip
+        for axes, label in zip(cells[1:], [truth, *labels]):
             axes.imshow(colours[label], interpolation="nearest")
             classes |= set(np.unique(label).tolist())
     for axes, title in zip(panels[0], titles):
@@ -145,24 +143,10 @@ def panel(
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(False)
-    _class_legend(figure, results, sorted(classes))
-    return figure
-
-
-def _class_legend(figure: Figure, results: Results, classes: list[int]) -> None:
-    names, palette = results.class_names, results.info["palette"]
+    names = {**dict(enumerate(results.class_names)), IGNORE: "ignored"}
     handles = [
-        Patch(facecolor=_unit(palette[c]), edgecolor="#888888", lw=0.4, label=names[c])
-        for c in classes
-        if c < len(names)
+        Patch(facecolor=(colours[c] / 255).tolist(), edgecolor="#888888", lw=0.4, label=names[c])
+        for c in sorted(classes & names.keys())
     ]
-    if IGNORE in classes:
-        handles.append(
-            Patch(facecolor=_unit(IGNORED_COLOUR), edgecolor="#888888", lw=0.4, label="ignored")
-        )
     legend_below(figure, handles)
-
-
-def _unit(colour: Sequence[int]) -> tuple[float, float, float]:
-    red, green, blue = (value / 255 for value in colour)
-    return red, green, blue
+    return figure

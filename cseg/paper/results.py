@@ -53,6 +53,20 @@ class Results:
         """Number of seeds that any run has."""
         return int(self.summary["seed"].nunique())
 
+    def values(self, column: str) -> list[str]:
+        """Distinct values of a column of `summary.csv`, sorted; none if it is absent or empty."""
+        rows = self.summary.get(column, pd.Series(dtype=str))
+        return sorted(str(value) for value in rows.dropna().unique())
+
+    @property
+    def gap(self) -> str:
+        """Which share of the grid of arms, label counts and seeds has run; "" if all has."""
+        expected = len(self.arms) * len(self.label_counts) * self.seeds
+        done = sum(len(cell) for cell in self.mious.values())
+        if done == expected:
+            return ""
+        return f"{done} of {expected} combinations of arm, n and seed have run"
+
     @cached_property
     def mious(self) -> dict[Cell, dict[int, float]]:
         """MIoU by seed, by (arm, n); only cells that have a finite value."""

@@ -1,4 +1,4 @@
-"""Tables that only some experiments have: pseudo labels, ablations, feature separability."""
+"""Tables of arms compared in groups: with pseudo labels and without, ablations."""
 
 from collections.abc import Callable
 
@@ -89,26 +89,3 @@ def _compared(
     header = ("", "setting", *(f"n = {n}" for n in results.label_counts))
     label = f"{results.dataset}-{name}"
     return pd.DataFrame(rows), [Table(label, caption, header, sections(*parts))]
-
-
-def separability_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
-    """Compactness within and separation between classes of the features before fine-tuning."""
-    rows = results.tables["separability"]
-    if rows.empty:
-        return "there is no separability.csv"
-    measures = ("intra_class", "inter_class", "ratio")
-    summed = {f"{name}_{what}": (name, what) for name in measures for what in ("mean", "std")}
-    means = results.grouped(rows, ["arm", "n"], runs=("ratio", "size"), **summed)
-    printed = tuple(
-        (row["arm"], str(row["n"]), str(row["runs"]),
-         *(with_std(row[f"{name}_mean"], row[f"{name}_std"], "{:.3f}".format) for name in measures))
-        for row in means.to_dict("records")
-    )  # fmt: skip
-    caption = (
-        f"{results.dataset}: pixel features before fine-tuning: mean cosine distance to the own "
-        "class's centre (intra-class), mean cosine distance between class centres (inter-class) "
-        "and their ratio inter / intra, mean ± sample standard deviation over seeds. A larger "
-        "ratio means that classes lie further apart."
-    )
-    header = ("arm", "n", "runs", "intra-class", "inter-class", "ratio")
-    return means, [Table(f"{results.dataset}-separability", caption, header, printed)]
