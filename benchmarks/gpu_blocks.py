@@ -51,7 +51,7 @@ def milliseconds(
             bags = candidate_bags(first, second, "within", None, 255)
             triton_paper.candidate_grads(bags, 0.07, 255, (True, True))
         else:
-            (bag,) = pixel_bags(first, None, "within", None)
+            (bag,) = pixel_bags([first], "within", None)
             triton_released.pixel_grads(bag, 0.07, 255, True)
 
     try:

@@ -33,13 +33,10 @@ FORMS = [(s, d) for d in ("all", "negatives") for s in ("within", "cross", "batc
 
 @dataclass(frozen=True)
 class Part:
-    """What is measured, and the seconds that it may take.
-
-    They are somewhat more than it took on an H100; a guess where it has not run on a GPU yet.
-    """
+    """What is measured."""
 
     name: str
-    seconds: float
+    seconds: float  # somewhat more than it took on an H100; a guess if it has not run on a GPU yet
     measure: Callable[[torch.device, bool], Rows]
 
 

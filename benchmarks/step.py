@@ -42,23 +42,15 @@ STAGES = ("pretrain", "finetune")
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained.
+    """What is trained."""
 
-    Attributes:
-        configs: overlays on config.yaml.
-        changes: on top of them.
-        size_HW: of the painted images.
-        torchvisions: whether the plain way takes torchvision's deeplabv3_resnet50.
-        plain: steps of the plain way in a round, the first one not counted.
-        all_cores: ours trains a run on each core at a time, as the workflow does, the plain way one
-            run on all cores, as torch does by itself; a step's time is then that of all runs.
-    """
-
-    configs: tuple[Path, ...]
-    changes: Mapping[str, Any]
-    size_HW: tuple[int, int]
-    torchvisions: bool
-    plain: int
+    configs: tuple[Path, ...]  # overlays on config.yaml
+    changes: Mapping[str, Any]  # on top of the overlays
+    size_HW: tuple[int, int]  # size of the painted images
+    torchvisions: bool  # whether the plain way takes torchvision's deeplabv3_resnet50
+    plain: int  # steps of the plain way in a round, the first one not counted
+    # whether ours trains a run on each core at a time, as the workflow does, and the plain way one
+    # run on all cores, as torch does by itself; a step's time is then that of all runs
     all_cores: bool = False
 
 

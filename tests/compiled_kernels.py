@@ -88,7 +88,7 @@ def launches(card: int, dtype: torch.dtype, channels: int, scope: str, denominat
             bags = candidate_bags(*views, scope, partner, ignore_index=255)
             triton_paper.candidate_grads(bags, 0.07, 255, (True, True))
         else:
-            for bag in pixel_bags(*views, scope, partner):
+            for bag in pixel_bags(views, scope, partner):
                 triton_released.pixel_grads(bag, 0.07, 255, True)
     finally:
         JITFunction.run, triton_blocks.card_of = real

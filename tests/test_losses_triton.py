@@ -21,7 +21,6 @@ pytest.importorskip("triton")
 from cseg.losses import (  # noqa: E402
     triton_blocks,
     triton_classes,
-    triton_kernels,
     triton_paper,
     triton_released,
 )
@@ -203,13 +202,13 @@ def test_features_that_the_module_has_normalised_are_not_measured_again(monkeypa
 )
 def test_the_module_normalises_in_float32_and_hands_bfloat16_on_as_it_is(monkeypatch, given, taken):
     seen = []
-    real = triton_kernels.candidate_grads
+    real = triton_paper.candidate_grads
 
     def watched(bags, *rest):
         seen.append(bags.anchors_GND)
         return real(bags, *rest)
 
-    monkeypatch.setattr(triton_kernels, "candidate_grads", watched)
+    monkeypatch.setattr(triton_paper, "candidate_grads", watched)
     feats, labels, *_ = random_case(10, 1, 20, 8)
     feats = (3 * feats).to(DEVICE, given).requires_grad_()
     PixelContrastLoss(grid=None, backend="triton")(feats, labels.to(DEVICE)).backward()

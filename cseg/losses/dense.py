@@ -4,6 +4,8 @@ Plain autograd in the dtype of the bags, O(N·M) memory; made to be read and to 
 Derivatives of any order, forward mode and the transforms of torch.func work through it.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,10 +22,7 @@ from cseg.losses.unit import normalized
 
 
 def view_loss(
-    feats_BPD: Tensor,
-    labels_BP: Tensor,
-    other_BPD: Tensor | None,
-    other_labels_BP: Tensor | None,
+    views: Sequence[View],
     temperature: Tensor,
     partner: Tensor | None,
     scope: str,
@@ -31,17 +30,14 @@ def view_loss(
     ignore_index: int,
     normalize: bool,
 ) -> Tensor:
-    """Compute the loss of two views, a scalar that autograd differentiates by features and tau."""
-    first = _usable(feats_BPD, labels_BP, ignore_index, normalize)
-    second = None
-    if other_BPD is not None and other_labels_BP is not None:
-        second = _usable(other_BPD, other_labels_BP, ignore_index, normalize)
+    """Compute the loss of one or two views, which autograd differentiates by features and tau."""
+    views = [_usable(*view, ignore_index, normalize) for view in views]
     tau = temperature.reshape(())
-    with torch.autocast(feats_BPD.device.type, enabled=False):
+    with torch.autocast(views[0][0].device.type, enabled=False):
         if denominator == "all":
-            bags = candidate_bags(first, second or first, scope, partner, ignore_index)
+            bags = candidate_bags(views[0], views[-1], scope, partner, ignore_index)
             return candidate_loss(bags, tau, ignore_index)
-        groups = pixel_bags(first, second, scope, partner)
+        groups = pixel_bags(views, scope, partner)
         return torch.stack([pixel_loss(group, tau, ignore_index) for group in groups]).sum()
 
 

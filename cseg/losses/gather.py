@@ -1,5 +1,6 @@
 """Pixels of all ranks as one batch, for scope="batch" under torch.distributed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cseg.losses.checks import LossInputError
+from cseg.losses.scopes import View
 
 
 def world_size() -> int:
@@ -15,7 +17,7 @@ def world_size() -> int:
     return dist.get_world_size() if running else 1
 
 
-def check_shapes(*feats: Tensor) -> None:
+def check_shapes(feats: Sequence[Tensor]) -> None:
     """Refuse features whose shapes or dtypes differ between ranks, which cannot be gathered.
 
     Raises:
@@ -38,7 +40,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, feats: Tensor, add: bool) -> Tensor:
         ctx.add = add
-        return gather_plain(feats)
+        return _concatenated(feats)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
@@ -52,8 +54,7 @@ class _Gather(torch.autograd.Function):
         return grad.chunk(dist.get_world_size())[dist.get_rank()], None
 
 
-def gather_plain(values: Tensor) -> Tensor:
-    """Concatenate `values` of all ranks along the first axis, without gradient."""
+def _concatenated(values: Tensor) -> Tensor:
     parts = [
         torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(world_size())
     ]
@@ -61,13 +62,13 @@ def gather_plain(values: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def gather_feats(feats: Tensor, add: bool) -> Tensor:
-    """Concatenate features of all ranks along the first axis.
+def gathered(view: View, add: bool) -> View:
+    """The view's images on all ranks.
 
     Gradients `add` up if ranks compute different parts of the loss from the result, and do not if
     every rank computes the whole loss.
     """
-    return _Gather.apply(feats, add)
+    return _Gather.apply(view[0], add), _concatenated(view[1])
 
 
 class _SumValues(torch.autograd.Function):

@@ -44,15 +44,12 @@ def loss_and_grads(
         LossInputError: a temperature or partner out of range, a backend that cannot serve.
     """
     tau = check_values(temperature, partner, len(feats_BPD))
-    given = [(feats_BPD, labels_BP)]
-    if other_BPD is not None and other_labels_BP is not None:
-        given.append((other_BPD, other_labels_BP))
+    given = forms.as_views(feats_BPD, labels_BP, other_BPD, other_labels_BP)
     with torch.autocast(feats_BPD.device.type, enabled=False):
-        views, lengths = zip(*(_usable(*view, ignore_index, normalize) for view in given))
-        engine = _engine(backend, [feats for feats, _ in views], tau, normalize)
-        form = _paper if denominator == "all" else _released
-        second = views[1] if len(views) == 2 else None
-        loss, grads = form(engine, views[0], second, tau, partner, scope, ignore_index, needs)
+        views, lengths = zip(*(_usable(view, ignore_index, normalize) for view in given))
+        form, compute = ("paper", _paper) if denominator == "all" else ("released", _released)
+        engine = _engine(backend, form, [feats for feats, _ in views], tau, normalize)
+        loss, grads = compute(engine, views, tau, partner, scope, ignore_index, needs)
         for (feats, labels), length, grad, need in zip(given, lengths, grads, needs):
             if need and length is not None and grad is not None:
                 unit.through_length_(grad, feats, labels == ignore_index, length)
@@ -76,37 +73,35 @@ def dtypes(feats: Tensor) -> tuple[torch.dtype, torch.dtype]:
 
 def _paper(
     engine: ModuleType,
-    anchors: forms.View,
-    second: forms.View | None,
+    views: Sequence[forms.View],
     tau: float,
     partner: Tensor | None,
     scope: str,
     ignore_index: int,
     needs: forms.Needs,
 ) -> tuple[Tensor, Sequence[Tensor | None]]:
-    candidates = second or anchors
+    anchors, candidates = views[0], views[-1]
     bags = forms.candidate_bags(anchors, candidates, scope, partner, ignore_index)
-    sides = (needs[0] or needs[2], needs[0] if second is None else needs[1])
+    sides = (needs[0] or needs[2], needs[len(views) - 1])
     loss, grads = engine.candidate_grads(bags, tau, ignore_index, sides)
     # s = x·y / tau, so tau dL/dtau = -Σ s dL/ds = -Σ x·dL/dx over the anchors.
     by_tau = _dot(bags.anchors_GND, grads[0]) / -tau if needs[2] else None
     by_feats, by_other = forms.candidate_view_grads(grads, anchors[0], candidates[0], partner)
-    if second is None and by_feats is not None and by_other is not None:
+    if len(views) == 1 and by_feats is not None and by_other is not None:
         by_feats.add_(by_other)
     return loss, (by_feats, by_other, by_tau)
 
 
 def _released(
     engine: ModuleType,
-    first: forms.View,
-    second: forms.View | None,
+    views: Sequence[forms.View],
     tau: float,
     partner: Tensor | None,
     scope: str,
     ignore_index: int,
     needs: forms.Needs,
 ) -> tuple[Tensor, Sequence[Tensor | None]]:
-    bags = forms.pixel_bags(first, second, scope, partner)
+    bags = forms.pixel_bags(views, scope, partner)
     sides = [need or needs[2] for need in needs[:2]] if len(bags) == 2 else [any(needs)]
     parts, grads = zip(
         *(engine.pixel_grads(bag, tau, ignore_index, need) for bag, need in zip(bags, sides))
@@ -119,17 +114,17 @@ def _released(
             for side, grad in zip(bag.sides, whole.tensor_split([bag.split], 1))
         ]
         by_tau = torch.stack(shares).sum() / (-2 * tau)
-    other = None if second is None else second[0]
-    by_feats, by_other = forms.pixel_view_grads(grads, first[0], other, scope, partner)
+    by_feats, by_other = forms.pixel_view_grads(grads, views, scope, partner)
     return torch.stack(parts).sum(), (by_feats, by_other, by_tau)
 
 
 def _usable(
-    feats: Tensor, labels: Tensor, ignore_index: int, normalize: bool
+    view: forms.View, ignore_index: int, normalize: bool
 ) -> tuple[forms.View, Tensor | None]:
     """A view without what ignored pixels hold, and the divisors that scaled it, if any did."""
     if not normalize:
-        return (forms.without_ignored(feats, labels, ignore_index), labels), None
+        return forms.without_ignored(view, ignore_index), None
+    feats, labels = view
     scaled, length = unit.unit_and_length(feats, labels == ignore_index)
     return (scaled, labels), length
 
@@ -138,7 +133,9 @@ def _dot(feats: Tensor, grad: Tensor) -> Tensor:
     return (feats * grad).sum(dtype=torch.float64)
 
 
-def _engine(backend: str, every: list[Tensor], tau: float, normalize: bool) -> ModuleType:
+def _engine(
+    backend: str, form: str, every: list[Tensor], tau: float, normalize: bool
+) -> ModuleType:
     """Choose the module that computes; triton is imported only where it is used."""
     feats = every[0]
     channels = feats.shape[2]
@@ -158,7 +155,8 @@ def _engine(backend: str, every: list[Tensor], tau: float, normalize: bool) -> M
         # Measuring the length waits for the device.
         length = 1.0 if normalize else max(forms.longest(f) for f in every)
         backend = "tiled" if length**2 / tau > forms.SINGLE_BOUND else backend
-    return import_module({"triton": "cseg.losses.triton_kernels"}.get(backend, "cseg.losses.tiled"))
+    name = f"triton_{form}" if backend == "triton" else "tiled"
+    return import_module(f"cseg.losses.{name}")
 
 
 def _has_tensor_cores(feats: Tensor) -> bool:

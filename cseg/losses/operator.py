@@ -44,11 +44,11 @@ def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | No
     if grad_loss is None:
         return None, None, None, None, None, *nothing
     feats, labels, other_feats, other_labels, temperature, partner = ctx.saved_tensors
-    views = (feats, labels, other_feats, other_labels)
     inputs, rest = (feats, other_feats, temperature), ctx.needs_input_grad
     needs = (rest[0], rest[2], rest[4])
     if torch.is_grad_enabled():  # create_graph
-        loss = dense.view_loss(*views, temperature, partner, *ctx.options[:4])
+        views = scopes.as_views(feats, labels, other_feats, other_labels)
+        loss = dense.view_loss(views, temperature, partner, *ctx.options[:4])
         leaves = [t for t, need in zip(inputs, needs) if need]
         found = iter(torch.autograd.grad(loss, leaves, grad_loss, create_graph=True))
         by_feats, by_other, by_temperature = (next(found) if need else None for need in needs)
@@ -56,7 +56,7 @@ def _backward(ctx: Any, grad_loss: Tensor | None, *_: None) -> tuple[Tensor | No
         # The gradients are given away, not copied: a second backward (retain_graph) recomputes.
         grads, ctx.grads = ctx.grads, None
         if grads is None:
-            grads = pixel_contrast(*views, temperature, partner, *ctx.options)[1:]
+            grads = pixel_contrast(*ctx.saved_tensors, *ctx.options)[1:]
         by_feats, by_other, by_temperature = (
             _scaled(grad, grad_loss).to(like) if need else None
             for grad, like, need in zip(grads, inputs, needs)

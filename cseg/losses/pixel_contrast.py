@@ -19,6 +19,7 @@ from cseg.losses.checks import (
     flatten_pixels,
 )
 from cseg.losses.operator import pixel_contrast, random_pairing
+from cseg.losses.scopes import View
 
 
 def pixel_contrast_loss(
@@ -124,47 +125,36 @@ def checked_loss(
     ignored = checked_ignored(ignore_index)
     if other_feats is None and other_labels is not None:
         raise LossInputError("other_labels is given without other_feats; give both or neither")
-    if other_feats is not None and other_labels is None:
-        other_labels = labels
-    feats, labels = flatten_pixels("feats", feats, "labels", labels, ignored)
-    if other_feats is not None and other_labels is not None:
-        other_feats, other_labels = flatten_pixels(
-            "other_feats", other_feats, "other_labels", other_labels, ignored
-        )
-        check_views(feats, other_feats, scope)
+    views = [flatten_pixels("feats", feats, "labels", labels, ignored)]
+    if other_feats is not None:
+        other_labels = labels if other_labels is None else other_labels
+        other = flatten_pixels("other_feats", other_feats, "other_labels", other_labels, ignored)
+        check_views(views[0][0], other[0], scope)
+        views.append(other)
+    images = len(views[0][0])
     pairs = None
     if scope == "cross" and partner is None and generator is None:
-        pairs = random_pairing(feats.shape[0])  # an operator, so that it can be compiled
+        pairs = random_pairing(images)  # an operator, so that it can be compiled
     elif scope == "cross":
-        pairs = checked_partner(partner, feats.shape[0], generator)
+        pairs = checked_partner(partner, images, generator)
     options = (scope, denominator, ignored[0] if ignored else NO_LABEL, normalize, backend)
 
     ranks = gather.world_size() if gather_distributed else 1
     if ranks == 1:
-        return _loss(feats, labels, other_feats, other_labels, temperature, pairs, *options)
-    gather.check_shapes(*(t for t in (feats, other_feats) if t is not None))
+        return _loss(views, temperature, pairs, *options)
+    gather.check_shapes([values for values, _ in views])
     if denominator == "all":  # each rank its own anchors against everybody's candidates
-        if other_feats is None or other_labels is None:
-            other_feats, other_labels = feats, labels
-        other_feats = gather.gather_feats(other_feats, add=True)
-        other_labels = gather.gather_plain(other_labels)
-        loss = _loss(feats, labels, other_feats, other_labels, temperature, pairs, *options)
+        loss = _loss([views[0], gather.gathered(views[-1], add=True)], temperature, pairs, *options)
         return gather.sum_values(loss / ranks)
     # Each rank the whole bag.
-    feats, labels = gather.gather_feats(feats, add=False), gather.gather_plain(labels)
-    if other_feats is not None and other_labels is not None:
-        other_feats = gather.gather_feats(other_feats, add=False)
-        other_labels = gather.gather_plain(other_labels)
     if isinstance(temperature, Tensor):  # each rank's share of its gradient
         temperature = temperature.detach() + (temperature - temperature.detach()) / ranks
-    return _loss(feats, labels, other_feats, other_labels, temperature, pairs, *options)
+    views = [gather.gathered(view, add=False) for view in views]
+    return _loss(views, temperature, pairs, *options)
 
 
 def _loss(
-    feats_BPD: Tensor,
-    labels_BP: Tensor,
-    other_BPD: Tensor | None,
-    other_labels_BP: Tensor | None,
+    views: Sequence[View],
     temperature: float | Tensor,
     partner: Tensor | None,
     scope: str,
@@ -177,16 +167,18 @@ def _loss(
     tau = temperature
     if not isinstance(tau, Tensor):
         tau = torch.tensor(tau, dtype=torch.float64, device="cpu")
-    inputs = (feats_BPD, labels_BP, other_BPD, other_labels_BP, tau, partner)
+    feats, labels = views[0]
+    other_feats, other_labels = views[1] if len(views) == 2 else (None, None)
     form = (scope, denominator, ignore_index, normalize)
-    leaves = (feats_BPD, other_BPD, tau)
+    leaves = (feats, other_feats, tau)
     transformed = _transformed(leaves)
     if backend == "dense" or transformed:
         if not transformed and not torch.compiler.is_compiling():
-            check_values(tau, partner, feats_BPD.shape[0])
-        return dense.view_loss(*inputs, *form)
+            check_values(tau, partner, len(feats))
+        return dense.view_loss(views, tau, partner, *form)
     record = torch.is_grad_enabled()
     needs = [record and leaf is not None and leaf.requires_grad for leaf in leaves]
+    inputs = (feats, labels, other_feats, other_labels, tau, partner)
     return pixel_contrast(*inputs, *form, backend, needs)[0]
 
 

@@ -35,17 +35,9 @@ def candidate_loss(
 ) -> Tensor:
     """Compute the paper's loss of one bag, and write the gradients into grad_a and grad_c.
 
-    Args:
-        anchors_ND: features of the anchors, in the dtype to compute in.
-        labels_N: their labels.
-        weights_N: their weights, 0 where not valid.
-        cands_MD: features of the candidates.
-        cand_labels_M: their labels.
-        shared: the first so many candidates enter every denominator, the others their class's.
-        temperature: divides the similarities.
-        ignore_index: label that takes part in nothing.
-        grad_a_ND: zeros to be filled, or None.
-        grad_c_MD: likewise for the candidates.
+    Features have the dtype to compute in; the weights of anchors that are not valid are 0; the
+    first `shared` candidates enter every denominator, the others their class's. grad_a and grad_c
+    are zeros to be filled, or None.
     """
     classes, ids = torch.unique(torch.cat([labels_N, cand_labels_M]), return_inverse=True)
     ids, cand_ids = ids[: len(labels_N)], ids[len(labels_N) :]

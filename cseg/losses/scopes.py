@@ -22,25 +22,16 @@ class CandidateBags:
 
     With s_pk = x_p·y_k / temperature, an anchor p of label c contributes
     `logsumexp_k s_pk - mean_{q: label c} s_pq`, where k runs over the first `shared` candidates
-    and over the others of label c.
-
-    Attributes:
-        anchors_GND: features of the anchors.
-        anchor_labels_GN: their labels, int64.
-        cands_GMD: features of the candidates.
-        cand_labels_GM: their labels, int64.
-        shared: how many candidates (the first ones) enter every anchor's denominator.
-        images_per_bag: the anchors of a bag are this many images of equal size, one after another.
-        total_images: the sum over images is divided by this number.
+    and over the others of label c. Labels are int64.
     """
 
-    anchors_GND: Tensor
+    anchors_GND: Tensor  # features of the anchors
     anchor_labels_GN: Tensor
-    cands_GMD: Tensor
+    cands_GMD: Tensor  # features of the candidates
     cand_labels_GM: Tensor
-    shared: int
-    images_per_bag: int
-    total_images: int
+    shared: int  # number of candidates, the first ones, that enter every anchor's denominator
+    images_per_bag: int  # images of equal size, one after another, that make a bag's anchors
+    total_images: int  # divisor of the sum over images
 
 
 @dataclass(frozen=True)
@@ -49,16 +40,11 @@ class PixelBags:
 
     Anchor p contributes the mean over q of its label (itself included) of
     `softplus(n_p - s_pq)`, `n_p = logsumexp s_pk` over k of other labels on p's side of the bag.
-
-    Attributes:
-        sides: features of the one or two sides, each (G,n,D), their n adding up to N.
-        labels_GN: labels of the first side's pixels, then of the second's, int64.
-        total_images: the sum over bags of the mean over valid anchors is divided by this number.
     """
 
-    sides: tuple[Tensor, ...]
-    labels_GN: Tensor
-    total_images: int
+    sides: tuple[Tensor, ...]  # features of the one or two sides, each (G,n,D); their n make up N
+    labels_GN: Tensor  # labels of the first side's pixels, then of the second's, int64
+    total_images: int  # divisor of the sum over bags of the mean over valid anchors
 
     @property
     def feats_GND(self) -> Tensor:
@@ -69,6 +55,15 @@ class PixelBags:
     def split(self) -> int:
         """Pixels before this index are the first side's."""
         return self.sides[0].shape[1]
+
+
+def as_views(
+    feats: Tensor, labels: Tensor, other_feats: Tensor | None, other_labels: Tensor | None
+) -> list[View]:
+    """The one or two views of these tensors."""
+    if other_feats is None or other_labels is None:
+        return [(feats, labels)]
+    return [(feats, labels), (other_feats, other_labels)]
 
 
 def anchor_weights(
@@ -143,60 +138,52 @@ def candidate_view_grads(
     return [by_anchors, by_cands]
 
 
-def pixel_bags(
-    first: View, second: View | None, scope: str, partner: Tensor | None
-) -> list[PixelBags]:
+def pixel_bags(views: Sequence[View], scope: str, partner: Tensor | None) -> list[PixelBags]:
     """Bags of the released form, as lists of equal-sized bags whose losses add up."""
-    views = [first] if second is None else [first, second]
-    images = first[0].shape[0]
+    first, images = views[0], views[0][0].shape[0]
     if scope == "within":
         return [PixelBags((feats_BPD,), labels_BP, images) for feats_BPD, labels_BP in views]
     if partner is not None:
         taken, taken_labels = (_take_images(values, partner) for values in views[-1])
         return [PixelBags((first[0], taken), torch.cat([first[1], taken_labels], 1), images)]
     flat = [(feats_BPD.flatten(0, 1), labels_BP.flatten()) for feats_BPD, labels_BP in views]
-    feats, labels = flat[0] if second is None else map(torch.cat, zip(*flat))
+    feats, labels = flat[0] if len(flat) == 1 else map(torch.cat, zip(*flat))
     return [PixelBags((feats[None],), labels[None], 1)]
 
 
 def pixel_view_grads(
-    grads: Sequence[Tensor | None],
-    feats_BPD: Tensor,
-    other_BPD: Tensor | None,
-    scope: str,
-    partner: Tensor | None,
+    grads: Sequence[Tensor | None], views: Sequence[View], scope: str, partner: Tensor | None
 ) -> list[Tensor | None]:
     """Gradients by the two views, from those by all pixels of each of `pixel_bags`.
 
     They share no memory; the second is None where there is no second view.
     """
-    first = grads[0]
+    first, shapes = grads[0], [feats_BPD.shape for feats_BPD, _ in views]
     if scope == "within" or first is None:
         return [first, grads[1] if len(grads) == 2 else None]
     if partner is not None:
-        own, taken = first.tensor_split([feats_BPD.shape[1]], 1)
-        if other_BPD is None:
+        own, taken = first.tensor_split([shapes[0][1]], 1)
+        if len(views) == 1:
             return [_give_back(own.contiguous(), taken, partner), None]
-        contiguous = torch.contiguous_format
-        zeros = torch.zeros_like(other_BPD, dtype=taken.dtype, memory_format=contiguous)
-        return [own.contiguous(), _give_back(zeros, taken, partner)]
-    own, rest = first[0].tensor_split([feats_BPD.shape[:2].numel()])
-    by_other = None if other_BPD is None else rest.clone().view(other_BPD.shape)
-    return [own.view(feats_BPD.shape), by_other]
+        return [own.contiguous(), _give_back(taken.new_zeros(shapes[1]), taken, partner)]
+    own, rest = first[0].tensor_split([shapes[0][:2].numel()])
+    by_other = None if len(views) == 1 else rest.clone().view(shapes[1])
+    return [own.view(shapes[0]), by_other]
 
 
-def without_ignored(feats_BPD: Tensor, labels_BP: Tensor, ignore_index: int) -> Tensor:
-    """The features, with zeros at ignored pixels wherever these could reach a sum or a bound.
+def without_ignored(view: View, ignore_index: int) -> View:
+    """The view, with zeros at ignored pixels wherever these could reach a sum or a bound.
 
     Ignored pixels may hold anything: NaN times a weight of 0 would be NaN. On a GPU they are
     always replaced, since to look would wait for it.
     """
+    feats_BPD, labels_BP = view
     ignored = labels_BP == ignore_index
     if feats_BPD.device.type == "cpu":
         length = _lengths(feats_BPD)
         if not (ignored & ~(length <= length.masked_fill(ignored, 0).max())).any():
-            return feats_BPD
-    return feats_BPD.masked_fill(ignored[:, :, None], 0)
+            return view
+    return feats_BPD.masked_fill(ignored[:, :, None], 0), labels_BP
 
 
 def longest(feats_GND: Tensor) -> float:

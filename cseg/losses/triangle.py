@@ -30,36 +30,23 @@ KEEP_BYTES = 40 << 20  # negatives' tiles kept between the passes; the rest is c
 
 @dataclass(frozen=True)
 class _Block:
-    """Pixels of one group (one class, or several small ones) on one side.
+    """Pixels of one group (one class, or several small ones) on one side."""
 
-    Attributes:
-        pixels: how many.
-        group: number of its group.
-        second: whether they lie on the second side.
-        mixed: whether its group holds several classes; a mixed group is one block a side.
-    """
-
-    pixels: int
-    group: int
-    second: bool
-    mixed: bool
+    pixels: int  # number of pixels
+    group: int  # number of the group
+    second: bool  # whether the pixels lie on the second side
+    mixed: bool  # whether the group holds several classes, and is one block a side
 
 
 @dataclass(frozen=True)
 class _Bag:
-    """A bag cut into blocks; lists hold one view a block.
+    """A bag cut into blocks; lists hold one view a block."""
 
-    Attributes:
-        blocks: in the order of the pixels.
-        x: features.
-        ids: classes.
-        memory: (4, pixels² of the largest block), for what a tile is computed in: memory that is
-            allocated anew for each tile is not in the cache.
-    """
-
-    blocks: list[_Block]
-    x: list[Tensor]
-    ids: list[Tensor]
+    blocks: list[_Block]  # in the order of the pixels
+    x: list[Tensor]  # features
+    ids: list[Tensor]  # classes
+    # (4, pixels² of the largest block), for what a tile is computed in: memory that is allocated
+    # again for each tile is not in the cache
     memory: Tensor
 
     def split(self, per_pixel: Tensor) -> list[Tensor]:
@@ -106,14 +93,8 @@ def pixel_loss(
 ) -> tuple[Tensor, Tensor | None]:
     """Compute weight x the released loss of one bag (float64) and its gradient (N,D) or None.
 
-    Args:
-        sides: features of the one or two sides' pixels, (n,D), in the dtype to compute in.
-        labels_N: labels of the first side's pixels, then of the second's.
-        weight: of the bag's mean over anchors.
-        temperature: divides the similarities.
-        ignore_index: label that takes part in nothing.
-        need: whether the gradient is wanted.
-        bound: no similarity is larger; natural logarithm.
+    `sides` are features (n,D) of the one or two sides' pixels, in the dtype to compute in; labels
+    are the first side's, then the second's. No similarity is larger than `bound`.
     """
     first, shape = sides[0], (len(labels_N), sides[0].shape[1])
     kept = (labels_N != ignore_index).nonzero()[:, 0]

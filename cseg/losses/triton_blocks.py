@@ -1,6 +1,7 @@
 """What the kernels share: sizes of blocks by card, and products of a block with a tile.
 
-A program owns a block of rows (pixels) and walks over tiles of the others. Features come in one of
+A program owns a block of rows (pixels) and walks over tiles of the others. Similarities live in
+registers only, and no sum uses atomics, so additions have one fixed order. Features come in one of
 two forms: bfloat16 as they are (one product), or, for float32's accuracy, as the sum of two float16
 parts, high and low (three products). Sums are float32. Of a kernel's arguments, those in capitals
 are pointers and compile-time constants. G bags, N own rows, M others, D channels.
@@ -24,25 +25,15 @@ HEADROOM = 12  # weights are at most 2^12: float16 then has all its digits down 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Sizes with which a kernel is launched.
+    """Sizes with which a kernel is launched."""
 
-    Attributes:
-        own: rows of a program's block.
-        others: rows of a tile.
-        step: channels multiplied at a time; 0 keeps all channels of the block close to the cores.
-        out: channels of the gradient that a program computes; 0 means all.
-        warps: warps of a program.
-        stages: tiles in flight.
-        mutual: rows of a tile in the gradient of the released form; 0 means as many as others.
-    """
-
-    own: int
-    others: int
-    step: int
-    out: int
-    warps: int
-    stages: int
-    mutual: int = 0
+    own: int  # rows of a program's block
+    others: int  # rows of a tile
+    step: int  # channels multiplied at a time; 0 keeps all channels of a block close to the cores
+    out: int  # channels of the gradient that a program computes; 0 means all
+    warps: int  # warps of a program
+    stages: int  # tiles in flight
+    mutual: int = 0  # rows of a tile in the gradient of the released form; 0: as many as others
 
 
 # By card (compute capability; 0 is Triton's interpreter): channels up to -> blocks. We chose them

@@ -18,15 +18,10 @@ LARGE = 16  # classes of at least so many pixels have a row in the table of clas
 
 @dataclass(frozen=True)
 class Runs:
-    """Where each row's class lies among others that are sorted by label.
+    """Where each row's class lies among others that are sorted by label."""
 
-    Attributes:
-        head_GN: position of the first of its class, int32; the number of smaller labels.
-        count_GN: how many others are of its class, int32; 0 for an ignored row.
-    """
-
-    head_GN: Tensor
-    count_GN: Tensor
+    head_GN: Tensor  # position of the first of the row's class, int32: the number of smaller labels
+    count_GN: Tensor  # number of others of the row's class, int32; 0 for an ignored row
 
 
 def sorted_labels(labels_GN: Tensor) -> tuple[Tensor, Tensor]:

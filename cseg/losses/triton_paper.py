@@ -26,23 +26,14 @@ from cseg.losses.triton_walk import walk
 
 @dataclass(frozen=True)
 class _Side:
-    """Anchors or candidates, as the kernel reads them.
+    """Anchors or candidates, as the kernel reads them."""
 
-    Attributes:
-        feats_GND: features as given, contiguous.
-        order_GN: the pixels sorted by label, int32.
-        runs: where each pixel's class lies in that order.
-        row_GN: the pixel in each row of the operands, int32; None if they are in the given order.
-        high_GND: operand, and its low part.
-        low_GND: low part of the operand.
-    """
-
-    feats_GND: Tensor
-    order_GN: Tensor
-    runs: Runs
-    row_GN: Tensor | None
-    high_GND: Tensor
-    low_GND: Tensor
+    feats_GND: Tensor  # features as given, contiguous
+    order_GN: Tensor  # the pixels sorted by label, int32
+    runs: Runs  # where each pixel's class lies among the sorted pixels
+    row_GN: Tensor | None  # the pixel in each operand's row, int32; None if rows keep their order
+    high_GND: Tensor  # high part of the operand
+    low_GND: Tensor  # low part of the operand
 
     def in_rows(self, values_GN: Tensor) -> Tensor:
         """Values of pixels in the order of the operands' rows."""
@@ -51,17 +42,11 @@ class _Side:
 
 @dataclass(frozen=True)
 class _Slice:
-    """Others from `free` on, sorted by label, of which a row meets its own class.
+    """Others from `free` on, sorted by label, of which a row meets its own class."""
 
-    Attributes:
-        free: this many others, the first ones, meet every row.
-        runs: where each own pixel's class lies among the others from `free` on.
-        key_GK: number of smaller labels there, for each of them; equal keys are equal labels.
-    """
-
-    free: int
-    runs: Runs
-    key_GK: Tensor
+    free: int  # number of others, the first ones, that meet every row
+    runs: Runs  # where each own pixel's class lies among the others from `free` on
+    key_GK: Tensor  # number of smaller labels among these, for each; equal keys are equal labels
 
 
 def _launch(
@@ -103,17 +88,10 @@ def _launch(
 def candidate_grads(
     bags: CandidateBags, temperature: float, ignore_index: int, needs: Needs
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """Compute the paper's loss of `bags` and its gradients by anchors and candidates.
+    """Compute the paper's loss of `bags`, float32, and its gradients by anchors and candidates.
 
-    Args:
-        bags: features of length at most sqrt(36 * temperature).
-        temperature: divides the similarities.
-        ignore_index: label of pixels that take part in nothing.
-        needs: which of the two gradients are wanted.
-
-    Returns:
-        The loss, a float32 scalar, and the gradients or None: bfloat16 for bfloat16 features,
-        float32 for all others. Nothing waits for the device.
+    Features are of length at most sqrt(36 * temperature). Gradients, None if not needed, are
+    bfloat16 for bfloat16 features, float32 for all others. Nothing waits for the device.
     """
     labels, cand_labels = bags.anchor_labels_GN.contiguous(), bags.cand_labels_GM.contiguous()
     (groups, n), m, shared = labels.shape, cand_labels.shape[1], bags.shared

@@ -185,17 +185,10 @@ def _gradient(
 def pixel_grads(
     bags: PixelBags, temperature: float, ignore_index: int, need: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Compute the released loss of `bags` and its gradient by `bags.feats_GND`.
+    """Compute the released loss of `bags`, float32, and its gradient by `bags.feats_GND`.
 
-    Args:
-        bags: features of length at most sqrt(36 * temperature).
-        temperature: divides the similarities.
-        ignore_index: label of pixels that take part in nothing.
-        need: whether the gradient is wanted.
-
-    Returns:
-        The loss, a float32 scalar, and the gradient or None: bfloat16 for bfloat16 features,
-        float32 for all others. Nothing waits for the device.
+    Features are of length at most sqrt(36 * temperature). The gradient, None if not needed, is
+    bfloat16 for bfloat16 features, float32 for all others. Nothing waits for the device.
     """
     labels, feats = bags.labels_GN.contiguous(), bags.feats_GND.contiguous()
     (groups, n), channels = labels.shape, feats.shape[2]
