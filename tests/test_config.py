@@ -15,6 +15,7 @@ from small_runs import ROOT, SMOKE, used_with
 from cseg import experiment
 from cseg.errors import ConfigError
 from cseg.experiment import Experiment
+from cseg.experiment.checks import cautions
 from cseg.experiment.documentation import json_schema, page
 from cseg.settings import RunSettings, build, facts, plain, pretraining
 from cseg.settings.keys import default_of
@@ -378,3 +379,30 @@ def test_json_schema_refuses_what_we_refuse(drawn):
         return  # JSON Schema takes 2.0 for a whole number and knows no finite numbers
     with pytest.raises(jsonschema.ValidationError):
         editors_check().validate(json.loads(text))
+
+
+def test_options_of_the_dataset_mean_as_text_what_they_mean_as_values():
+    """Snakemake passes the values in a mapping of --config as text."""
+    text = {"size": "32", "train": "64", "relax_counts": "False", "exclude": ["a"]}
+    values = {"size": 32, "train": 64, "relax_counts": False, "exclude": ["a"]}
+    both = {"shapes": text, "folder": {"relax_counts": "true"}}
+    loaded = experiment.load([], {"dataset_options": both})
+    assert loaded.options == {**experiment.load([]).options, **values}
+    assert loaded.dataset_options["folder"] == {"relax_counts": "true"}  # not the chosen one's
+    described = {"classes": [{"name": "a"}, {"name": "b"}], "val_share": 0.3}
+    for word, expected in (("true", True), ("True", True), ("false", False), ("False", False)):
+        options = {"folder": {"description": described, "relax_counts": word}}
+        own = experiment.load([], {"dataset": "folder", "dataset_options": options})
+        assert own.options == {"description": described, "relax_counts": expected}
+
+
+def test_a_learning_rate_that_only_rises_is_told():
+    assert cautions(experiment.load([])) == []
+    short = {"pretrain": {"warmup_steps": 20, "steps": 20}, "finetune": {"steps": 8}}
+    some = {"run_arms": ["scratch", "cross"], "budget": "equal_steps"}
+    told = cautions(experiment.load([], short | some))  # scratch: 28 steps, above 20
+    assert told == [
+        f"config key {stage}.warmup_steps is 20 but arm cross has {steps} steps there, so that its "
+        "learning rate only rises; lower it, or raise the steps"
+        for stage, steps in (("pretrain", 20), ("finetune", 8))
+    ]

@@ -13,9 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from cseg.errors import ConfigError
@@ -24,14 +23,6 @@ FOLDER = Path("/tmp/cseg-gpus")  # not TMPDIR, which differs between jobs of one
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL_SECONDS = 0.2
 ASK_SECONDS = 60.0  # nvidia-smi of an idle driver takes some
-
-
-@dataclass(frozen=True)
-class Card:
-    """A GPU: its name for CUDA, and those of its MIG instances, if it is divided."""
-
-    name: str
-    instances: tuple[str, ...] = ()
 
 
 def visible_gpus() -> list[str]:
@@ -43,7 +34,7 @@ def visible_gpus() -> list[str]:
     cards = _cards()
     visible = os.environ.get(VISIBLE)
     if visible is None:
-        return [name for card in cards for name in card.instances or (card.name,)]
+        return [name for card, instances in cards.items() for name in instances or [card]]
     names: list[str] = []
     for token in visible.split(","):
         name = _named(token.strip(), cards)
@@ -53,40 +44,38 @@ def visible_gpus() -> list[str]:
     return names
 
 
-def _named(token: str, cards: Sequence[Card]) -> str | None:
+def _named(token: str, cards: Mapping[str, list[str]]) -> str | None:
     """What one entry of CUDA_VISIBLE_DEVICES names; None if that is nothing."""
     if token.isdecimal():
-        at = cards[int(token) : int(token) + 1]
-        return next((name for card in at for name in (*card.instances, card.name)), None)
+        at = list(cards.items())[int(token) : int(token) + 1]
+        return next((name for card, instances in at for name in (*instances, card)), None)
     if not token.startswith(("GPU-", "MIG-")):
         return None
-    names = [name for card in cards for name in (card.name, *card.instances)]
+    names = [name for card, instances in cards.items() for name in (card, *instances)]
     return next((name for name in names if name.startswith(token)), None)
 
 
-def _cards() -> list[Card]:
-    """The GPUs of this machine as nvidia-smi lists them, or else as device files."""
+def _cards() -> dict[str, list[str]]:
+    """The GPUs of this machine by their names for CUDA, and the MIG instances of each, if any.
+
+    They are those that nvidia-smi lists, or else device files.
+    """
     program = shutil.which("nvidia-smi")
     if program is not None:
         with suppress(OSError, subprocess.SubprocessError):
             listed = subprocess.run(
                 [program, "-L"], capture_output=True, text=True, check=True, timeout=ASK_SECONDS
             )
-            return _parsed(listed.stdout)
+            cards: dict[str, list[str]] = {}
+            # a line per GPU, followed by a line per MIG instance
+            for name in re.findall(r"\(UUID: ((?:GPU|MIG)-[^)]+)\)", listed.stdout):
+                if name.startswith("GPU-"):
+                    cards[name] = instances = []
+                elif cards:
+                    instances.append(name)
+            return cards
     files = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
-    return [Card(number) for number in sorted(files, key=int)]
-
-
-def _parsed(listing: str) -> list[Card]:
-    """The output of `nvidia-smi -L`: a line per GPU, followed by a line per MIG instance."""
-    cards: list[Card] = []
-    for line in listing.splitlines():
-        found = re.search(r"\(UUID: ((GPU|MIG)-[^)]+)\)", line)
-        if found and found[2] == "GPU":
-            cards.append(Card(found[1]))
-        elif found and cards:
-            cards[-1] = Card(cards[-1].name, (*cards[-1].instances, found[1]))
-    return cards
+    return {number: [] for number in sorted(files, key=int)}
 
 
 @contextmanager

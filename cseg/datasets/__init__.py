@@ -1,6 +1,8 @@
 """The datasets by name: each one a module with `info`, `fetch` and `samples`.
 
 A dataset module offers
+    DEFAULTS
+        its options, as they are where the config does not give them;
     info(options) -> DatasetInfo
     fetch(root, work_dir, options) -> None
         makes images and labels present and verified under `root` (the config's data_dir), or
@@ -24,6 +26,7 @@ from typing import Any
 
 from cseg.datasets.samples import DatasetInfo
 from cseg.errors import ConfigError
+from cseg.settings.build import from_text
 from cseg.storage.files import fingerprint
 
 MODULES = {
@@ -51,6 +54,19 @@ def dataset_module(name: str) -> ModuleType:
 def own_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a dataset's module reads: all but `exclude`, which any dataset may have."""
     return {key: value for key, value in options.items() if key != "exclude"}
+
+
+def typed_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with text as the type of the option, as --config of Snakemake hands on mappings.
+
+    Raises:
+        ConfigError: no such dataset.
+    """
+    kinds = {key: type(value) for key, value in dataset_module(name).DEFAULTS.items()}
+    return {
+        key: from_text(kinds.get(key, str), value) if isinstance(value, str) else value
+        for key, value in options.items()
+    }
 
 
 def dataset_info(name: str, options: Mapping[str, Any]) -> DatasetInfo:

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cseg.datasets.description import DEFAULTS as DEFAULTS
 from cseg.datasets.description import INLINE, UNSTATED, Description, read_description
 from cseg.datasets.image_files import find_files
 from cseg.datasets.list_files import SUFFIXES, KnownImages, bare, one_form, read_lines
-from cseg.datasets.options import relaxes_counts
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
 from cseg.errors import DataError
 from cseg.storage.files import keyed_order
@@ -54,7 +54,7 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
 
     described = read_description(options)
     drawings = _drawings(
-        _listed(root, described, relaxes_counts(options)), _places(root, described)
+        _listed(root, described, options.get("relax_counts", False)), _places(root, described)
     )
     if drawings and described.background is None:
         raise DataError(
@@ -98,7 +98,7 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
         replace(sample, label=_drawn(work_dir, sample))
         if sample.label and (drawn or sample.label.suffix.lower() == OUTLINES)
         else sample
-        for sample in _listed(root, described, relaxes_counts(options))
+        for sample in _listed(root, described, options.get("relax_counts", False))
     ]
 
 

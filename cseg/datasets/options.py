@@ -6,7 +6,6 @@ from typing import Any
 
 from cseg.datasets.samples import DatasetInfo, Sample
 from cseg.errors import ConfigError, DataError
-from cseg.settings.build import from_text
 
 
 def check_options(
@@ -23,30 +22,22 @@ def check_options(
     Raises:
         ConfigError: an unknown name or a value of another type; names key and remedy.
     """
-    chosen = dict(defaults)
     for key, value in options.items():
         where = f"dataset_options: {dataset}: {key}"
         if key not in defaults:
             names = ", ".join(sorted(defaults))
             raise ConfigError(f"{where} is not an option of {dataset}; use one of {names}")
         kind = type(defaults[key])
-        # Snakemake hands on what stands in the mappings of --config as text
-        chosen[key] = from_text(kind, value) if isinstance(value, str) else value
-        if type(chosen[key]) is not kind:
+        if type(value) is not kind:
             raise ConfigError(
                 f"{where} must be of type {kind.__name__}, not {value!r}; correct it in the config"
             )
-        if key in choices and chosen[key] not in choices[key]:
+        if key in choices and value not in choices[key]:
             raise ConfigError(
                 f"{where} must be {' or '.join(choices[key])}, not {value!r}; correct it in the "
                 "config"
             )
-    return chosen
-
-
-def relaxes_counts(options: Mapping[str, Any]) -> bool:
-    """Whether `relax_counts`, which every dataset has, is set; as text, too, as above."""
-    return from_text(bool, str(options.get("relax_counts", False))) is True
+    return {**defaults, **options}
 
 
 def require_folder(root: Path) -> None:

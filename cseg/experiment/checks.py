@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cseg.datasets import dataset_module, has_unlabelled
-from cseg.datasets.options import relaxes_counts
+from cseg.datasets import has_unlabelled
 from cseg.errors import ConfigError, CsegError
 from cseg.experiment.definition import Experiment
 from cseg.settings import TEACHER_SUFFIX, SharedSettings, pretraining
@@ -18,7 +17,6 @@ def check(experiment: Experiment) -> None:
     Raises:
         ConfigError: the first thing wrong, by key.
     """
-    dataset_module(experiment.dataset)
     for arm in experiment.run_arms:
         if arm not in experiment.arms:
             raise ConfigError(
@@ -37,7 +35,11 @@ def check(experiment: Experiment) -> None:
         _check_donor(experiment, arm)
     for arm in (*experiment.run_arms, *experiment.helpers):
         _check_contrast(experiment, arm)
-    _check_seeds(experiment)
+    if len(experiment.subset_seeds) < len(experiment.seeds):  # they would be one run
+        raise ConfigError(
+            "config key seeds names an init twice; give each seed an init of its own, such as "
+            "{subset: 0, init: 0} and {subset: 0, init: 1}"
+        )
     _check_counts(experiment)
     _check_folder(experiment)
 
@@ -143,27 +145,15 @@ def _check_contrast(experiment: Experiment, arm: str) -> None:
         )
 
 
-def _check_seeds(experiment: Experiment) -> None:
-    """Runs that share initial weights are not independent, and with all labels they are equal."""
-    if len(experiment.subset_seeds) < len(experiment.seeds):
-        raise ConfigError(
-            "config key seeds names an init twice; give each seed an init of its own, such as "
-            "{subset: 0, init: 0} and {subset: 0, init: 1}"
-        )
-
-
 def _check_counts(experiment: Experiment) -> None:
+    """Counts are different and there; arms that learn from unlabelled images have some."""
     if len(experiment.counts) < len(experiment.label_counts):
         raise ConfigError("config key label_counts names a count twice; keep each once")
     size = experiment.info.split_sizes.get("train")
-    partial = relaxes_counts(experiment.options) or "exclude" in experiment.options
+    if experiment.options.get("relax_counts") or "exclude" in experiment.options:
+        size = None
     counts = [n for n in experiment.label_counts if n not in experiment.label_lists]
-    resolved = {n: resolve_count(n, size) for n in counts} if size and not partial else {}
-    _check_unlabelled(experiment, [n for n in counts if n == "all" or resolved.get(n, 0) == size])
-
-
-def _check_unlabelled(experiment: Experiment, whole: list[int | float | str]) -> None:
-    """Arms that learn from unlabelled images need some; counts of `whole` leave none."""
+    whole = [n for n in counts if n == "all" or (size and resolve_count(n, size) == size)]
     learning = [
         arm
         for arm in experiment.run_arms
@@ -197,3 +187,18 @@ def _check_folder(experiment: Experiment) -> None:
             f"{experiment.results} holds results of the description {before}, whose name is "
             f"{name} as well; give {described} another name, or set another results_dir"
         )
+
+
+def cautions(experiment: Experiment) -> list[str]:
+    """What can run but is hardly meant, in sentences: learning rates that only rise."""
+    found = []
+    for arm in (*experiment.run_arms, *experiment.helpers):
+        settings = experiment.run_settings(arm, 0)
+        loops = {stage: getattr(settings, stage) for stage in settings.trainings}
+        found += [
+            f"config key {stage}.warmup_steps is {loop.warmup_steps} but arm {arm} has "
+            f"{loop.steps} steps there, so that its learning rate only rises; lower it, or raise "
+            "the steps"
+            for stage, loop in loops.items() if loop.warmup_steps >= loop.steps
+        ]  # fmt: skip
+    return found

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from cseg.datasets import typed_options
 from cseg.errors import ConfigError, reason
 from cseg.experiment.checks import check
 from cseg.experiment.definition import Experiment
@@ -40,7 +41,12 @@ def parse(config: Mapping[str, Any]) -> Experiment:
     counts = tuple(
         n if n in lists else parse_token(count_token(n)) for n in experiment.label_counts
     )
-    experiment = replace(experiment, label_counts=counts)
+    options = {experiment.dataset: typed_options(experiment.dataset, experiment.options)}
+    experiment = replace(
+        experiment,
+        label_counts=counts,
+        dataset_options={**experiment.dataset_options, **options},
+    )
     check(experiment)
     return experiment
 

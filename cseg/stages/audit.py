@@ -177,8 +177,7 @@ def _use_index(row: Row, lines: list[tuple[str, str]], table: pd.DataFrame) -> N
     found = [name for name in ids if splits.get(name) == "train"]
     row.unmatched = len(ids) - len(found)
     row.validation = sum(splits.get(name) == "val" for name in ids)
-    columns = [name for name in table.columns if re.fullmatch(r"pixels_\d+", name)]
-    pixels = train[columns].to_numpy()
+    pixels = train.filter(regex=r"^pixels_\d+$").to_numpy()
     total = pixels.sum(axis=0)
     chosen = train["id"].isin(set(found)).to_numpy()
     row.matched = int(chosen.sum())

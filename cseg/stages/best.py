@@ -24,12 +24,11 @@ def best(run_dirs: Sequence[Path], dataset_json: Path, out_dir: Path) -> list[Pa
     Raises:
         DataError: a metrics.csv or per_class.csv cannot be read.
     """
-    folders = pd.DataFrame({"folder": [Path(path) for path in run_dirs]})
-    folders["token"] = [path.parent.name for path in folders["folder"]]
-    rows = pd.concat([_read(path / "metrics.csv") for path in folders["folder"]], ignore_index=True)
-    rows = pd.concat([folders, rows], axis=1)
+    tables = [_read(path / "metrics.csv").assign(folder=path) for path in map(Path, run_dirs)]
+    rows = pd.concat(tables, ignore_index=True)
     written = []
-    for token, here in rows.groupby("token", sort=False):
+    tokens = rows["folder"].map(lambda path: path.parent.name)
+    for token, here in rows.groupby(tokens, sort=False):
         runs = here[here["arm"] == best_arm(here)]
         row = runs.loc[runs["miou"].idxmax()]
         weights = Path(out_dir) / f"{token}.pt"

@@ -15,11 +15,10 @@ Batch-norm statistics are estimated on these images for every network, without t
 network that has never been trained has none. Shapes: B images, P pixels, C channels, H, W.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -112,7 +111,9 @@ def features(starts: Sequence[Start], *, out: FeaturesOutputs, threads: int) -> 
             if same not in projected:
                 projected[same] = project(measured[same])
             for method, xy_P2 in projected[same].items():
-                tables.append(_points(key, pixels, xy_P2, method))
+                x, y = xy_P2.round(5).T
+                points = {"image_id": pixels.ids_P, "class_id": pixels.classes_P, "x": x, "y": y}
+                tables.append(pd.DataFrame({**key, **points, "method": method}))
     write_table(out.separability, pd.DataFrame(rows))
     write_table(out.features, pd.concat(tables, ignore_index=True))
 
@@ -222,14 +223,3 @@ def _tsne(units_PC: np.ndarray, pca_P2: np.ndarray) -> np.ndarray:
             perplexity=max(perplexity, 1e-3), init=pca_P2 / spread * 1e-4, random_state=0, n_jobs=1
         ).fit_transform(units_PC)
     return found
-
-
-def _points(key: Mapping[str, Any], pixels: Pixels, xy_P2: np.ndarray, method: str) -> pd.DataFrame:
-    table = pd.DataFrame([key]).loc[[0] * len(xy_P2)].reset_index(drop=True)
-    return table.assign(
-        image_id=pixels.ids_P,
-        class_id=pixels.classes_P,
-        x=xy_P2[:, 0].round(5),
-        y=xy_P2[:, 1].round(5),
-        method=method,
-    )

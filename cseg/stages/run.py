@@ -10,7 +10,7 @@ import torch
 from cseg.compute.device import open_device
 from cseg.compute.ranks import current_share
 from cseg.datasets.samples import UNLABELLED, DatasetInfo, load_info
-from cseg.errors import DataError
+from cseg.errors import DataError, readable
 from cseg.model import checkpoint
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.model.weights import Start
@@ -114,12 +114,8 @@ def training_pairs(inputs: RunInputs, settings: RunSettings) -> tuple[list[Pair]
     pairs, mark = labelled_pairs(inputs)
     if inputs.pseudo is None or settings.pseudolabel is None:
         return pairs, mark
-    try:
+    with readable(f"the list of pseudo labels {inputs.pseudo}", "delete it and run again"):
         rows = read_rows(inputs.pseudo, ("id", "label", "fingerprint"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"the list of pseudo labels {inputs.pseudo} is damaged; delete it and run again"
-        ) from error
     listed = {row["id"]: row["label"] for row in rows}
     marks = [mark, *dict.fromkeys(row["fingerprint"] for row in rows)]
     images = {pair.id: pair for pair in unlabelled_pairs(inputs)}

@@ -12,7 +12,6 @@ always taking the image with the most new classes would cover sooner, but choose
 images for every seed.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,16 +38,14 @@ def subset(
     `n` is a number of images, a fraction of the training set ("1/30", 0.05), or "all"; other seeds
     give other subsets. `out` is a CSV with columns rank (from 0), id, fingerprint (of the index, n,
     seed and the ids) and ids_fingerprint, both the same on every row. If `list_path` is given, `n`
-    is its name; its lines that match no training image are printed, and written to a
-    .unmatched.txt beside `out`.
+    is its name.
 
     Raises:
         ConfigError: `n` is malformed or larger than the training set.
         DataError: there is no training image.
     """
     if list_path is not None:
-        lost = subset_from_list(index_csv, dataset_json, list_path, out)
-        _tell_unmatched(lost, list_path, Path(out).with_suffix(".unmatched.txt"))
+        subset_from_list(index_csv, dataset_json, list_path, out)
         return
     presence = read_presence(index_csv)
     order = nested_order(presence, seed)
@@ -64,7 +61,7 @@ def subset_from_list(
 
     The list is in one of the formats of `cseg.datasets.published_splits`; a line that repeats an id
     counts once. `out` is a CSV as `subset` writes it. The lines that match no training image are
-    returned.
+    printed, written to a .unmatched.txt beside it, and returned.
 
     Raises:
         DataError: the list cannot be read, none of its lines names a training image, or one does
@@ -89,14 +86,12 @@ def subset_from_list(
         )
     mark = fingerprint([facts["index_fingerprint"], "list", ids])
     write_subset(ids, mark, out)
-    return lost
-
-
-def _tell_unmatched(lost: list[str], list_path: str | Path, out: Path) -> None:
-    out.unlink(missing_ok=True)
+    unmatched = Path(out).with_suffix(".unmatched.txt")
+    unmatched.unlink(missing_ok=True)
     if lost:
         print(f"{len(lost)} lines of {list_path} match no training image:", *lost, sep="\n")
-        write_text(out, "".join(f"{line}\n" for line in lost))
+        write_text(unmatched, "".join(f"{line}\n" for line in lost))
+    return lost
 
 
 def write_subset(ids: list[str], mark: str, out: str | Path) -> None:
@@ -116,11 +111,8 @@ def read_presence(index_csv: str | Path) -> dict[str, frozenset[int]]:
     table = table[table["split"] == "train"]
     if table.empty:
         raise DataError(f"{index_csv} has no training image; correct the dataset's train list")
-    columns = [name for name in table.columns if re.fullmatch(r"pixels_\d+", name)]
-    shown = table[columns].to_numpy() > 0
-    return {
-        name: frozenset(int(c) for c in row.nonzero()[0]) for name, row in zip(table["id"], shown)
-    }
+    shown = table.filter(regex=r"^pixels_\d+$").to_numpy() > 0
+    return {name: frozenset(row.nonzero()[0].tolist()) for name, row in zip(table["id"], shown)}
 
 
 def nested_order(presence: Mapping[str, frozenset[int]], seed: int) -> list[str]:

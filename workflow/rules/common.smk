@@ -19,6 +19,7 @@ from snakemake.settings.types import DeploymentMethod
 from cseg.compute.leases import visible_gpus
 from cseg.datasets import description_files, outlines_state
 from cseg.errors import CsegError
+from cseg.experiment.checks import cautions
 from cseg import experiment
 from cseg.settings import plain, pretraining
 from cseg.settings.label_counts import parse_token
@@ -32,6 +33,9 @@ try:
     RESULTS = EXPERIMENT.results
 except CsegError as error:
     raise WorkflowError(str(error))
+if workflow.is_main_process:
+    for caution in cautions(EXPERIMENT):
+        print(f"warning: {caution}", file=sys.stderr)
 reported = any(word.startswith("--report") for word in sys.argv)
 if reported and str(workflow.basedir) == HOME and not os.path.isdir(RESULTS):
     raise WorkflowError(
