@@ -2,13 +2,9 @@
 
     make gpu, or: PYTHONPATH=. python benchmarks/gpu.py [--minutes 9] [--out gpu] [--data FOLDER]
 
-Parts run in order of value, each in a process of its own, and each writes OUT/PART.json at once. A
-part whose file is of this code and this card is not repeated; one that would not fit into the time
-left is skipped and named. OUT/report.md holds the figures next to their targets. It needs no
-network; --needs lists the packages that it needs. With --device cpu --tiny every part runs at a toy
-size anywhere: those figures are none of a GPU, and say so. --only takes names of parts. If --data
-names a folder of images, the time that is left goes to `benchmarks/gpu_evidence.py`, which says
-what --config and --weights are.
+Each part runs in a process of its own and writes OUT/PART.json at once. OUT/report.md holds the
+figures next to their targets; docs/speed.md says more. With --device cpu --tiny every part runs at
+a toy size anywhere: those figures are none of a GPU, and say so.
 """
 
 import argparse
@@ -112,7 +108,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="toy sizes, for a test")
     parts = {part.name: part for part in gpu_parts.PARTS}
-    parser.add_argument("--only", nargs="+", choices=parts, default=list(parts))
+    parser.add_argument("--only", nargs="+", choices=parts, default=list(parts), help="no others")
     parser.add_argument("--part", choices=parts, help="measure it in this process")
     parser.add_argument("--needs", action="store_true", help="list the packages, and their sizes")
     parser.add_argument("--revision", default=git_revision(), help="name it where this is a copy")

@@ -2,13 +2,9 @@
 
     PYTHONPATH=. python benchmarks/gpu_evidence.py --data FOLDER [--config FILE] [--weights FILE]
 
-Runs the arms scratch, cross and imagenet of a config (the part of VOC 2012 by default) on the
-images in FOLDER, with a ResNet-50 on crops of 257 pixels, one seed after the other. It calls the
-stages as functions, so it needs no workflow. Each run writes its curves and mIoU into a file of its
-own, OUT/evidence/ARM_nN_seedS.json, at once; a second call goes on with the step that was saved
-last, every quarter of a minute and at SIGTERM. --weights names a file of ImageNet weights of the
-encoder; without it they are looked up by timm's name, and the arm is left out if they cannot be
-had. With --tiny it runs at a toy size, which says nothing of the arms.
+It calls the stages as functions, so it needs no workflow; docs/speed.md says what it runs. A run is
+saved every quarter of a minute and at SIGTERM, and writes OUT/evidence/ARM_nN_seedS.json at its
+end. With --tiny it runs at a toy size, which says nothing of the arms.
 """
 
 import argparse
@@ -178,9 +174,9 @@ def run(whole: Experiment, out: Path, facts: dict[str, Any], threads: int) -> No
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--config", type=Path, nargs="+", default=[CONFIG])
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder of real images")
+    parser.add_argument("--config", type=Path, nargs="+", default=[CONFIG], help="of the images")
+    parser.add_argument("--weights", type=Path, help="ImageNet weights; timm's if not given")
     parser.add_argument("--out", type=Path, default=Path("gpu"))
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--threads", type=int, default=8)

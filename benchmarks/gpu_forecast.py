@@ -1,10 +1,9 @@
 """Time and memory that `cseg plan` forecasts for a run, next to what its jobs then take."""
 
-import pickle
-import subprocess
-import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from cseg.estimate.sizes import Sizes
 from cseg.settings import RunSettings
 from cseg.stages.run import RunInputs
 from cseg.stages.training_outputs import TrainingOutputs
-from cseg.storage.files import read_json, write_json
+from cseg.storage.files import read_json
 
 MIB = 2**20
 
@@ -67,13 +66,12 @@ def _taken(folder: Path, data: RunInputs, settings: RunSettings) -> tuple[float,
     """Seconds of all jobs from start to end, the largest peak, and the most of the card, MiB."""
     seconds, used = 0.0, 0.0
     for stage in (*settings.trainings, "evaluate"):
-        order = folder / "order"
-        order.write_bytes(pickle.dumps((stage, folder, data, settings)))
         before = _free(settings.device)
         started = time.monotonic()
-        subprocess.run([sys.executable, __file__, str(order)], check=True)
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as job:
+            left = job.submit(_run_job, stage, data, settings, folder).result()
         seconds += time.monotonic() - started
-        used = max(used, before - read_json(folder / f"{stage}_free.json")["free_mib"])
+        used = max(used, before - left)
     costs = [TrainingOutputs.of(folder, stage).cost for stage in settings.trainings]
     peaks = [read_json(cost)["peak_memory_mib"] for cost in costs]
     return seconds, max(peaks), used
@@ -83,7 +81,7 @@ def _free(device: str) -> float:
     return torch.cuda.mem_get_info()[0] / MIB if device == "cuda" else 0.0
 
 
-if __name__ == "__main__":
-    stage, folder, data, settings = pickle.loads(Path(sys.argv[1]).read_bytes())
+def _run_job(stage: str, data: RunInputs, settings: RunSettings, folder: Path) -> float:
+    """Do one stage of the run; returns the card's free memory at its end, MiB."""
     run_stage(stage, data, settings, folder, arm="within", threads=1)
-    write_json(folder / f"{stage}_free.json", {"free_mib": _free(settings.device)})
+    return _free(settings.device)

@@ -11,12 +11,11 @@ Writes benchmarks/results/loss.{csv,md} (loss_short.* with --short).
 
 import argparse
 import ctypes
-import json
 import os
 import statistics
-import subprocess
-import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import gpu_page
@@ -169,16 +168,6 @@ def gemm_gflops(threads: int) -> float:
     return 81 * 2 * 512 * 512 * 256 / statistics.median(times) / 1e9
 
 
-def in_fresh_process(threads: int, *arguments: str):
-    """Run `--child arguments` and read its JSON."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    command = [sys.executable, str(HERE / "loss.py"), "--child", *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def report(
     rows: list[dict],
     rounds: list[dict[str, dict]],
@@ -246,26 +235,22 @@ def main() -> None:
     parser.add_argument("--pixels", type=int)
     parser.add_argument("--channels", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.child:
-        name, *numbers = args.child
-        run = gemm_gflops if name == "gemm" else lambda *n: measure(name, *n)
-        print(json.dumps(run(*map(int, numbers))))
-        return
     measured = git_revision()  # before the results change the tree
     pixels = args.pixels or (1024 if args.short else 4225)
     threads = args.threads
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}  # of processes
+    fresh = ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1)
 
     def run(name, size, repeats, warm):
         numbers = (size, args.channels, repeats, threads, warm)
-        r = in_fresh_process(threads, name, *map(str, numbers))
+        r = fresh.submit(measure, name, *numbers).result()
         print(f"{name} P={size}: {r['cpu_ms']:.0f} ms, {r['extra_mib']:.0f} MiB", flush=True)
         return r
 
     rates, rounds = [], []
     for _ in range(1 if args.short else 3):
-        rates.append(in_fresh_process(threads, "gemm", str(threads)))
+        rates.append(fresh.submit(gemm_gflops, threads).result())
         repeats = {name: max(1, min(5, int(4 / row[0]))) for name, row in ROWS.items()}
         rounds.append({name: run(name, pixels, repeats[name], pixels) for name in ROWS})
     gflops = statistics.median(rates)
