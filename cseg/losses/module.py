@@ -15,7 +15,7 @@ from cseg.losses.checks import (
     checked_temperature,
     flatten_pixels,
 )
-from cseg.losses.pixel_contrast import checked_loss
+from cseg.losses.pixel_contrast import pixel_contrast_loss
 from cseg.losses.unit import normalized, wide
 
 
@@ -85,7 +85,7 @@ class PixelContrastLoss(nn.Module):
             other_feats, other_labels = self._resized(
                 "other_feats", other_feats, "other_labels", other_labels
             )
-        return checked_loss(
+        return pixel_contrast_loss(
             feats,
             labels,
             other_feats,

@@ -36,6 +36,7 @@ def pixel_contrast_loss(
     generator: torch.Generator | None = None,
     backend: str = "auto",
     gather_distributed: bool = False,
+    normalize: bool = False,
 ) -> Tensor:
     """Supervised contrastive loss over all pixels, exact, in memory linear in the pixels.
 
@@ -55,8 +56,8 @@ def pixel_contrast_loss(
 
     The mean runs over each image's valid anchors (not ignored, at least one positive), then over
     images; an image without valid anchors counts as 0. Under "cross"/"negatives" a pair, and under
-    "batch"/"negatives" the whole bag, takes the place of the image. Features are used as given:
-    normalise them yourself, or use `PixelContrastLoss`.
+    "batch"/"negatives" the whole bag, takes the place of the image. Features are used as given
+    unless `normalize` is set.
 
     With `gather_distributed`, the bag of scope="batch" holds the pixels of all ranks (equal shapes
     on each, any number of them ignored). Every rank returns the loss of the whole batch, and the
@@ -89,6 +90,7 @@ def pixel_contrast_loss(
             elsewhere.
         gather_distributed: whether the batch is that of all ranks of torch.distributed's default
             group, under scope="batch"; every rank must call the loss then.
+        normalize: scale every pixel's features to length 1, as `PixelContrastLoss` does.
 
     Returns:
         Scalar tensor, float64 for float64 features and float32 otherwise.
@@ -96,30 +98,6 @@ def pixel_contrast_loss(
     Raises:
         LossInputError: a wrong shape, dtype or option, by name.
     """
-    return checked_loss(
-        feats, labels, other_feats, other_labels, scope=scope, denominator=denominator,
-        temperature=temperature, ignore_index=ignore_index, partner=partner, generator=generator,
-        backend=backend, gather_distributed=gather_distributed, normalize=False,
-    )  # fmt: skip
-
-
-def checked_loss(
-    feats: Tensor,
-    labels: Tensor,
-    other_feats: Tensor | None,
-    other_labels: Tensor | None,
-    *,
-    scope: str,
-    denominator: str,
-    temperature: float | Tensor,
-    ignore_index: int | Sequence[int] | None,
-    partner: Tensor | Sequence[int] | None,
-    generator: torch.Generator | None,
-    backend: str,
-    gather_distributed: bool,
-    normalize: bool,
-) -> Tensor:
-    """`pixel_contrast_loss` of the features as they are, or scaled to length 1."""
     check_options(scope, denominator, backend, gather_distributed)
     temperature = checked_temperature(temperature)
     ignored = checked_ignored(ignore_index)

@@ -61,36 +61,29 @@ def per_class(results: Results) -> Figure | None:
     return figure
 
 
-def confusion_matrices(results: Results, arm: str, n: int) -> np.ndarray | None:
-    """Row-normalised confusion (C, C) of an arm at n, pixels summed over seeds; absent rows NaN."""
-    rows = results.tables["confusion"]
-    if rows.empty:
-        return None
-    cell = rows[(rows["arm"] == arm) & (rows["n"] == n)]
-    if cell.empty:
-        return None
-    classes = len(results.class_names)
-    matrix = np.zeros((classes, classes))
-    np.add.at(matrix, (cell["truth"].to_numpy(int), cell["predicted"].to_numpy(int)),
-              cell["pixels"].to_numpy(float))  # fmt: skip
-    total = matrix.sum(axis=1, keepdims=True)
-    return np.where(total > 0, matrix / np.maximum(total, 1), np.nan)
-
-
-def _all_matrices(results: Results, n: int) -> dict[str, np.ndarray]:
-    found = {arm: confusion_matrices(results, arm, n) for arm in results.arms}
-    return {arm: matrix for arm, matrix in found.items() if matrix is not None}
+def confusion_matrices(results: Results, n: int) -> dict[str, np.ndarray]:
+    """Confusion (C, C) of each arm at n as shares of the truth, over all seeds; absent rows NaN."""
+    rows, classes = results.tables["confusion"], range(len(results.class_names))
+    matrices = {}
+    for arm in results.arms if len(rows) else ():
+        cell = rows[(rows["arm"] == arm) & (rows["n"] == n)]
+        if len(cell):
+            pixels = cell.pivot_table("pixels", "truth", "predicted", "sum", fill_value=0)
+            pixels = pixels.reindex(index=classes, columns=classes, fill_value=0)
+            total = pixels.sum(axis=1)
+            matrices[arm] = pixels.div(total.where(total > 0), axis=0).to_numpy()
+    return matrices
 
 
 def confusion(results: Results, n: int) -> Figure | None:
     """Confusion matrix of each arm at n, each row in percent of the true pixels."""
-    found = _all_matrices(results, n)
+    found = confusion_matrices(results, n)
     return _matrices(results, found, "Blues", (0, 100), f"n = {n}: share of true pixels (%)")
 
 
 def confusion_difference(results: Results, n: int) -> Figure | None:
     """Each arm's confusion matrix minus the reference's, in points; red is more, blue less."""
-    matrices = _all_matrices(results, n)
+    matrices = confusion_matrices(results, n)
     base = matrices.pop(results.reference, None)
     if base is None or not matrices:
         return None

@@ -21,25 +21,23 @@ def pseudo_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     plan = [(arm, setting, arm + suffix) for arm in taught for setting, suffix in settings]
     if not plan:
         return f"no arm has a partner named *{TEACHER_SUFFIX}"
-    quality = results.tables["pseudo"]
+    quality = results.tables["pseudo"].reindex(columns=["arm", "n", "miou", "kept"])
+    means = quality.groupby(["arm", "n"])[["miou", "kept"]].mean()
 
     def measured(arm: str) -> Lines:
-        rows = quality[quality["arm"] == arm + TEACHER_SUFFIX] if len(quality) else pd.DataFrame()
-        means = rows.groupby("n")[["miou", "kept"]].mean() if len(rows) else pd.DataFrame()
+        taught = arm + TEACHER_SUFFIX
         names = {"miou": "mIoU of the pseudo labels", "kept": "pixels that have one (%)"}
         return [
-            (name, *(points(means[column].get(n, np.nan)) for n in results.label_counts))
+            (name, *(points(means[column].get((taught, n), np.nan)) for n in results.label_counts))
             for column, name in names.items()
-            if len(means)
+            if (quality["arm"] == taught).any()
         ]
 
     what = "without and with pseudo labels for the unlabelled images"
     pairs = pd.DataFrame(plan, columns=["group", "setting", "arm"])
     table, printed = _compared(results, pairs, "semi", what, measured)
     if len(quality):
-        means = quality.groupby(["arm", "n"], as_index=False)[["miou", "kept"]].mean()
-        names = {"miou": "pseudo_miou", "kept": "pseudo_kept"}
-        table = table.merge(means.rename(columns=names), "left", ["arm", "n"])
+        table = table.join(means.add_prefix("pseudo_"), on=["arm", "n"])
     return table, printed
 
 

@@ -18,7 +18,7 @@ def label_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     if not targets or not others:
         return f"it needs runs of {reference} and of another arm"
     resampled = _resampled(results)
-    rows = [_row(results, arm, reference, n, resampled) for arm in others for n in targets]
+    rows = [_row(results, arm, n, resampled) for arm in others for n in targets]
     frame = pd.DataFrame(rows)
     full = targets[-1]
     indexed = frame.set_index(["arm", "reference_n"], drop=False)
@@ -61,12 +61,9 @@ def _resampled(results: Results) -> dict[tuple[str, int], np.ndarray]:
 
 
 def _row(
-    results: Results,
-    arm: str,
-    reference: str,
-    reference_n: int,
-    resampled: dict[tuple[str, int], np.ndarray],
+    results: Results, arm: str, reference_n: int, resampled: dict[tuple[str, int], np.ndarray]
 ) -> dict[str, object]:
+    reference = results.reference
     counts = [n for n in results.label_counts if (arm, n) in results.mious]
     target = results.mean_std(reference, reference_n)[0]
     curve_1K = np.array([[results.mean_std(arm, n)[0] for n in counts]])

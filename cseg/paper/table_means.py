@@ -48,7 +48,7 @@ def _at(results: Results, frame: pd.DataFrame, n: int) -> Table:
     stds = cells["iou_std"] if len(arms) <= WIDE else repeat(np.nan)
     texts = cells.assign(text=list(map(with_std, cells["iou_mean"], stds)))
     grid = texts.pivot_table("text", "class_name", "arm", "first", observed=True)
-    grid = grid.reindex(index=list(results.class_names), columns=arms).fillna("–")
+    grid = grid.reindex(index=list(results.class_names), columns=arms).astype(object).fillna("–")
     spread = " ± sample standard deviation" if len(arms) <= WIDE else ""
     caption = captions.join(
         f"{results.dataset}, n = {n}: IoU (%) of each class on the validation images, mean"
