@@ -68,7 +68,7 @@ dag: $(STAMP)
 	$(BIN)/snakemake all --rulegraph 2>/dev/null | tred | dot -Tsvg -o docs/img/dag.svg
 
 keys: $(STAMP)
-	$(BIN)/python -m cseg.experiment.documentation
+	$(BIN)/python tests/config_page.py
 
 lock: $(STAMP)
 	$(BIN)/python envs/lock.py

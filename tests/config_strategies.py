@@ -10,10 +10,10 @@ import string
 from collections.abc import Iterator
 from typing import Any
 
+from config_page import json_schema
 from hypothesis import strategies as st
 
 from cseg.experiment import read_yaml
-from cseg.experiment.documentation import json_schema
 from cseg.pipeline import DEFAULT_CONFIG
 
 SCHEMA = json_schema()

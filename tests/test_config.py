@@ -8,6 +8,7 @@ from functools import cache
 
 import jsonschema
 import pytest
+from config_page import json_schema, page
 from config_strategies import WHOLE, spoiled_configs, valid_configs
 from hypothesis import HealthCheck, given, settings
 from small_runs import ROOT, SMOKE, used_with
@@ -16,7 +17,6 @@ from cseg import experiment
 from cseg.errors import ConfigError
 from cseg.experiment import Experiment
 from cseg.experiment.checks import cautions
-from cseg.experiment.documentation import json_schema, page
 from cseg.settings import RunSettings, build, facts, plain, pretraining
 from cseg.settings.keys import default_of
 

@@ -12,10 +12,11 @@ from small_runs import small_data, small_settings
 from stage_runs import evaluated, trained
 
 from cseg.datasets.reading import read_image, read_label
+from cseg.datasets.samples import load_info
 from cseg.inference import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou
 from cseg.inference.predict import ProtocolSettings, predict
-from cseg.stages.run import labelled_pairs, read_dataset, validation_pairs
+from cseg.stages.run import labelled_pairs, validation_pairs
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_images_add_up_to_the_whole(run):
 
 def test_predictions_are_the_networks_and_give_the_same_miou(run):
     data, weights, out = run
-    loaded, (info, _) = load_segmenter(weights), read_dataset(data.dataset)
+    loaded, info = load_segmenter(weights), load_info(data.dataset)
     total = np.zeros((info.num_classes,) * 2, np.int64)
     with zipfile.ZipFile(out.predictions) as archive:
         for pair in validation_pairs(data.index):
@@ -74,7 +75,7 @@ def test_predictions_are_the_networks_and_give_the_same_miou(run):
 
 def test_the_training_miou_is_measured_on_the_labelled_images(run):
     data, weights, out = run
-    loaded, (info, _) = load_segmenter(weights), read_dataset(data.dataset)
+    loaded, info = load_segmenter(weights), load_info(data.dataset)
     total = np.zeros((info.num_classes,) * 2, np.int64)
     for pair in labelled_pairs(data)[0]:
         image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)

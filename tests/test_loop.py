@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from small_runs import small_data, small_settings
 
+from cseg.datasets.samples import load_info
 from cseg.settings import LoopSettings, plain
 from cseg.stages.finetune import cross_entropy
-from cseg.stages.run import labelled_pairs, read_dataset, step_batches
+from cseg.stages.run import labelled_pairs, step_batches
 from cseg.training.loop import Objective, Training, learning_rate, train
 
 
@@ -67,7 +68,7 @@ class PixelLoss(Objective):
 def painted(tmp_path_factory):
     """Labelled images, what their dataset is, and a folder for states."""
     data = small_data(tmp_path_factory.mktemp("loop"))
-    return labelled_pairs(data)[0], read_dataset(data.dataset)[0], data.index.parent
+    return labelled_pairs(data)[0], load_info(data.dataset), data.index.parent
 
 
 def run_loop(painted, **changes):

@@ -22,7 +22,7 @@ from cseg.inference import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou
 from cseg.inference.predict import ProtocolSettings, predict, predict_sure
 from cseg.stages.pseudolabel import PseudolabelOutputs, class_thresholds, pseudolabel
-from cseg.stages.run import read_dataset, training_pairs, unlabelled_pairs
+from cseg.stages.run import training_pairs, unlabelled_pairs
 from cseg.storage.files import sha256_file
 from cseg.storage.index_and_subset import read_index
 from cseg.training.sampling import load_pair
@@ -52,7 +52,7 @@ def label(taught, folder: Path, index: Path | None = None, **block) -> tuple[Pat
 def test_every_unlabelled_image_gets_its_confident_pixels(taught, tmp_path):
     data, teacher = taught
     _, listing, quality = label(taught, tmp_path)
-    table, info = pd.read_csv(listing, dtype={"id": str}), read_dataset(data.dataset)[0]
+    table, info = pd.read_csv(listing, dtype={"id": str}), load_info(data.dataset)
     labelled = set(pd.read_csv(data.subset, dtype=str)["id"])
     train = read_index(data.index).query("split == 'train'")
     assert set(table["id"]) == set(train["id"]) - labelled and len(labelled) == 4

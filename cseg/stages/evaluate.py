@@ -7,7 +7,7 @@ import io
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from cseg.compute.device import device_name
+from cseg.compute.device import device_name, open_device
 from cseg.compute.ranks import current_share
-from cseg.datasets.samples import DatasetInfo
+from cseg.datasets.samples import DatasetInfo, load_info
 from cseg.inference.confusion import matrices_by_image
 from cseg.inference.load import LoadedSegmenter, load_segmenter
 from cseg.inference.metrics import accuracy_per_class, iou_per_class, mean_iou, pixel_accuracy
@@ -28,8 +28,6 @@ from cseg.settings import GivenWeights, RunSettings, plain
 from cseg.stages.run import (
     RunInputs,
     labelled_pairs,
-    open_run_device,
-    read_dataset,
     validation_pairs,
 )
 from cseg.storage.files import atomic, fingerprint, read_json, write_checksums
@@ -74,8 +72,8 @@ def evaluate(
     """
     started = time.monotonic()
     protocol = protocol_settings(settings)
-    device = open_run_device(replace(settings, deterministic=False), threads)
-    info, facts = read_dataset(inputs.dataset)
+    device = open_device(settings.device, threads)
+    info, facts = load_info(inputs.dataset), read_json(inputs.dataset)
     loaded = load_segmenter(weights)
     loaded.network.to(device).to(memory_format=torch.channels_last)
     pairs, subset = labelled_pairs(inputs)

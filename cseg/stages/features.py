@@ -25,7 +25,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from cseg.datasets.samples import IGNORE, DatasetInfo
+from cseg.compute.device import open_device
+from cseg.datasets.samples import IGNORE, DatasetInfo, load_info
 from cseg.errors import DataError
 from cseg.images.transforms import random_crop, resize_label, to_unit
 from cseg.model.network import Segmenter
@@ -33,8 +34,6 @@ from cseg.settings import ImageSettings, RunSettings
 from cseg.stages.run import (
     RunInputs,
     labelled_pairs,
-    open_run_device,
-    read_dataset,
     start_network,
     validation_pairs,
 )
@@ -88,11 +87,12 @@ def features(starts: Sequence[Start], *, out: FeaturesOutputs, threads: int) -> 
         DataError: no validation image, or none that shows a class.
     """
     data = starts[0].inputs
-    info, _ = read_dataset(data.dataset)
+    info = load_info(data.dataset)
     counts = [len(labelled_pairs(start.inputs)[0]) for start in starts]
     smallest = min(counts)
     first = min(start.settings.seed for start, n in zip(starts, counts) if n == smallest)
-    device = open_run_device(starts[0].settings, threads)
+    shared = starts[0].settings
+    device = open_device(shared.device, threads, deterministic=shared.deterministic)
     pixels: Pixels | None = None
     measured: dict[object, np.ndarray] = {}  # arms that start alike are measured once
     projected: dict[object, dict[str, np.ndarray]] = {}

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cseg.compute.device import to_device
+from cseg.compute.device import open_device, to_device
 from cseg.compute.ranks import current_share, sum_over_ranks
-from cseg.datasets.samples import IGNORE, info_to_json
+from cseg.datasets.samples import IGNORE, info_to_json, load_info
 from cseg.images.distortion import distort
 from cseg.inference.confusion import validation_miou
 from cseg.inference.predict import protocol_settings
@@ -25,8 +25,6 @@ from cseg.settings import FinetuneSettings, RunSettings, plain
 from cseg.stages.run import (
     RunInputs,
     consistency_pairs,
-    open_run_device,
-    read_dataset,
     start_network,
     step_batches,
     training_of,
@@ -134,24 +132,25 @@ def finetune(
     and messages.
     """
     own = settings.finetune
-    device = open_run_device(settings, threads)
-    info, _ = read_dataset(inputs.dataset)
+    device = open_device(settings.device, threads, deterministic=settings.deterministic)
+    info = load_info(inputs.dataset)
     labelled, subset = read_subset(inputs.subset)
     pairs, data = training_pairs(inputs, settings)
     unlabelled, more = consistency_pairs(inputs, settings)
-    joint = own.contrast_scope != "none"
     network = start_network(
-        settings, info.num_classes, pretrained=inputs.pretrained, keep_projector=joint
-    )
+        settings, info.num_classes, pretrained=inputs.pretrained,
+        keep_projector=own.contrast_scope != "none",
+    )  # fmt: skip
     network.to(device).to(memory_format=torch.channels_last)
     network.freeze(own.trained)
-    contrast = consistency = None
+    consistency = None
     if own.consistency.weight:
         consistency = Consistency(
             network, own.consistency, classes=info.num_classes, steps=own.steps
         ).to(device)
     if settings.compile:
         compile_features(network)
+    contrast = None
     if own.contrast_scope != "none":
         channels = settings.model.projection_channels
         contrast = Contrast(settings.pretrain, scope=own.contrast_scope, channels=channels)
@@ -176,7 +175,7 @@ def finetune(
     )
     if not current_share().leads:
         return
-    if joint:
+    if contrast is not None:
         network.drop_projector()
     facts = {
         "settings": plain(settings),

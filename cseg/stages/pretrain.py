@@ -7,15 +7,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cseg.compute.device import open_device
 from cseg.compute.ranks import current_share
+from cseg.datasets.samples import load_info
 from cseg.errors import ConfigError
 from cseg.images.distortion import distort
-from cseg.model.network import Segmenter, build_segmenter, compile_features
+from cseg.model.network import Segmenter, compile_features
 from cseg.settings import RunSettings, plain
 from cseg.stages.run import (
     RunInputs,
-    open_run_device,
-    read_dataset,
+    start_network,
     step_batches,
     training_of,
     training_pairs,
@@ -55,11 +56,10 @@ def pretrain(
     """
     if settings.scope == "none":
         raise ConfigError(f"{title} has scope none, so it has no pretraining; set a scope")
-    device = open_run_device(settings, threads)
-    info, _ = read_dataset(inputs.dataset)
+    device = open_device(settings.device, threads, deterministic=settings.deterministic)
+    info = load_info(inputs.dataset)
     pairs, data = training_pairs(inputs, settings)
-    torch.manual_seed(settings.seed)
-    network = build_segmenter(settings.model, info.num_classes, settings.init)
+    network = start_network(settings, info.num_classes, pretrained=None, keep_projector=True)
     network.to(device).to(memory_format=torch.channels_last)
     if settings.compile:
         compile_features(network)

@@ -6,15 +6,16 @@ Source: Zhao et al. 2021 (arXiv 2012.06985), the semi-supervised setting. Shapes
 import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
+from cseg.compute.device import open_device
 from cseg.datasets.reading import read_image, read_label, write_label
-from cseg.datasets.samples import IGNORE, DatasetInfo
+from cseg.datasets.samples import IGNORE, DatasetInfo, load_info
 from cseg.inference.load import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou, pixel_accuracy
 from cseg.inference.predict import predict_sure, protocol_settings
@@ -22,8 +23,6 @@ from cseg.settings import PseudolabelSettings, RunSettings
 from cseg.stages.run import (
     RunInputs,
     labelled_pairs,
-    open_run_device,
-    read_dataset,
     unlabelled_pairs,
 )
 from cseg.storage.files import fingerprint, sha256_file
@@ -61,8 +60,8 @@ def pseudolabel(
     started = time.monotonic()
     chosen = settings.pseudolabel or PseudolabelSettings()
     protocol = protocol_settings(settings)
-    device = open_run_device(replace(settings, deterministic=False), threads)
-    info, _ = read_dataset(inputs.dataset)
+    device = open_device(settings.device, threads)
+    info = load_info(inputs.dataset)
     loaded = load_segmenter(teacher)
     loaded.network.to(device).to(memory_format=torch.channels_last)
     _, subset = labelled_pairs(inputs)
@@ -92,8 +91,7 @@ def pseudolabel(
         matrix, valid = _against_truth(pair, guess, info)
         confusion, known, pixels = confusion + matrix, known + int(matrix.sum()), pixels + valid
     mark = fingerprint([subset, *([name, sha256_file(path)] for name, path, _ in rows)])
-    table = pd.DataFrame(rows, columns=["id", "label", "kept"])
-    table["fingerprint"] = mark
+    table = pd.DataFrame(rows, columns=["id", "label", "kept"]).assign(fingerprint=mark)
     quality = {
         "images": len(pairs),
         "miou": mean_iou(confusion) if known else np.nan,

@@ -3,19 +3,17 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from cseg.compute.device import open_device
 from cseg.compute.ranks import current_share
-from cseg.datasets.samples import UNLABELLED, DatasetInfo, load_info
+from cseg.datasets.samples import UNLABELLED, DatasetInfo
 from cseg.errors import DataError, readable
 from cseg.model import checkpoint
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.model.weights import Start
 from cseg.settings import RunSettings, Stage, build, plain, pretraining
-from cseg.storage.files import fingerprint, read_json
+from cseg.storage.files import fingerprint
 from cseg.storage.index_and_subset import read_index_rows, read_subset
 from cseg.storage.provenance import source_fingerprint
 from cseg.storage.tables import read_rows
@@ -40,11 +38,6 @@ class RunInputs:
     pseudo: Path | None = None
     # weights that fine-tuning starts from: of `pretrain`, or of the teacher's `finetune`
     pretrained: Path | None = None
-
-
-def open_run_device(settings: RunSettings, threads: int) -> torch.device:
-    """The device of a run, with its thread count set; raises as `open_device` does."""
-    return open_device(settings.device, threads, deterministic=settings.deterministic)
 
 
 def training_of(
@@ -180,11 +173,6 @@ def pairs_of(rows: Iterable[Mapping[str, str]]) -> list[Pair]:
         )
         for row in rows
     ]
-
-
-def read_dataset(dataset_json: str | Path) -> tuple[DatasetInfo, dict[str, Any]]:
-    """What a dataset is, and the other facts of `dataset.json` (sizes, index fingerprint)."""
-    return load_info(dataset_json), read_json(dataset_json)
 
 
 def start_network(

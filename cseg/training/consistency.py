@@ -117,20 +117,21 @@ class Consistency(nn.Module):
 
     def _count(self, labels: Tensor, probs: Tensor, valid: Tensor) -> None:
         """Update the class distributions of the labels and of the predictions."""
-        seen = torch.stack([(labels == c).sum() for c in range(len(self.labelled))])
-        self.labelled += sum_over_ranks(seen)
-        guess = probs.argmax(1)
-        chosen = [(valid & (guess == c)).sum() for c in range(len(self.labelled))]
-        pixels = sum_over_ranks(torch.stack(chosen).float())
+        self.labelled += self._by_class(labels, labels != IGNORE)
+        pixels = self._by_class(probs.argmax(1), valid).float()
         self.predicted.lerp_(pixels / pixels.sum().clamp(min=1), 1 - MEMORY)
+
+    def _by_class(self, classes: Tensor, values: Tensor) -> Tensor:
+        """Sum of `values` (B, H, W) over the pixels of each class (K), on all ranks."""
+        sums = [(values * (classes == c)).sum() for c in range(len(self.labelled))]
+        return sum_over_ranks(torch.stack(sums))
 
     def _ease(self, best: Tensor, guess: Tensor, valid: Tensor) -> Tensor:
         """Factor of each class's threshold: its mean confidence over that of the surest class."""
         if not self.settings.class_thresholds:
             return torch.ones_like(self.confidence)
-        of_class = [valid & (guess == c) for c in range(len(self.confidence))]
-        count = sum_over_ranks(torch.stack([mask.sum() for mask in of_class]))
-        total = sum_over_ranks(torch.stack([(best * mask).sum() for mask in of_class]))
+        count = self._by_class(guess, valid)
+        total = self._by_class(guess, best * valid)
         mean = torch.where(count > 0, total / count.clamp(min=1), self.confidence)
         self.confidence.lerp_(mean, 1 - MEMORY)
         return self.confidence / self.confidence.max()

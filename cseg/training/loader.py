@@ -5,6 +5,7 @@ started (fork, forkserver, spawn) changes a byte.
 """
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,8 +89,7 @@ def _check_room(batches: Batches, workers: int, shared: Path) -> None:
     height, width = batches.settings.crop
     held = neighbours * (workers * AHEAD + 1) * batches.images_per_step
     need = held * height * width * 4  # RGB and a label
-    status = os.statvfs(shared)
-    free = status.f_bavail * status.f_frsize
+    free = shutil.disk_usage(shared).free
     if need > free:
         raise TrainingError(
             f"{shared} has {free / 2**20:.1f} MiB free, but the batches of {workers} loader "

@@ -93,6 +93,6 @@ def _object(kind: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    docs = Path(__file__).parent.parent.parent / "docs"
+    docs = Path(__file__).parent.parent / "docs"
     write_text(docs / "config.md", page())
     write_json(docs / "config.schema.json", json_schema())
