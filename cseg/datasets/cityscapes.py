@@ -7,20 +7,28 @@ classes is the one in `cityscapesscripts`, which the extra `cityscapes` installs
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from cseg.datasets.archives import extract
 from cseg.datasets.download import home_for
-from cseg.datasets.options import check_options, check_sizes, require_folder
+from cseg.datasets.options import SharedOptions, check_sizes, require_folder
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
 from cseg.errors import ConfigError, DataError, install_command, reason
+from cseg.settings.build import build
 
 ARCHIVES = {"leftImg8bit": "leftImg8bit_trainvaltest.zip", "gtFine": "gtFine_trainvaltest.zip"}
 LOGIN = "https://www.cityscapes-dataset.com/login"
 USERNAME, PASSWORD = "CITYSCAPES_USERNAME", "CITYSCAPES_PASSWORD"  # environment variables
-DEFAULTS = {"download": False, "relax_counts": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(SharedOptions):
+    """The options of Cityscapes."""
+
+    download: bool = False
 
 
 def info(options: Mapping[str, Any]) -> DatasetInfo:
@@ -29,7 +37,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
     Raises:
         ConfigError: `cityscapesscripts` is not installed.
     """
-    check_options("cityscapes", options, DEFAULTS)
+    _chosen(options)
     try:
         from cityscapesscripts.helpers.labels import labels
     except ImportError as error:
@@ -64,14 +72,14 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     Raises:
         DataError: neither folders nor archives nor credentials, or a damaged archive.
     """
-    chosen = check_options("cityscapes", options, DEFAULTS)
+    chosen = _chosen(options)
     require_folder(root)
     for folder, name in ARCHIVES.items():
         if _find(root, work_dir, folder) is not None:
             continue
         home = home_for(root, work_dir)
         archive = next((p for p in (root / name, home / name) if p.is_file()), None)
-        if archive is None and not chosen["download"]:
+        if archive is None and not chosen.download:
             raise DataError(
                 f"neither {folder} nor {name} is in data_dir {root}; put the archive from "
                 "cityscapes-dataset.com there, or set dataset_options: cityscapes: download: true"
@@ -85,7 +93,6 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
     Raises:
         DataError: a folder is missing, empty or not of the official size.
     """
-    chosen = check_options("cityscapes", options, DEFAULTS)
     images, labels = (_find(root, work_dir, folder) for folder in ARCHIVES)
     if images is None or labels is None:
         raise DataError(f"leftImg8bit or gtFine is not in data_dir {root}; run fetch first")
@@ -101,7 +108,11 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
             )
             for path in sorted((images / split).glob("*/*_leftImg8bit.png"))
         ]  # fmt: skip
-    return check_sizes(found, info(options), chosen["relax_counts"])
+    return check_sizes(found, info(options), _chosen(options).relax_counts)
+
+
+def _chosen(options: Mapping[str, Any]) -> Options:
+    return build(Options, options, "dataset_options.cityscapes")
 
 
 def _find(root: Path, work_dir: Path, folder: str) -> Path | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from cseg.datasets.options import check_options
+from cseg.datasets.options import SharedOptions
 from cseg.datasets.samples import (
     IGNORE,
     MAX_CLASSES,
@@ -18,9 +18,9 @@ from cseg.datasets.samples import (
     default_colours,
 )
 from cseg.errors import ConfigError, reason
+from cseg.settings.build import build
 
 INLINE = "dataset_options: folder: description"
-DEFAULTS: dict[str, Any] = {"description": "", "relax_counts": False}
 UNSTATED = "not stated"
 VALUES = (int, list, str)
 KEYS: dict[str, Any] = {  # of the description, with their types
@@ -32,6 +32,13 @@ KEYS: dict[str, Any] = {  # of the description, with their types
 CLASS_KEYS = {"name": str, "colour": list, "values": VALUES}
 CHOICES = {"labels_by": ("stored", "shown"), "orientation": ("upright", "stored")}
 BACKGROUNDS = ("background", "_background_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(SharedOptions):
+    """The options of the dataset `folder`."""
+
+    description: Any = ""  # the path of the YAML file, or its keys
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Description:
     val_share: float  # share of the images for validation
     split_seed: int  # seed of that division
     unlabelled: str  # folder or list of images without label; empty if there is none
+    relax_counts: bool  # whether lists may name images that are not there
 
 
 def read_description(options: Mapping[str, Any]) -> Description:
@@ -60,7 +68,8 @@ def read_description(options: Mapping[str, Any]) -> Description:
         ConfigError: no description, or one with an unknown key, a wrong type, a value in two
             classes; names file, key and remedy.
     """
-    place, keys = _located(options)
+    chosen = build(Options, options, "dataset_options.folder")
+    place, keys = _located(chosen.description)
     _check_keys(place, "", keys, KEYS, required=("classes",))
     for key, choices in CHOICES.items():
         if keys.get(key, choices[0]) not in choices:
@@ -102,20 +111,19 @@ def read_description(options: Mapping[str, Any]) -> Description:
         val_share=keys.get("val_share", 0.0),
         split_seed=keys.get("split_seed", 0),
         unlabelled=keys.get("unlabelled", ""),
+        relax_counts=chosen.relax_counts,
     )
 
 
-def _located(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _located(description: Any) -> tuple[str, dict[str, Any]]:
     """Where the description is, and its keys."""
-    inline = options.get("description")
-    if isinstance(inline, Mapping):
-        check_options("folder", {**options, "description": INLINE}, DEFAULTS)
-        return INLINE, dict(inline)
-    path = check_options("folder", options, DEFAULTS)["description"]
-    if not path:
+    if isinstance(description, Mapping):
+        return INLINE, dict(description)
+    if not description:
         raise ConfigError(
             f"{INLINE} is missing; name the YAML file that describes your classes and lists"
         )
+    path = str(description)
     try:
         keys = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:

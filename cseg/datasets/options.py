@@ -1,43 +1,19 @@
 """What the dataset modules check alike: their options, their folder, their numbers of images."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cseg.datasets.samples import DatasetInfo, Sample
-from cseg.errors import ConfigError, DataError
+from cseg.errors import DataError
 
 
-def check_options(
-    dataset: str,
-    options: Mapping[str, Any],
-    defaults: Mapping[str, Any],
-    **choices: Collection[str],
-) -> dict[str, Any]:
-    """Fill in a dataset's options and check their names and types.
+@dataclass(frozen=True, kw_only=True)
+class SharedOptions:
+    """The options that every dataset has; the modules add their own."""
 
-    `defaults` holds every option's default; an option must have the type of its default, and be one
-    of its `choices` if it has some.
-
-    Raises:
-        ConfigError: an unknown name or a value of another type; names key and remedy.
-    """
-    for key, value in options.items():
-        where = f"dataset_options: {dataset}: {key}"
-        if key not in defaults:
-            names = ", ".join(sorted(defaults))
-            raise ConfigError(f"{where} is not an option of {dataset}; use one of {names}")
-        kind = type(defaults[key])
-        if type(value) is not kind:
-            raise ConfigError(
-                f"{where} must be of type {kind.__name__}, not {value!r}; correct it in the config"
-            )
-        if key in choices and value not in choices[key]:
-            raise ConfigError(
-                f"{where} must be {' or '.join(choices[key])}, not {value!r}; correct it in the "
-                "config"
-            )
-    return {**defaults, **options}
+    relax_counts: bool = False  # whether a list may be of another length than the official one
+    exclude: tuple[str, ...] = ()  # ids to leave out, which the stage fetch does
 
 
 def require_folder(root: Path) -> None:

@@ -7,12 +7,14 @@ the class. Every scene is a function of (seed, split, index) alone.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cseg.datasets.options import check_options
+from cseg.datasets.options import SharedOptions
 from cseg.datasets.samples import IGNORE, SPLITS, DatasetInfo, Sample
-from cseg.errors import ConfigError
+from cseg.settings.build import build
+from cseg.settings.keys import key
 
 CLASS_NAMES = ("background", "disc", "star", "stripes", "checks", "dots", "rings")
 PALETTE = (
@@ -24,9 +26,17 @@ PALETTE = (
     (213, 94, 0),
     (204, 121, 167),
 )
-DEFAULTS = {"size": 48, "train": 512, "val": 200, "seed": 0, "relax_counts": False}
-LEAST = {"size": 8, "train": 1, "val": 1, "seed": 0}
 PAINTER = 1  # raise it when scenes change, so that older ones on disk are not taken for new
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(SharedOptions):
+    """The options of the painted scenes."""
+
+    size: int = key("side of a scene, pixels", default=48, ge=8)
+    train: int = key("scenes to learn from", default=512, ge=1)
+    val: int = key("scenes to measure on", default=200, ge=1)
+    seed: int = key("what all random numbers begin with", default=0, ge=0)
 
 
 def info(options: Mapping[str, Any]) -> DatasetInfo:
@@ -37,7 +47,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
         class_names=CLASS_NAMES,
         palette=PALETTE,
         label_map={value: value for value in range(len(CLASS_NAMES))} | {IGNORE: IGNORE},
-        split_sizes={"train": chosen["train"], "val": chosen["val"]},
+        split_sizes={"train": chosen.train, "val": chosen.val},
         licence="Painted by cseg; no rights reserved.",
         citation="cseg, painted shapes",
         labels_by="stored",
@@ -50,42 +60,30 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     from cseg.datasets.reading import write_image, write_label
 
     chosen = _chosen(options)
-    for split, index, sample in _listing(_folder(root, chosen), chosen):
+    for split, index, sample in _listing(root, chosen):
         label_path = sample.label
         if label_path is None or (sample.image.exists() and label_path.exists()):
             continue
-        image, label = paint(
-            chosen["size"], (chosen["seed"], SPLITS.index(split), index), CLASS_NAMES
-        )
+        keyed = (chosen.seed, SPLITS.index(split), index)
+        image, label = paint(chosen.size, keyed, CLASS_NAMES)
         write_image(sample.image, image)
         write_label(label_path, label, PALETTE)
 
 
 def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
     """List the scenes, train first."""
-    chosen = _chosen(options)
-    return [sample for _, _, sample in _listing(_folder(root, chosen), chosen)]
+    return [sample for _, _, sample in _listing(root, _chosen(options))]
 
 
-def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = check_options("shapes", options, DEFAULTS)
-    for key, least in LEAST.items():
-        if chosen[key] < least:
-            raise ConfigError(
-                f"dataset_options: shapes: {key} is {chosen[key]}; give at least {least}"
-            )
-    return chosen
+def _chosen(options: Mapping[str, Any]) -> Options:
+    return build(Options, options, "dataset_options.shapes")
 
 
-def _folder(root: Path, chosen: Mapping[str, int]) -> Path:
-    name = f"shapes-painter{PAINTER}-{chosen['size']}px-seed{chosen['seed']}"
-    return Path(root) / name
-
-
-def _listing(folder: Path, chosen: Mapping[str, int]) -> list[tuple[str, int, Sample]]:
+def _listing(root: Path, chosen: Options) -> list[tuple[str, int, Sample]]:
+    folder = root / f"shapes-painter{PAINTER}-{chosen.size}px-seed{chosen.seed}"
     listing = []
-    for split in SPLITS:
-        for index in range(chosen[split]):
+    for split, count in (("train", chosen.train), ("val", chosen.val)):
+        for index in range(count):
             name = f"{split}_{index:05d}"
             image, label = (folder / split / kind / f"{name}.png" for kind in ("images", "labels"))
             listing.append((split, index, Sample(name, split, image, label)))

@@ -7,16 +7,18 @@ label, which is drawn more finely and marks object boundaries 255; SBD's labels 
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cseg.datasets.archives import extract
 from cseg.datasets.download import download, home_for
 from cseg.datasets.list_files import read_lines
-from cseg.datasets.options import check_options, check_sizes, require_folder
+from cseg.datasets.options import SharedOptions, check_sizes, require_folder
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample, default_colours
 from cseg.errors import ConfigError, DataError, readable
 from cseg.pipeline import HOME
+from cseg.settings.build import build
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,19 +44,22 @@ CLASSES = (
     "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
     "train", "tvmonitor",
 )  # fmt: skip
-DEFAULTS = {
-    "download": True,
-    "lists": "",
-    "relax_counts": False,
-    "sbd_url": SBD_URL,
-    "train_set": "train",
-    "voc_url": VOC_URL,
-}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(SharedOptions):
+    """The options of VOC 2012."""
+
+    download: bool = True
+    lists: str = ""
+    sbd_url: str = SBD_URL
+    train_set: Literal["train", "train_aug"] = "train"
+    voc_url: str = VOC_URL
 
 
 def info(options: Mapping[str, Any]) -> DatasetInfo:
     """Facts of VOC 2012; `train_set` is train or train_aug."""
-    train_set = _chosen(options)["train_set"]
+    train_set = _chosen(options).train_set
     return DatasetInfo(
         name="voc2012",
         class_names=CLASSES,
@@ -81,11 +86,11 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     chosen = _chosen(options)
     require_folder(root)
     if _find_voc(root, work_dir) is None:
-        _get(root, work_dir, chosen, VOC_FOLDER, chosen["voc_url"], VOC_MD5)
-    if chosen["train_set"] == "train":
+        _get(root, work_dir, chosen, VOC_FOLDER, chosen.voc_url, VOC_MD5)
+    if chosen.train_set == "train":
         return
     if _find_sbd(root, work_dir) is None:
-        _get(root, work_dir, chosen, SBD_FOLDER, chosen["sbd_url"], SBD_MD5)
+        _get(root, work_dir, chosen, SBD_FOLDER, chosen.sbd_url, SBD_MD5)
     voc, sbd = _home(root, work_dir)
     present = {path.stem for folder in _label_folders(root, work_dir) for path in folder.iterdir()}
     missing = [name for name in _sbd_ids(voc, sbd) if name not in present]
@@ -104,7 +109,7 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
         DataError: a list is missing, empty or not of the official size.
     """
     chosen = _chosen(options)
-    if chosen["train_set"] == "train_aug":
+    if chosen.train_set == "train_aug":
         voc, sbd = _home(root, work_dir)
         extra = _sbd_ids(voc, sbd)
     else:
@@ -117,7 +122,7 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
         places = [folder / f"{name}.png" for folder in folders]
         label = next((p for p in places if p.exists()), root / SBD_LABELS / f"{name}.png")
         train.append(Sample(name, "train", voc / "JPEGImages" / f"{name}.jpg", label))
-    return check_sizes({"train": train, "val": val}, info(options), chosen["relax_counts"])
+    return check_sizes({"train": train, "val": val}, info(options), chosen.relax_counts)
 
 
 def read_sbd_label(path: Path) -> "np.ndarray":
@@ -138,14 +143,14 @@ def read_sbd_label(path: Path) -> "np.ndarray":
 def sources(root: Path, options: Mapping[str, Any]) -> list[Path]:
     """The list files that the option `lists` names; VOC's own are not the user's to edit."""
     chosen = _chosen(options)
-    return [_lists(root, chosen) / f"{s}.txt" for s in ("train", "val")] if chosen["lists"] else []
+    return [_lists(root, chosen) / f"{s}.txt" for s in ("train", "val")] if chosen.lists else []
 
 
-def _lists(voc: Path, chosen: Mapping[str, Any]) -> Path:
+def _lists(voc: Path, chosen: Options) -> Path:
     """The folder of train.txt and val.txt: as the config says it, or as shipped, or VOC's own."""
-    if not chosen["lists"]:
+    if not chosen.lists:
         return voc / "ImageSets" / "Segmentation"
-    named = Path(chosen["lists"]).expanduser()
+    named = Path(chosen.lists).expanduser()
     return named if named.is_dir() else HOME / named
 
 
@@ -185,10 +190,8 @@ def _label_folders(root: Path, work_dir: Path) -> list[Path]:
     return [p / SBD_LABELS for p in (root, work_dir) if (p / SBD_LABELS).is_dir()]
 
 
-def _get(
-    root: Path, work_dir: Path, chosen: Mapping[str, Any], folder: str, url: str, md5: str
-) -> None:
-    if not chosen["download"]:
+def _get(root: Path, work_dir: Path, chosen: Options, folder: str, url: str, md5: str) -> None:
+    if not chosen.download:
         raise DataError(
             f"no {folder} in data_dir {root}; correct data_dir, "
             "or set dataset_options: voc2012: download: true"
@@ -199,9 +202,9 @@ def _get(
     extract(archive, home / folder, inside=folder)
 
 
-def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = check_options("voc2012", options, DEFAULTS, train_set=TRAIN_SIZES)
-    if chosen["lists"] and chosen["train_set"] != "train":
+def _chosen(options: Mapping[str, Any]) -> Options:
+    chosen = build(Options, options, "dataset_options.voc2012")
+    if chosen.lists and chosen.train_set != "train":
         raise ConfigError(
             "dataset_options: voc2012: lists replaces VOC's train.txt and val.txt, and train_aug "
             "adds SBD's; keep one of the two"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cseg.datasets import dataset_module, own_options
+from cseg.datasets import dataset_module
 from cseg.datasets.samples import SPLITS, Sample, info_to_json
 from cseg.errors import ConfigError, DataError
 from cseg.storage.files import write_json
@@ -33,9 +33,8 @@ def fetch(
     root = Path(data_dir).expanduser()
     work = out.parent / "prepared"
     module = dataset_module(dataset)
-    own = own_options(options)
-    info = module.info(own)
-    module.fetch(root, work, own)
+    info = module.info(options)
+    module.fetch(root, work, options)
     samples = listed_samples(dataset, root, work=work, options=options)
     write_json(
         out,
@@ -61,7 +60,7 @@ def listed_samples(
         ConfigError: `exclude` is no list of ids of the dataset.
         DataError: lists that are missing or empty, ids listed twice.
     """
-    samples = dataset_module(dataset).samples(root, work, own_options(options))
+    samples = dataset_module(dataset).samples(root, work, options)
     _check_ids(dataset, samples)
     return _without(dataset, samples, options.get("exclude", []))
 
@@ -82,10 +81,10 @@ def _check_ids(dataset: str, samples: list[Sample]) -> None:
 
 
 def _without(dataset: str, samples: list[Sample], exclude: list[str]) -> list[Sample]:
-    where = f"dataset_options: {dataset}: exclude"
-    if not isinstance(exclude, list) or not all(isinstance(name, str) for name in exclude):
-        raise ConfigError(f"{where} must be a list of image ids; correct it in the config")
     unknown = sorted(set(exclude) - {sample.id for sample in samples})
     if unknown:
-        raise ConfigError(f"{where} names {unknown[0]}, which is no id of {dataset}; remove it")
+        raise ConfigError(
+            f"config key dataset_options.{dataset}.exclude names {unknown[0]}, which is no id of "
+            f"{dataset}; remove it"
+        )
     return [sample for sample in samples if sample.id not in set(exclude)]
