@@ -9,7 +9,7 @@ from PIL import Image
 from shared_data import shared_data
 from small_runs import ROOT
 
-from cseg.datasets.published_splits import match_ids, read_published
+from cseg.datasets.image_files import match_ids, read_published
 from cseg.errors import DataError
 from cseg.stages.audit import audit, class_distance, family, find_lists
 from cseg.stages.subset import subset

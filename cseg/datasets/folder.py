@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cseg.datasets.description import INLINE, UNSTATED, read_description
 from cseg.datasets.description import Options as Options
-from cseg.datasets.image_files import find_files
-from cseg.datasets.list_files import SUFFIXES, KnownImages, bare, one_form, read_lines
+from cseg.datasets.image_files import SUFFIXES, KnownImages, bare, find_files, one_form, read_lines
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
 from cseg.errors import DataError
 from cseg.storage.files import keyed_order

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cseg.datasets.archives import extract
 from cseg.datasets.download import download, home_for
-from cseg.datasets.list_files import read_lines
+from cseg.datasets.image_files import read_lines
 from cseg.datasets.options import SharedOptions, check_sizes, require_folder
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample, default_colours
 from cseg.errors import ConfigError, DataError, readable

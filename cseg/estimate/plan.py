@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from cseg.datasets.published_splits import read_published
+from cseg.datasets.image_files import read_published
 from cseg.errors import ConfigError, CsegError
 from cseg.estimate.calibrate import ArmCost, calibrate
 from cseg.estimate.flops import counted_costs

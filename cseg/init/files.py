@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cseg.datasets.image_files import find_files
-from cseg.datasets.list_files import SUFFIXES, KnownImages, bare, one_form
+from cseg.datasets.image_files import SUFFIXES, KnownImages, bare, find_files, one_form
 from cseg.datasets.polygons import read_coco
 from cseg.errors import DataError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cseg.datasets import dataset_module
-from cseg.datasets.list_files import bare
+from cseg.datasets.image_files import bare
 from cseg.datasets.pairs import Pair, Problem, inspect_pair
 from cseg.datasets.polygons import read_coco, read_labelme
 from cseg.datasets.samples import SPLITS, DatasetInfo

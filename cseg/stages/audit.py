@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cseg.datasets.published_splits import match_ids, read_published
+from cseg.datasets.image_files import match_ids, read_published
 from cseg.errors import DataError
 from cseg.storage.files import atomic, keyed_order, write_text
 from cseg.storage.index_and_subset import read_index, read_subset

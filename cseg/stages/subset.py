@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from cseg.datasets.published_splits import match_ids, read_published
+from cseg.datasets.image_files import match_ids, read_published
 from cseg.errors import DataError
 from cseg.settings.label_counts import Count, count_token, resolve_count
 from cseg.storage.files import fingerprint, keyed_order, read_json, write_text
@@ -59,7 +59,7 @@ def subset_from_list(
 ) -> list[str]:
     """Write the labelled subset that a published list names, in the list's order.
 
-    The list is in one of the formats of `cseg.datasets.published_splits`; a line that repeats an id
+    The list is in one of the formats of `cseg.datasets.image_files`; a line that repeats an id
     counts once. `out` is a CSV as `subset` writes it. The lines that match no training image are
     printed, written to a .unmatched.txt beside it, and returned.
 
