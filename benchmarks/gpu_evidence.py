@@ -102,7 +102,7 @@ def run_stage(
             threads=threads,
         )  # fmt: skip
         return
-    data = replace(data, pretrained=done["pretrain"].weights if settings.pretrains else None)
+    data = replace(data, pretrained=done["pretrain"].weights if "pretrain" in done else None)
     train = pretrain if stage == "pretrain" else finetune
     train(data, settings, out=done[stage], threads=threads, title=f"{arm} {folder.name}")
 

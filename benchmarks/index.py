@@ -36,31 +36,21 @@ def main() -> None:
     chosen = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        size = make_pairs(Path(folder), chosen.pairs)
-        for workers in sorted({1, len(os.sched_getaffinity(0))}):
-            rows.append(measure(Path(folder), chosen.pairs, workers) | {"mebibytes": round(size)})
+        work, cores = Path(folder), len(os.sched_getaffinity(0))
+        size = make_pairs(work, chosen.pairs)
+        made = (work / "fetch.json", work / "index.csv")
+        for workers in sorted({1, cores}):
+            start = time.perf_counter()
+            index(*made, dataset_json=work / "dataset.json", workers=workers)
+            seconds = time.perf_counter() - start
+            rows.append({
+                "pairs": chosen.pairs, "workers": workers, "seconds": round(seconds, 1),
+                "pairs_per_second": round(chosen.pairs / seconds, 1), "cores": cores,
+                "python": platform.python_version(), "machine": platform.machine(),
+                "mebibytes": round(size),
+            })  # fmt: skip
             print(rows[-1], flush=True)
     write_rows(chosen.out, list(rows[0]), [row.values() for row in rows])
-
-
-def measure(folder: Path, pairs: int, workers: int) -> dict[str, object]:
-    start = time.perf_counter()
-    index(
-        folder / "fetch.json",
-        folder / "index.csv",
-        dataset_json=folder / "dataset.json",
-        workers=workers,
-    )
-    seconds = time.perf_counter() - start
-    return {
-        "pairs": pairs,
-        "workers": workers,
-        "seconds": round(seconds, 1),
-        "pairs_per_second": round(pairs / seconds, 1),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-    }
 
 
 def make_pairs(folder: Path, count: int) -> float:

@@ -19,13 +19,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import gpu_page
+import pandas as pd
 import rivals
 import torch
 
 from cseg.losses import pixel_contrast_loss
 from cseg.storage.files import write_text
 from cseg.storage.provenance import git_revision
-from cseg.storage.tables import write_rows
+from cseg.storage.tables import write_table
 
 HERE = Path(__file__).parent
 OURS = "ours (tiled), "
@@ -260,15 +261,11 @@ def main() -> None:
             for size in SCALING[1:]:
                 rows.append(combined([run(name, size, 1 if size > 10000 else 3, 1024)]))
     out = HERE / "results" / ("loss_short" if args.short else "loss")
-    lines = [[round(gflops, 1), *round_row(row).values()] for row in rows]
-    write_rows(out.with_suffix(".csv"), ["gemm_gflops", *rows[0]], lines)
+    table = pd.DataFrame([{"gemm_gflops": round(gflops, 1), **row} for row in rows])
+    write_table(out.with_suffix(".csv"), table, float_format="%.6g")
     text = report(rows, rounds, rates, pixels, threads, measured)
     write_text(out.with_suffix(".md"), text)
     print(text)
-
-
-def round_row(row: dict) -> dict:
-    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()}
 
 
 if __name__ == "__main__":

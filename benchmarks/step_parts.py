@@ -36,18 +36,14 @@ def marked() -> Iterator[list[dict[str, float]]]:
         return time.perf_counter()
 
     def iterate(*arguments: Any) -> Iterator[Any]:
-        source = real(*arguments)
-        while True:
-            now["begin"] = tick()
-            try:
-                batch = next(source)
-            except StopIteration:
-                return
+        now["begin"] = tick()
+        for batch in real(*arguments):
             now["loaded"] = tick()
             yield batch
             if "updated" in now:
                 steps.append(_parts(now, tick()))
             now.clear()
+            now["begin"] = tick()
 
     def before(module: nn.Module, inputs: Any) -> None:
         if isinstance(module, loop.Objective):
@@ -60,17 +56,11 @@ def marked() -> Iterator[list[dict[str, float]]]:
         elif isinstance(module, loop.Objective):
             now["lost"] = tick()
 
-    def before_update(*_: Any) -> None:
-        now["gradients"] = tick()
-
-    def after_update(*_: Any) -> None:
-        now["updated"] = tick()
-
     handles = [
         hooks.register_module_forward_pre_hook(before),
         hooks.register_module_forward_hook(after),
-        optimizers.register_optimizer_step_pre_hook(before_update),
-        optimizers.register_optimizer_step_post_hook(after_update),
+        optimizers.register_optimizer_step_pre_hook(lambda *_: now.update(gradients=tick())),
+        optimizers.register_optimizer_step_post_hook(lambda *_: now.update(updated=tick())),
     ]
     loop.iterate = iterate
     try:

@@ -74,7 +74,9 @@ def candidate_loss(
         z.masked_fill_(a[rows] == 0, 1)  # may have no candidate at all
         loss += torch.dot(z.log()[:, 0].double(), a[rows, 0].double())
         if grad_a_ND is not None:
-            grad = _sum_products(exps, ys)
+            grad = exps[0] @ ys[0]
+            for e, y in zip(exps[1:], ys[1:]):
+                grad.addmm_(e, y)
             grad.mul_(a[rows] / z).addcmul_(a[rows], mean[ids[rows]], value=-1)
             grad_a_ND[rows] = grad.div_(temperature)
         if grad_c_MD is not None:
@@ -84,14 +86,6 @@ def candidate_loss(
             if extra is not None:
                 grad_c_MD.index_add_(0, extra, exps[-1].T @ x)
     return loss
-
-
-def _sum_products(lefts: list[Tensor], rights: list[Tensor]) -> Tensor:
-    """Σ left @ right over the lists."""
-    out = lefts[0] @ rights[0]
-    for left, right in zip(lefts[1:], rights[1:]):
-        out.addmm_(left, right)
-    return out
 
 
 def _sum_by_class(feats_ND: Tensor, ids: Tensor, classes: int) -> Tensor:

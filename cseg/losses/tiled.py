@@ -37,7 +37,10 @@ def candidate_grads(
         return masked.candidate_loss(bags, temperature, ignore_index, dtype, needs)
     valid = positive_counts(labels, cand_labels, ignore_index) > 0
     weights = anchor_weights(valid, bags.images_per_bag, bags.total_images, dtype)
-    grads = _zeros((anchors_GND, cands_GMD), needs, dtype)
+    grads = [
+        torch.zeros_like(f, dtype=dtype, memory_format=torch.contiguous_format) if need else None
+        for f, need in zip((anchors_GND, cands_GMD), needs)
+    ]
     loss = torch.zeros((), dtype=torch.float64, device=labels.device)
     for g in range(len(labels)):
         loss += row_blocks.candidate_loss(
@@ -87,11 +90,3 @@ def pixel_grads(
 
 def _working_dtype(given: torch.dtype, bound: float) -> torch.dtype:
     return torch.float64 if given == torch.float64 or bound > SINGLE_BOUND else torch.float32
-
-
-def _zeros(feats: tuple[Tensor, ...], needs: Needs, dtype: torch.dtype) -> list[Tensor | None]:
-    contiguous = torch.contiguous_format
-    return [
-        torch.zeros_like(f, dtype=dtype, memory_format=contiguous) if need else None
-        for f, need in zip(feats, needs)
-    ]

@@ -81,17 +81,15 @@ def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
     one experiment want the same.
     An arm with pseudo labels has its partner's colour and marker and a dashed line.
     """
-    bases = sorted({arm.removesuffix(TEACHER_SUFFIX) for arm in arms} - NEUTRAL.keys())
-    bases.sort(key=lambda base: base not in KNOWN)
+    bases = {arm.removesuffix(TEACHER_SUFFIX) for arm in arms} - NEUTRAL.keys()
     places: dict[str, int] = {}
     looks = len(ARM_COLOURS) * len(ROUNDS)
-    for base in bases:
+    for base in sorted(bases, key=lambda base: (base not in KNOWN, base)):
         digest = int.from_bytes(hashlib.sha256(base.encode()).digest()[:4])
         others = len(KNOWN) + digest % (looks - len(KNOWN))
         place = KNOWN.index(base) if base in KNOWN else others
-        taken = set(places.values())
-        free = [p for i in range(looks) if (p := (place + i) % looks) not in taken]
-        places[base] = free[0] if free else place
+        turns = [(place + i) % looks for i in range(looks)]
+        places[base] = next((turn for turn in turns if turn not in places.values()), place)
     styles = {}
     for arm in arms:
         base = arm.removesuffix(TEACHER_SUFFIX)

@@ -41,12 +41,9 @@ def pseudo_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     return table, printed
 
 
-def ablation_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
+def ablation_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
     """One part per group of `ablations.csv` (group, setting, arm), compared with its first arm."""
-    plan = results.tables["ablations"]
-    if plan.empty:
-        return "there is no ablations.csv"
-    return _compared(results, plan, "ablations", "ablations", lambda _: [])
+    return _compared(results, results.tables["ablations"], "ablations", "ablations", lambda _: [])
 
 
 def _compared(

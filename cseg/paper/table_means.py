@@ -14,10 +14,8 @@ STAGE_ORDER = ("pretrain", "finetune", "evaluate")
 WIDE = 4  # more arms than this: means alone, for width
 
 
-def class_tables(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
+def class_tables(results: Results) -> tuple[pd.DataFrame, list[Table]]:
     """Tidy rows (one per arm, n and class) and the tables to print, one per n."""
-    if results.tables["per_class"].empty:
-        return "there is no per_class.csv"
     frame = class_means(results)
     return frame, [_at(results, frame, n) for n in results.label_counts]
 
@@ -62,8 +60,6 @@ def _at(results: Results, frame: pd.DataFrame, n: int) -> Table:
 def cost_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     """Tidy rows (one per arm, stage and device, over all n and seeds) and the table to print."""
     rows = results.tables["cost"]
-    if rows.empty:
-        return "there is no cost.csv"
     frame = results.grouped(
         rows.assign(
             stage=pd.Categorical(rows["stage"], STAGE_ORDER),
@@ -107,11 +103,9 @@ def _printed(row: pd.Series) -> tuple[str, ...]:
     )
 
 
-def separability_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
+def separability_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
     """Compactness within and separation between classes of the features before fine-tuning."""
     rows = results.tables["separability"]
-    if rows.empty:
-        return "there is no separability.csv"
     measures = ("intra_class", "inter_class", "ratio")
     summed = {f"{name}_{what}": (name, what) for name in measures for what in ("mean", "std")}
     means = results.grouped(rows, ["arm", "n"], runs=("ratio", "size"), **summed)
