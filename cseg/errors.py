@@ -39,11 +39,9 @@ def readable(what: object, remedy: str, *more: type[Exception]) -> Iterator[None
 
 
 def install_command(extra: str) -> str:
-    """The pip command that brings the packages of an extra, wherever cseg itself came from.
+    """The pip command that brings the packages of an extra of pyproject.toml.
 
-    The packages are named one by one: cseg may be a checkout or a wheel, and no index knows it.
-
-    The extra is a name under optional-dependencies in pyproject.toml.
+    They are named one by one: cseg may be a checkout or a wheel, and no index knows it.
     """
     try:
         packages = _packages(requires("cseg") or [], extra)

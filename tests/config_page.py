@@ -1,14 +1,13 @@
 """The keys of the config for people (docs/config.md) and for editors (docs/config.schema.json)."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from cseg.experiment.definition import Experiment
-from cseg.settings.build import plain
-from cseg.settings.keys import Fact, Metadata, choices, default_of, facts, optional, types
+from cseg.settings.keys import Metadata, choices, default_of, optional, plain, types, wanted
 from cseg.storage.files import write_json, write_text
 
 BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
@@ -21,6 +20,40 @@ without a default must be given; `config.yaml` gives all. NAME stands for any na
 | key | value | unit | default | what it is |
 | --- | --- | --- | --- | --- |
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """What is said of one key: its place in dots, and words for the rest; `default` is a value."""
+
+    name: str
+    wanted: str
+    unit: str
+    default: Any
+    description: str
+
+
+def facts(kind: type, where: str = "") -> Iterator[Fact]:
+    """Every key of a settings class and of those in it, in order.
+
+    `where` is the key that the class stands under, in dots.
+    """
+    hints = types(kind)
+    for entry in fields(kind):
+        name = f"{where}.{entry.name}" if where else entry.name
+        hint, told = hints[entry.name], entry.metadata
+        inner = next((part for part in (hint, *get_args(hint)) if is_dataclass(part)), None)
+        if inner is None or "description" in told:
+            default = default_of(entry)
+            yield Fact(
+                name=name,
+                wanted=wanted(hint, told),
+                unit=told.get("unit", ""),
+                default=default if inner is None or default in (None, MISSING) else MISSING,
+                description=told["description"],
+            )
+        if isinstance(inner, type):
+            yield from facts(inner, f"{name}.NAME" if get_origin(hint) is Mapping else name)
 
 
 def page() -> str:

@@ -8,7 +8,7 @@ from functools import cache
 
 import jsonschema
 import pytest
-from config_page import json_schema, page
+from config_page import facts, json_schema, page
 from config_strategies import WHOLE, spoiled_configs, valid_configs
 from hypothesis import HealthCheck, given, settings
 from small_runs import ROOT, SMOKE, used_with
@@ -17,7 +17,7 @@ from cseg import experiment
 from cseg.errors import ConfigError
 from cseg.experiment import Experiment
 from cseg.experiment.checks import cautions
-from cseg.settings import RunSettings, build, facts, plain, pretraining
+from cseg.settings import RunSettings, build, plain, pretraining
 from cseg.settings.keys import default_of
 
 OVERLAYS = sorted((ROOT / "workflow" / "configs").glob("**/*.yaml"))

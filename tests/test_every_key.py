@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from config_page import facts
 from key_outcomes import TINY, Runs, nested
 from small_runs import SMOKE
 from stage_runs import trained
@@ -17,7 +18,6 @@ from cseg.errors import ConfigError, CsegError
 from cseg.experiment import Experiment
 from cseg.model import checkpoint
 from cseg.model.encoders import build_network
-from cseg.settings import facts
 from cseg.stages.prepare import prepare
 from cseg.storage.files import sha256_file
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from config_page import facts
 from shipped_pages import PAGES, code_spans, pages
 from small_runs import ROOT
 
 from cseg.datasets import dataset_module
 from cseg.experiment.definition import Experiment
-from cseg.settings.keys import facts
 
 TOP = ["cseg", "workflow", "docs", "tests", "benchmarks", "envs", "profiles", "examples"]
 BLOCKS = ("image", "model", "pretrain", "finetune", "pseudolabel", "evaluate")

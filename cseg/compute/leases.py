@@ -82,11 +82,9 @@ def _cards() -> dict[str, list[str]]:
 def leased(count: int, jobs_per_gpu: int = 1, folder: Path = FOLDER) -> Iterator[list[str]]:
     """Take `count` different GPUs for the block, waiting until as many are free.
 
-    CUDA sees these alone, also in processes that the block starts; so enter the block before
-    torch first uses CUDA. Without a visible GPU nothing is taken.
-
-    Yields their names. `jobs_per_gpu` jobs may share a GPU; `folder` holds the locks, common to
-    every job of the machine.
+    Yields their names. CUDA sees these alone, also in processes that the block starts; so enter
+    the block before torch first uses CUDA. Without a visible GPU nothing is taken. `jobs_per_gpu`
+    jobs may share a GPU; `folder` holds the locks, common to every job of the machine.
 
     Raises:
         ConfigError: fewer are visible.
@@ -162,11 +160,7 @@ def _take(name: str, place: int, jobs_per_gpu: int, folder: Path) -> list[int]:
 
 
 def _open(path: Path) -> int:
-    """The file of a lock, which other users can open, too; it holds nothing and is never removed.
-
-    Raises:
-        ConfigError: it cannot be made or opened.
-    """
+    """The file of a lock, which other users can open, too; it is empty and never removed."""
     try:
         if not path.parent.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

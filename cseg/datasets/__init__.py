@@ -26,7 +26,7 @@ from typing import Any
 
 from cseg.datasets.samples import DatasetInfo
 from cseg.errors import ConfigError
-from cseg.settings.build import build, plain
+from cseg.settings.keys import build, plain
 from cseg.storage.files import fingerprint
 
 MODULES = {

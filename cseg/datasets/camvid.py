@@ -17,7 +17,7 @@ from cseg.datasets.image_files import read_lines
 from cseg.datasets.options import SharedOptions, check_sizes, require_folder
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
 from cseg.errors import DataError
-from cseg.settings.build import build
+from cseg.settings.keys import build
 from cseg.storage.files import sha256_file
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"

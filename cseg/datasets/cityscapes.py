@@ -17,7 +17,7 @@ from cseg.datasets.download import home_for
 from cseg.datasets.options import SharedOptions, check_sizes, require_folder
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
 from cseg.errors import ConfigError, DataError, install_command, reason
-from cseg.settings.build import build
+from cseg.settings.keys import build
 
 ARCHIVES = {"leftImg8bit": "leftImg8bit_trainvaltest.zip", "gtFine": "gtFine_trainvaltest.zip"}
 LOGIN = "https://www.cityscapes-dataset.com/login"

@@ -18,7 +18,7 @@ from cseg.datasets.samples import (
     default_colours,
 )
 from cseg.errors import ConfigError, reason
-from cseg.settings.build import build
+from cseg.settings.keys import build
 
 INLINE = "dataset_options: folder: description"
 UNSTATED = "not stated"

@@ -18,7 +18,7 @@ from cseg.datasets.options import SharedOptions, check_sizes, require_folder
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample, default_colours
 from cseg.errors import ConfigError, DataError, readable
 from cseg.pipeline import HOME
-from cseg.settings.build import build
+from cseg.settings.keys import build
 
 if TYPE_CHECKING:
     import numpy as np

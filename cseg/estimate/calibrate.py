@@ -140,14 +140,10 @@ def _measure(
 def step_seconds(
     stage: Stage, settings: RunSettings, inputs: RunInputs, folder: Path, *, threads: int = 1
 ) -> tuple[float, Path]:
-    """Seconds of an optimiser step, as the difference of a short and a longer run.
+    """Seconds of an optimiser step, as the difference of a short and a longer run; the cost file.
 
-    The run before them is not timed: compilers and libraries choose their code in it.
-
-    `inputs` are from `paint`, and the runs leave their files in `folder`.
-
-    Returns:
-        The seconds, and the cost file of the last run.
+    The run before them is not timed: compilers and libraries choose their code in it. `inputs` are
+    from `paint`, and the runs leave their files in `folder`.
     """
     out = TrainingOutputs.of(folder, stage)
 
@@ -169,11 +165,7 @@ def step_seconds(
 
 
 def paint(folder: Path, info: DatasetInfo, size_HW: tuple[int, int]) -> RunInputs:
-    """Write images of coloured blocks, labels of every class, and what `index` and `subset` would.
-
-    Returns:
-        What a run reads.
-    """
+    """Write what a run reads: blocks of colour, labels of every class, their index and a subset."""
     generator = np.random.default_rng(0)
     # class ids are written, whatever the dataset's own labels hold
     own = {c: c for c in range(info.num_classes)}

@@ -24,10 +24,8 @@ def counted_costs(
     """Costs by arm on a device that reaches `teraflops` on these networks; nothing is computed.
 
     Memory is that of the weights, gradients, momenta and of what the backward pass needs; an
-    allocator takes more. The time between jobs is this machine's.
-
-    Sizes are in pixels; `teraflops` are flops per second, in 1e12, reached in training (a
-    multiply-add is two).
+    allocator takes more. The time between jobs is this machine's. Sizes are in pixels, and
+    `teraflops` are those reached in training (a multiply-add is two flops).
     """
     job = job_seconds()
     classes = experiment.info.num_classes

@@ -8,8 +8,7 @@ from typing import Any
 from cseg.datasets import dataset_info
 from cseg.datasets.samples import DatasetInfo
 from cseg.settings import PseudolabelSettings, RunSettings, Seed, SharedSettings, build, key, plain
-from cseg.settings.build import merge
-from cseg.settings.keys import types
+from cseg.settings.keys import merge, types
 from cseg.settings.label_counts import Count, count_token
 from cseg.settings.network import INIT, Head, Init
 from cseg.settings.run import SEED, Budget

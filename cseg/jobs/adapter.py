@@ -27,12 +27,8 @@ def stage(log: str, inputs: Iterable[str] = (), results: str = "") -> Iterator[N
     stage goes on and errors still reach the terminal. Garbage is looked for seldom: the search
     takes a tenth of the time in which torch and timm are imported, and finds none.
 
-    Args:
-        log: a file; what is said is added to it.
-        inputs: files that the stage reads.
-        results: the folder of all results; where the clock was set back and an input is dated later
-            than now, so that Snakemake would take the new files for outdated ones and delete them,
-            the files in it are dated now at the latest.
+    If the clock was set back and one of `inputs` is dated later than now, Snakemake would take the
+    new files for outdated ones and delete them: all of `results` are then dated now at the latest.
     """
     terminal = sys.stderr
     thresholds = gc.get_threshold()

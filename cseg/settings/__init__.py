@@ -3,8 +3,7 @@
 Needs nothing but Python, so that the workflow, the stages and a bare GPU machine all read them.
 """
 
-from cseg.settings.build import build, plain
-from cseg.settings.keys import Fact, facts, key
+from cseg.settings.keys import build, key, plain
 from cseg.settings.network import GivenWeights, ImageSettings, Init, ModelSettings, StartSettings
 from cseg.settings.run import (
     TEACHER_SUFFIX,
@@ -30,7 +29,6 @@ __all__ = [
     "ConsistencySettings",
     "ContrastSettings",
     "EvaluateSettings",
-    "Fact",
     "FinetuneSettings",
     "GivenWeights",
     "ImageSettings",
@@ -46,7 +44,6 @@ __all__ = [
     "StartSettings",
     "Trained",
     "build",
-    "facts",
     "key",
     "plain",
     "pretraining",

@@ -1,16 +1,26 @@
-"""What a key of the config is: the fields of a dataclass, and everything that is said of them.
+"""What a key of the config is, its value from plain ones as YAML and JSON hold them, and back.
 
-A field's metadata holds `description`, and where they apply `unit`, `ge`, `gt`, `le`, `lt` (bounds
-of its numbers, wherever they are nested), `pattern` (of its texts), `names` (pattern of a mapping's
-keys), `least` (items), `unique` (items) and `wants` (what to give, in words).
+A key is a field of a dataclass. Its metadata holds `description`, and where they apply `unit`,
+`ge`, `gt`, `le`, `lt` (bounds of its numbers, wherever they are nested), `pattern` (of its texts),
+`names` (pattern of a mapping's keys), `least` (items), `unique` (items), `wants` (what to give, in
+words). Text is read as the declared type: so Snakemake hands on what stands in the lists and
+mappings of `--config`, and YAML 1.1 reads 1e-4.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+import copy
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from cseg.errors import ConfigError
+
+T = TypeVar("T")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+BOUNDS = {"ge": "from", "gt": "above", "le": "to", "lt": "to below"}  # of numbers, in words
 Metadata = Mapping[str, Any]
 
 
@@ -45,13 +55,6 @@ def choices(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) is Literal else ()
 
 
-def bounds(metadata: Metadata) -> str:
-    """The range of a number in words, such as " above 0 and up to 10"; empty without bounds."""
-    words = {"ge": "from", "gt": "above", "le": "to", "lt": "to below"}
-    told = [f"{words[name]} {metadata[name]}" for name in words if name in metadata]
-    return "".join(f" {part}" for part in told)
-
-
 def wanted(hint: Any, metadata: Metadata) -> str:
     """What to give for a key, in words."""
     kinds, null = optional(hint)
@@ -63,7 +66,8 @@ def _wanted(kind: Any, metadata: Metadata) -> str:
     if choices(kind):
         return "one of " + ", ".join(map(str, choices(kind)))
     if kind in (int, float):
-        return ("a whole number" if kind is int else "a number") + bounds(metadata)
+        told = [f"{BOUNDS[name]} {metadata[name]}" for name in BOUNDS if name in metadata]
+        return " ".join(["a whole number" if kind is int else "a number", *told])
     if get_origin(kind) is tuple:
         first, *rest = get_args(kind)
         length = "a list" if rest == [...] else f"a list of {len(rest) + 1} entries"
@@ -73,35 +77,159 @@ def _wanted(kind: Any, metadata: Metadata) -> str:
     return {bool: "true or false", str: "a text"}.get(kind, "a value")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fact:
-    """What is said of one key: its place in dots, and words for the rest; `default` is a value."""
+def build(kind: type[T], values: Any, where: str = "") -> T:
+    """Make the settings class `kind` from its keys, of which those with a default may be absent.
 
-    name: str
-    wanted: str
-    unit: str
-    default: Any
-    description: str
+    `where` is the key that they stand under, in dots, for messages.
 
-
-def facts(kind: type, where: str = "") -> Iterator[Fact]:
-    """Every key of a settings class and of those in it, in order.
-
-    `where` is the key that the class stands under, in dots.
+    Raises:
+        ConfigError: the first key that is unknown, missing or has a wrong value.
     """
-    hints = types(kind)
-    for entry in fields(kind):
-        name = f"{where}.{entry.name}" if where else entry.name
-        hint, told = hints[entry.name], entry.metadata
-        inner = next((part for part in (hint, *get_args(hint)) if is_dataclass(part)), None)
-        if inner is None or "description" in told:
-            default = default_of(entry)
-            yield Fact(
-                name=name,
-                wanted=wanted(hint, told),
-                unit=told.get("unit", ""),
-                default=default if inner is None or default in (None, MISSING) else MISSING,
-                description=told["description"],
+    hints = types(kind)  # type: ignore[arg-type]
+    if not isinstance(values, Mapping):
+        raise _wrong(kind, {}, values, where or "(top level)")
+    for name in values:
+        if name not in hints:
+            raise ConfigError(
+                f"config key {_below(where, name)} is unknown; use one of {', '.join(hints)}"
             )
-        if isinstance(inner, type):
-            yield from facts(inner, f"{name}.NAME" if get_origin(hint) is Mapping else name)
+    made = {}
+    for entry in fields(kind):  # type: ignore[arg-type]
+        path = _below(where, entry.name)
+        if entry.name in values:
+            made[entry.name] = _value(hints[entry.name], entry.metadata, values[entry.name], path)
+        elif default_of(entry) is MISSING:
+            raise ConfigError(f"config key {path} is missing; add it, see config.yaml")
+    return kind(**made)
+
+
+def plain(settings: Any) -> Any:
+    """Settings as plain values of YAML and JSON; `build` makes them again."""
+    if is_dataclass(settings):
+        return {entry.name: plain(getattr(settings, entry.name)) for entry in fields(settings)}
+    if isinstance(settings, Mapping):
+        return {name: plain(value) for name, value in settings.items()}
+    return [plain(value) for value in settings] if isinstance(settings, tuple) else settings
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `overlay`; mappings merge, everything else is replaced."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in overlay.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def _value(hint: Any, told: Metadata, value: Any, path: str) -> Any:
+    kinds, null = optional(hint)
+    if null and (value is None or value in ("null", "~")):
+        return None
+    if len(kinds) > 1:
+        return _any_of(kinds, told, value, path)
+    (kind,) = kinds
+    if kind is Any:
+        return value
+    if is_dataclass(kind):
+        return build(kind, value, path)  # type: ignore[arg-type]
+    if get_origin(kind) is tuple:
+        return _items(hint, told, value, path)
+    if get_origin(kind) is Mapping:
+        return _entries(hint, told, value, path)
+    return _scalar(hint, told, value, path)
+
+
+def _any_of(kinds: tuple[Any, ...], told: Metadata, value: Any, path: str) -> Any:
+    records = [kind for kind in kinds if is_dataclass(kind)]
+    if records and isinstance(value, Mapping):
+        return build(records[0], value, path)  # type: ignore[arg-type]
+    others = [kind for kind in kinds if kind not in records]
+    if len(others) == 1 and not choices(others[0]):
+        return _scalar(others[0], told, value, path)
+    for kind in others:
+        if value in choices(kind):
+            return value
+        if type(value) is kind and (kind is not float or math.isfinite(value)):
+            return value
+    raise _wrong(kinds[0], told, value, path)
+
+
+def _items(hint: Any, told: Metadata, value: Any, path: str) -> tuple[Any, ...]:
+    kind = get_args(optional(hint)[0][0])
+    if not isinstance(value, list | tuple):
+        raise _wrong(hint, told, value, path)
+    kinds = kind[:1] * len(value) if kind[1:] == (...,) else kind
+    if len(kinds) != len(value) or len(value) < told.get("least", 0):
+        raise _wrong(hint, told, value, path)
+    inner = {name: fact for name, fact in told.items() if name not in ("wants", "least", "unique")}
+    made = tuple(
+        _value(kind, inner, item, f"{path}.{place}")
+        for place, (kind, item) in enumerate(zip(kinds, value, strict=True))
+    )
+    if told.get("unique") and any(item in made[:place] for place, item in enumerate(made)):
+        raise _wrong(hint, told, value, path)
+    return made
+
+
+def _entries(hint: Any, told: Metadata, value: Any, path: str) -> dict[str, Any]:
+    inner = get_args(optional(hint)[0][0])[1]
+    if not isinstance(value, Mapping) or len(value) < told.get("least", 0):
+        raise _wrong(hint, told, value, path)
+    names = told.get("names", "(?s:.*)")
+    for name in value:
+        if not isinstance(name, str) or not re.fullmatch(names, name):
+            said = told.get("named", "a text: put numbers in quotes")
+            raise ConfigError(f"config key {path} has the key {name!r}; give {said}")
+    below = told.get("values", {})
+    return {name: _value(inner, below, item, _below(path, name)) for name, item in value.items()}
+
+
+def _scalar(hint: Any, told: Metadata, value: Any, path: str) -> Any:
+    kind = optional(hint)[0][0]
+    allowed = choices(kind)
+    target = type(allowed[0]) if allowed else kind
+    found = from_text(target, value) if isinstance(value, str) else value
+    found = float(found) if target is float and type(found) is int else found
+    if allowed and not any(found == one and type(found) is type(one) for one in allowed):
+        listed = ", ".join(map(str, allowed))
+        raise ConfigError(f"config key {path} is {_shown(value)}; choose one of {listed}")
+    if type(found) is not target or not _within(found, told):
+        raise _wrong(hint, told, value, path)
+    return found
+
+
+def from_text(kind: type, text: str) -> Any:
+    """Text as the value of a type that YAML would have read from it; the text, if it is none."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if kind in (int, float) and NUMBER.fullmatch(text):
+        number = float(text)
+        return int(text) if re.fullmatch(r"[-+]?\d+", text) else number
+    return text
+
+
+def _within(value: Any, told: Metadata) -> bool:
+    if isinstance(value, str):
+        return re.fullmatch(told.get("pattern", "(?s:.*)"), value) is not None
+    if isinstance(value, bool):
+        return True
+    return (
+        math.isfinite(value)
+        and value >= told.get("ge", -math.inf)
+        and value > told.get("gt", -math.inf)
+        and value <= told.get("le", math.inf)
+        and value < told.get("lt", math.inf)
+    )
+
+
+def _wrong(hint: Any, told: Metadata, value: Any, path: str) -> ConfigError:
+    return ConfigError(f"config key {path} is {_shown(value)}; give {wanted(hint, told)}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:76]} ..."
+
+
+def _below(where: str, name: Any) -> str:
+    return f"{where}.{name}" if where else str(name)

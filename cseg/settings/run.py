@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cseg.settings.build import plain
-from cseg.settings.keys import key
+from cseg.settings.keys import key, plain
 from cseg.settings.network import INIT, SIDE, ImageSettings, Init, ModelSettings, Size
 from cseg.settings.training import (
     FinetuneSettings,

@@ -65,10 +65,9 @@ def evaluate(
     out: EvaluateOutputs,
     threads: int,
 ) -> None:
-    """Measure a fine-tuned network on the validation set and write its rows and predictions.
+    """Measure the network of `finetune` on the validation set; write its rows and predictions.
 
-    Training mIoU is measured on images of the subset. `weights` come from `finetune`, and `costs`
-    are the cost files of the stages that this run went through.
+    Training mIoU is measured on images of the subset; `costs` are the cost files of the run.
     """
     started = time.monotonic()
     protocol = protocol_settings(settings)

@@ -48,13 +48,10 @@ PERPLEXITY = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Where the fine-tuning of one run starts.
-
-    The run's subset says n, and `inputs.pretrained` may be the start.
-    """
+    """Where the fine-tuning of one run starts."""
 
     arm: str
-    inputs: RunInputs
+    inputs: RunInputs  # with the subset, which says n, and the pretrained weights, if any
     settings: RunSettings
 
 
@@ -79,9 +76,7 @@ class Pixels:
 
 
 def features(starts: Sequence[Start], *, out: FeaturesOutputs, threads: int) -> None:
-    """Measure every start; project the features of those at the smallest n and its first seed.
-
-    There is one start for each run, all of one index.
+    """Measure every run's start; project the features of those at the smallest n and first seed.
 
     Raises:
         DataError: no validation image, or none that shows a class.

@@ -11,11 +11,7 @@ from cseg.storage.files import write_json
 
 
 def fetch(
-    dataset: str,
-    data_dir: str | Path,
-    *,
-    options: Mapping[str, Any],
-    out: str | Path,
+    dataset: str, data_dir: str | Path, *, options: Mapping[str, Any], out: str | Path
 ) -> None:
     """Fetch `dataset` and write `out` (fetch.json).
 

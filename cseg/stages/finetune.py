@@ -43,9 +43,8 @@ from cseg.training.loop import Objective, Validation, train
 def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
     """Mean cross-entropy over the pixels that are not ignored; 0 where all are.
 
-    Under several ranks it is this rank's sum over the pixels that a rank has in the mean, so that
-    the ranks' mean is the mean over all their pixels.
-    Flat rows keep the backward pass deterministic on a GPU, which 2-D maps do not.
+    Under several ranks the ranks' mean is the mean over all their pixels. Flat rows keep the
+    backward pass deterministic on a GPU, which 2-D maps do not.
     """
     rows = logits_BKHW.permute(0, 2, 3, 1).flatten(0, 2).float()
     labels = labels_BHW.flatten()

@@ -33,8 +33,8 @@ def prepare(
 ) -> None:
     """Write the training pairs as batches need them; says how much room they take beforehand.
 
-    `pixels` holds the pairs, resized to `short_side`; `places` has the position of each id in it.
-    `workers` is the number of threads.
+    `pixels` holds the pairs, resized to `short_side`, and `places` where each is; `workers` threads
+    decode.
 
     Raises:
         DataError: not enough space, or a file has changed since the index was made.

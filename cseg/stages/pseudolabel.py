@@ -52,10 +52,9 @@ def pseudolabel(
 ) -> None:
     """Label the unlabelled training images and measure the labels against the hidden truth.
 
-    The truth is read for the measurement alone; images and labels written do not depend on it.
-
-    The images of the subset get no pseudo label. `settings` are those of the run that will train on
-    the labels, and `teacher` is the finetune.pt of the arm that labels.
+    The truth is read for the measurement alone; what is written for training does not depend on it.
+    `settings` are those of the run that will train on the labels, and `teacher` is the finetune.pt
+    of the arm that labels.
     """
     started = time.monotonic()
     chosen = settings.pseudolabel or PseudolabelSettings()
@@ -108,10 +107,8 @@ def class_thresholds(
 ) -> np.ndarray:
     """The probability from which on, for each class, `share` of the pixels predicted as it lie.
 
-    CBST's thresholds (Zou et al. 2018, arXiv 1810.07911), to a thousandth, rounded down.
-
-    `answers` are predicted classes and their probabilities, image by image; `share` is above 0 and
-    up to 1.
+    CBST's thresholds (Zou et al. 2018, arXiv 1810.07911), to a thousandth, rounded down. `answers`
+    are predicted classes and their probabilities, image by image.
     """
     counts = np.zeros((classes, BINS + 1), np.int64)
     for guess, sure in answers:
@@ -124,10 +121,7 @@ def class_thresholds(
 
 
 def _against_truth(pair: Pair, guess_HW: np.ndarray, info: DatasetInfo) -> tuple[np.ndarray, int]:
-    """Confusion matrix of the kept pixels that have a class, and how many pixels have one.
-
-    An image without label has no truth: zeros.
-    """
+    """Confusion matrix of the kept pixels that have a class, and how many pixels have one."""
     if pair.label is None:
         return np.zeros((info.num_classes,) * 2, np.int64), 0
     truth = read_label(pair.label, info, pair.label_sha256)

@@ -66,8 +66,6 @@ def training_of(
 def labelled_pairs(inputs: RunInputs) -> tuple[list[Pair], str]:
     """The labelled pairs of a subset, in its order, and the subset's fingerprint.
 
-    With a prepared cache, the pairs are read from there.
-
     Raises:
         DataError: an empty subset, or an id that the index does not hold.
     """
@@ -97,9 +95,6 @@ def _places(inputs: RunInputs) -> dict[str, Place]:
 
 def training_pairs(inputs: RunInputs, settings: RunSettings) -> tuple[list[Pair], str]:
     """What an arm trains on, and its fingerprint: the labelled pairs, then the pseudo-labelled.
-
-    If there are pseudo labels, the labelled pairs stand `pseudolabel.repeat_labelled` times in the
-    list.
 
     Raises:
         DataError: as `labelled_pairs`; or the list of pseudo labels is damaged or of another index.

@@ -45,8 +45,7 @@ def write_training(
 ) -> None:
     """Write a trained network, its curve and its cost, each atomically; drop the training state.
 
-    The network's state is saved from the CPU, in contiguous layout; `facts` are plain values saved
-    in the checkpoint, whose kind is the stage.
+    `facts` are plain values saved in the checkpoint, whose kind is the stage.
     """
     state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     checkpoint.save(out.weights, training.stage, {"network": state, **facts})

@@ -36,7 +36,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise _cannot_write(path, error) from error
     try:
         yield temporary
-        os.fchmod(handle, 0o666 & ~_umask())  # made private; results are for sharing
+        mask = os.umask(0)
+        os.umask(mask)
+        os.fchmod(handle, 0o666 & ~mask)  # made private; results are for sharing
         os.fsync(handle)
         temporary.replace(path)
     except OSError as error:
@@ -93,12 +95,6 @@ def _cannot_write(path: Path, error: OSError) -> CsegError:
         f"cannot write {path}: {error.strerror or error}; free space or choose a folder "
         "that can be written, then run again"
     )
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_text(path: str | Path, text: str) -> None:

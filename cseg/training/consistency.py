@@ -32,13 +32,10 @@ BOX_AREA, BOX_ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)  # UniMatch's box, in the ima
 
 
 class Consistency(nn.Module):
-    """The consistency loss of a step, its teacher and its class statistics.
+    """The consistency loss of a step, its teacher (at first `network`) and its class statistics.
 
     Everything that it remembers is in buffers and in the teacher's weights, so that a saved
-    training state holds it.
-
-    The moving average starts from `network`, and the weight rises over a share of the `steps` of
-    the whole training.
+    training state holds it. `steps` are those of the whole training.
     """
 
     done: Tensor

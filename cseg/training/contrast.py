@@ -20,9 +20,7 @@ class Contrast(nn.Module):
 
     With a memory (scope batch) the candidates are the batch's pixels and those of earlier images,
     as they were then: Wang et al. 2020 (arXiv 1912.06798), cross-batch memory. It lies in buffers,
-    so that a saved training state holds it.
-
-    Candidates come from `scope`; `channels` are those of the projected features.
+    so that a saved training state holds it. `channels` are those of the projected features.
 
     Raises:
         ConfigError: a memory under several ranks.

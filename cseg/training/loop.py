@@ -113,12 +113,10 @@ def train(
     device: torch.device,
     validation: Validation | None = None,
 ) -> Curve:
-    """Optimise `objective` in place and return its curve.
+    """Optimise `objective`, which is on `device`, in place and return its curve.
 
-    Under several ranks each process computes its share of every batch, and all end alike.
-
-    The objective is on `device`, and its state is what is saved; `batches` gives the batches from a
-    given step on.
+    Under several ranks each process computes its share of every batch, and all end alike. Its state
+    is what is saved; `batches` gives the batches from a given step on.
 
     Raises:
         TrainingError: a loss that is not finite, a foreign or damaged state, no memory.
