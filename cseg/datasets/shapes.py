@@ -13,8 +13,7 @@ from typing import Any
 
 from cseg.datasets.options import SharedOptions
 from cseg.datasets.samples import IGNORE, SPLITS, DatasetInfo, Sample
-from cseg.settings.keys import build
-from cseg.settings.keys import key
+from cseg.settings.keys import build, key
 
 CLASS_NAMES = ("background", "disc", "star", "stripes", "checks", "dots", "rings")
 PALETTE = (

@@ -65,12 +65,12 @@ def calibrate(
         return _measure_all(*arguments)
     with ProcessPoolExecutor(copies, mp_context=get_context("spawn")) as pool:
         measured = list(pool.map(_measure_all, *([argument] * copies for argument in arguments)))
-    return {arm: _mean([costs[arm] for costs in measured]) for arm in arms}
-
-
-def _mean(costs: Sequence[ArmCost]) -> ArmCost:
-    numbers = pd.DataFrame([vars(cost) for cost in costs])
-    return ArmCost(**numbers.drop(columns="device").mean().to_dict(), device=costs[0].device)
+    means = {}
+    for arm in arms:
+        costs = pd.DataFrame([vars(each[arm]) for each in measured])
+        numbers = costs.drop(columns="device").mean().to_dict()
+        means[arm] = ArmCost(**numbers, device=costs["device"].iloc[0])
+    return means
 
 
 def _measure_all(

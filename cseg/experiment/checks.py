@@ -30,8 +30,7 @@ def check(experiment: Experiment) -> None:
     for arm in experiment.arms:
         _check_teacher(experiment, arm)
         shared = experiment.shared(arm)
-        _check_pieces(shared, arm)
-        _check_validation(shared, arm)
+        _check_loops(shared, arm)
         _check_donor(experiment, arm)
     for arm in (*experiment.run_arms, *experiment.helpers):
         _check_contrast(experiment, arm)
@@ -99,7 +98,7 @@ def _first_difference(one: Any, other: Any, where: str = "") -> str | None:
     return next((part for part in parts if part is not None), None)
 
 
-def _check_pieces(shared: SharedSettings, arm: str) -> None:
+def _check_loops(shared: SharedSettings, arm: str) -> None:
     for stage, loop in (("pretrain", shared.pretrain), ("finetune", shared.finetune)):
         if loop.batch % loop.accumulate or loop.batch // loop.accumulate < 2:
             raise ConfigError(
@@ -107,9 +106,6 @@ def _check_pieces(shared: SharedSettings, arm: str) -> None:
                 f"{loop.batch} (arm {arm}); choose an accumulate that divides the batch into "
                 "pieces of at least 2"
             )
-
-
-def _check_validation(shared: SharedSettings, arm: str) -> None:
     every, rows = shared.finetune.validate_every, shared.finetune.log_every
     if every % rows:
         raise ConfigError(

@@ -84,8 +84,7 @@ def features(starts: Sequence[Start], *, out: FeaturesOutputs, threads: int) -> 
     data = starts[0].inputs
     info = load_info(data.dataset)
     counts = [len(labelled_pairs(start.inputs)[0]) for start in starts]
-    smallest = min(counts)
-    first = min(start.settings.seed for start, n in zip(starts, counts) if n == smallest)
+    first = min((n, start.settings.seed) for start, n in zip(starts, counts))
     shared = starts[0].settings
     device = open_device(shared.device, threads, deterministic=shared.deterministic)
     pixels: Pixels | None = None
@@ -102,7 +101,7 @@ def features(starts: Sequence[Start], *, out: FeaturesOutputs, threads: int) -> 
             measured[same] = unit_features(network, pixels, device)
         assert pixels is not None  # drawn with the first network, whose grid all share
         rows.append({**key, **separability(measured[same], pixels.classes_P)})
-        if (n, run.seed) == (smallest, first):
+        if (n, run.seed) == first:
             if same not in projected:
                 projected[same] = project(measured[same])
             for method, xy_P2 in projected[same].items():

@@ -37,7 +37,7 @@ from cseg.storage.index_and_subset import read_subset
 from cseg.storage.provenance import provenance
 from cseg.training.consistency import Consistency
 from cseg.training.contrast import Contrast
-from cseg.training.loop import Objective, Validation, train
+from cseg.training.loop import Objective, train
 
 
 def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
@@ -158,19 +158,18 @@ def finetune(
         "finetune", settings, weights=out.weights, threads=threads, title=title, data=data + more,
         start=sha256_file(inputs.pretrained) if inputs.pretrained else "",
     )  # fmt: skip
-    validation = None
+    miou = None
     if own.validate_every:
-        measure = partial(
+        miou = partial(
             validation_miou, network, validation_pairs(inputs.index), info,
             protocol_settings(settings), device,
         )  # fmt: skip
-        validation = Validation(own.validate_every, own.report == "best", measure)
     curve = train(
         FinetuneObjective(network, own, contrast, consistency),
         step_batches(pairs, info, training, unlabelled),
         training=training,
         device=device,
-        validation=validation,
+        miou=miou,
     )
     if not current_share().leads:
         return

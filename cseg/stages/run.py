@@ -192,19 +192,16 @@ def step_batches(
     pairs: Sequence[Pair], info: DatasetInfo, training: Training, unlabelled: Sequence[Pair] = ()
 ) -> Callable[[int], Batches]:
     """The batches of a training from a given step on, with `unlabelled` images if there are any."""
-    loop, image = training.loop, training.settings.image
-
-    def of(images: Sequence[Pair], times: int, seed: int, first: int) -> StepBatches:
-        return StepBatches(
-            images, info, image, loop.batch * times, seed, first, loop.steps, loop.cache_mib,
-            current_share(),
-        )  # fmt: skip
+    loop, image, seed = training.loop, training.settings.image, training.seed
 
     def batches(first: int) -> Batches:
-        labelled = of(pairs, 1, training.seed, first)
+        labelled = StepBatches(
+            pairs, info, image, loop.batch, seed, first, loop.steps, loop.cache_mib, current_share()
+        )
         if not unlabelled:
             return labelled
-        ratio = training.settings.finetune.consistency.ratio
-        return WithUnlabelled(labelled, of(unlabelled, ratio, training.seed + OTHER_SEEDS, first))
+        batch = loop.batch * training.settings.finetune.consistency.ratio
+        others = replace(labelled, pairs=unlabelled, batch=batch, seed=seed + OTHER_SEEDS)
+        return WithUnlabelled(labelled, others)
 
     return batches

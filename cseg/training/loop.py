@@ -38,15 +38,6 @@ POLY = 0.9  # power of DeepLab's schedule
 STEP, DISTORT = 3, 4  # first words of the random keys used here; sampling uses 1 and 2
 
 
-@dataclass(frozen=True)
-class Validation:
-    """Measuring the network while it trains."""
-
-    every: int  # steps between measurements; the last step is measured, too
-    keep_best: bool  # end with the weights of the highest value instead of the last ones
-    measure: Callable[[], float]  # validation mIoU of the network as it is, alike on every rank
-
-
 class Objective(nn.Module):
     """What a training optimises; it holds all that is optimised or remembered.
 
@@ -111,12 +102,13 @@ def train(
     *,
     training: Training,
     device: torch.device,
-    validation: Validation | None = None,
+    miou: Callable[[], float] | None = None,
 ) -> Curve:
     """Optimise `objective`, which is on `device`, in place and return its curve.
 
     Under several ranks each process computes its share of every batch, and all end alike. Its state
-    is what is saved; `batches` gives the batches from a given step on.
+    is what is saved; `batches` gives the batches from a given step on. `miou` is the validation
+    mIoU of the network as it is, alike on every rank, if `finetune.validate_every` asks for it.
 
     Raises:
         TrainingError: a loss that is not finite, a foreign or damaged state, no memory.
@@ -171,7 +163,7 @@ def train(
                 curve.rows.append((done, mean, rate, *more))
                 progress.show(done, mean, rate)
                 told = {"loss": mean, "lr": rate, **dict(zip(curve.measures, more, strict=True))}
-                board.show(done, told | _validate(objective, curve, done, settings, validation))
+                board.show(done, told | _validate(objective, curve, done, training, miou))
             if save_due and done < settings.steps:
                 curve.seconds = before + time.monotonic() - started
                 save_state(training.state, training.key, objective, optimizer, losses, done, curve)
@@ -190,19 +182,18 @@ def _validate(
     objective: nn.Module,
     curve: Curve,
     done: int,
-    settings: LoopSettings,
-    validation: Validation | None,
+    training: Training,
+    miou: Callable[[], float] | None,
 ) -> dict[str, float]:
-    if validation is None or (done % validation.every and done != settings.steps):
+    own = training.settings.finetune
+    if miou is None or (done % own.validate_every and done != own.steps):
         return {}
     objective.eval()
-    miou = validation.measure()
+    value = curve.validation[done] = miou()
     objective.train()
-    curve.validation[done] = miou
-    if validation.keep_best and (curve.best is None or miou > curve.best[0]):
-        state = {name: value.detach().clone() for name, value in objective.state_dict().items()}
-        curve.best = miou, state
-    return {"val_miou": miou}
+    if own.report == "best" and (curve.best is None or value > curve.best[0]):
+        curve.best = value, {k: v.detach().clone() for k, v in objective.state_dict().items()}
+    return {"val_miou": value}
 
 
 def _step(

@@ -6,7 +6,7 @@ Shapes: B batch, H and W height and width of the crop.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -83,30 +83,27 @@ def _permutation(seed: int, count: int, turn: int) -> np.ndarray:
     return np.random.default_rng([ORDER, seed, turn]).permutation(count)
 
 
+@dataclass(eq=False)
 class StepBatches(Dataset):
     """The batch of each training step; item k is the batch of step `first_step + k`.
 
     Under several ranks an item is this rank's share of the batch.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        info: DatasetInfo,
-        settings: ImageSettings,
-        batch: int,
-        seed: int,
-        first_step: int,
-        last_step: int,
-        cache_mib: int,
-        share: Share = ALONE,
-    ) -> None:
-        self.pairs, self.info, self.settings = list(pairs), info, settings
-        self.batch, self.seed, self.share = batch, seed, share
-        self.images_per_step = batch // share.ranks
-        self.first_step, self.last_step = first_step, last_step
-        self.cache: dict[int, tuple[Tensor, Tensor]] = {}
-        self.room = cache_mib * 2**20
+    pairs: Sequence[Pair]
+    info: DatasetInfo
+    settings: ImageSettings
+    batch: int
+    seed: int
+    first_step: int
+    last_step: int
+    cache_mib: int
+    share: Share = ALONE
+    cache: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.images_per_step = self.batch // self.share.ranks
+        self.room = self.cache_mib * 2**20
 
     def __len__(self) -> int:
         return self.last_step - self.first_step
