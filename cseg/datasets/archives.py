@@ -10,13 +10,13 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from cseg.errors import DataError, reason
 from cseg.storage.files import NO_SPACE, has_name, take
 
-OpenMember = Callable[[Any], IO[bytes]]
 DAMAGE = (  # what the standard library raises on damaged, encrypted or unwritable archives
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
     RuntimeError,
@@ -24,13 +24,13 @@ DAMAGE = (  # what the standard library raises on damaged, encrypted or unwritab
 
 
 class Member(NamedTuple):
-    """One entry of an archive: its name, whether folder or file (else a link or device), size."""
+    """One entry of an archive: whether folder or file (else a link or device), size in bytes."""
 
     name: str
     is_folder: bool
     is_file: bool
     size: int
-    entry: tarfile.TarInfo | zipfile.ZipInfo
+    open: Callable[[], Any]  # its content, as a binary stream, of a file
 
 
 def extract(archive: str | Path, target: str | Path, inside: str = "") -> None:
@@ -58,7 +58,7 @@ def extract(archive: str | Path, target: str | Path, inside: str = "") -> None:
             "writable data_dir"
         ) from error
     try:
-        with _opened(archive) as (members, open_member):
+        with _opened(archive) as members:
             chosen = []
             for member in members:
                 parts = _safe_parts(member.name, archive)
@@ -66,7 +66,7 @@ def extract(archive: str | Path, target: str | Path, inside: str = "") -> None:
                     chosen.append((member, parts[len(prefix) :]))
             _check_members(archive, inside, [m for m, _ in chosen], scratch)
             for member, parts in chosen:
-                _write(member, scratch.joinpath(*parts), open_member)
+                _write(member, scratch.joinpath(*parts))
         scratch.chmod(0o755)
         scratch.rename(target)
     except DAMAGE as error:
@@ -127,36 +127,30 @@ def _check_members(archive: Path, inside: str, members: list[Member], folder: Pa
         )
 
 
-def _write(member: Member, path: Path, open_member: OpenMember) -> None:
+def _write(member: Member, path: Path) -> None:
     if member.is_folder:
         path.mkdir(parents=True, exist_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open_member(member.entry) as source, path.open("wb") as sink:
+    with member.open() as source, path.open("wb") as sink:
         shutil.copyfileobj(source, sink, 1 << 20)
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator[tuple[list[Member], OpenMember]]:
-    """Yield the members and a function opening one for reading."""
+def _opened(archive: Path) -> Iterator[list[Member]]:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
-            yield [_zip_member(entry) for entry in packed.infolist()], packed.open
+            yield [_zip_member(packed, entry) for entry in packed.infolist()]
         return
     with tarfile.open(archive) as tar:
-
-        def open_member(entry: tarfile.TarInfo) -> IO[bytes]:
-            stream = tar.extractfile(entry)
-            assert stream is not None  # only folders and links have none
-            return stream
-
-        yield (
-            [Member(e.name, e.isdir(), e.isreg(), e.size, e) for e in tar.getmembers()],
-            open_member,
-        )
+        yield [
+            Member(e.name, e.isdir(), e.isreg(), e.size, partial(tar.extractfile, e))
+            for e in tar.getmembers()
+        ]
 
 
-def _zip_member(entry: zipfile.ZipInfo) -> Member:
+def _zip_member(packed: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Member:
     kind = stat.S_IFMT(entry.external_attr >> 16)  # 0 where the archiver stored no Unix mode
     is_file = not entry.is_dir() and kind in (0, stat.S_IFREG)
-    return Member(entry.filename, entry.is_dir(), is_file, entry.file_size, entry)
+    content = partial(packed.open, entry)
+    return Member(entry.filename, entry.is_dir(), is_file, entry.file_size, content)

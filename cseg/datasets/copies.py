@@ -48,15 +48,10 @@ def leaks(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
     return found
 
 
-def same_files(pairs: Iterable[Pair]) -> list[tuple[Pair, Pair]]:
-    """Each pair whose image is the same file as that of an earlier one, behind that one."""
+def repeated(pairs: Iterable[Pair]) -> list[Pair]:
+    """Each pair whose image is the same file as that of an earlier one."""
     first: dict[str, Pair] = {}
-    found = []
-    for pair in pairs:
-        if pair.image_sha256 in first:
-            found.append((first[pair.image_sha256], pair))
-        first.setdefault(pair.image_sha256, pair)
-    return found
+    return [pair for pair in pairs if first.setdefault(pair.image_sha256, pair) is not pair]
 
 
 def near_copies(pairs: Sequence[Pair], info: DatasetInfo) -> list[tuple[Pair, Pair]]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import zlib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -28,9 +27,7 @@ class Traits(NamedTuple):
     sketch: bytes  # grey levels of cells of the image; similar pictures have similar ones
     # the largest value of an image of more than 8 bits, of which range; None for others
     peak: tuple[float, float] | None
-    palette: Mapping[int, int]  # as in `Meaning`
-    ways: frozenset[str] | None  # as in `Meaning`; None without label
-    unsure: str  # as in `Meaning`
+    meaning: Meaning | None  # of the label's values; None without label
 
 
 class Pair(NamedTuple):
@@ -98,9 +95,7 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
             zlib.crc32(sampled[::STEP, ::STEP].tobytes()),
             cells.resize((SKETCH, SKETCH), Image.Resampling.BOX).tobytes(),
             _peak(image, info),
-            meaning.palette if meaning else {},
-            meaning.ways if meaning else None,
-            meaning.unsure if meaning else "",
+            meaning,
         ),
     )
 

@@ -6,11 +6,10 @@ Shapes: H, W of the image that a file describes.
 """
 
 import base64
-import binascii
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,14 +107,14 @@ def read_labelme(path: Path) -> Drawing:
     """
     content = _read_json(path)
     try:
-        shapes = [(str(e["label"]), _labelme_outline(path, e)) for e in content["shapes"]]
-        height, width = int(content["imageHeight"]), int(content["imageWidth"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        size = int(content["imageHeight"]), int(content["imageWidth"])
+        outlines = [(str(e["label"]), _labelme_outline(path, e, size)) for e in content["shapes"]]
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise _no_such_file(path, "file of labelme", error) from error
-    return Drawing(path, height, width, tuple((n, _placed(o, height, width)) for n, o in shapes))
+    return Drawing(path, *size, tuple(outlines))
 
 
-def _labelme_outline(path: Path, entry: Mapping[str, Any]) -> Outline:
+def _labelme_outline(path: Path, entry: Mapping[str, Any], size: tuple[int, int]) -> Outline:
     kind, points = entry.get("shape_type") or "polygon", entry["points"]
     if kind not in AREAS:
         raise DataError(
@@ -130,29 +129,13 @@ def _labelme_outline(path: Path, entry: Mapping[str, Any]) -> Outline:
         radius = math.dist((x, y), edge)
         turns = [2 * math.pi * k / CIRCLE for k in range(CIRCLE)]
         return [[v for t in turns for v in (x + radius * math.cos(t), y + radius * math.sin(t))]]
-    if kind == "mask":
-        return _pasted(entry["mask"]), [round(float(v)) for v in points[0]]
+    if kind == "mask":  # a PNG in base64, of a part of the image
+        left, top = (round(float(value)) for value in points[0])
+        part = Image.open(io.BytesIO(base64.b64decode(entry["mask"]))).convert("L")
+        whole = Image.new("L", size[::-1])
+        whole.paste(part, (left, top))
+        return np.asarray(whole) > 0
     return [[float(value) for point in points for value in point]]
-
-
-def _pasted(text: str) -> np.ndarray:
-    """A labelme mask, bool, from its PNG in base64."""
-    try:
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("L")) > 0
-    except (binascii.Error, OSError) as error:
-        raise ValueError(reason(error)) from error
-
-
-def _placed(outline: Outline, height: int, width: int) -> Outline:
-    """A labelme mask on the whole image; other outlines as they are."""
-    if not isinstance(outline, tuple):
-        return outline
-    part, (left, top) = outline
-    whole = np.zeros((height, width), bool)
-    whole[max(0, top) : top + part.shape[0], max(0, left) : left + part.shape[1]] = part[
-        max(0, -top) : max(0, height - top), max(0, -left) : max(0, width - left)
-    ]
-    return whole
 
 
 def _covered(outline: Outline, size: tuple[int, int]) -> np.ndarray:
@@ -179,17 +162,13 @@ def _covered(outline: Outline, size: tuple[int, int]) -> np.ndarray:
 def _area(outline: Outline) -> float:
     """The area of polygons, in pixels; of a run-length code, what it counts."""
     if isinstance(outline, list):
-        return sum(_polygon_area(polygon) for polygon in outline)
+        sides = [(np.asarray(p[0::2], float), np.asarray(p[1::2], float)) for p in outline]
+        return sum(abs(float(x @ np.roll(y, -1) - np.roll(x, -1) @ y)) / 2 for x, y in sides)
     if isinstance(outline["counts"], list):
         return float(sum(outline["counts"][1::2]))
     from pycocotools import mask
 
     return float(mask.area(outline))
-
-
-def _polygon_area(flat: Sequence[float]) -> float:
-    x, y = np.asarray(flat[0::2], float), np.asarray(flat[1::2], float)
-    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
 
 def _read_json(path: Path) -> Any:

@@ -15,7 +15,7 @@ from cseg.datasets.archives import extract
 from cseg.datasets.download import download, home_for
 from cseg.datasets.image_files import read_lines
 from cseg.datasets.options import SharedOptions, check_sizes, require_folder
-from cseg.datasets.samples import IGNORE, DatasetInfo, Sample, default_colours
+from cseg.datasets.samples import IGNORE, SPLITS, DatasetInfo, Sample, default_colours
 from cseg.errors import ConfigError, DataError, readable
 from cseg.pipeline import HOME
 from cseg.settings.keys import build
@@ -115,14 +115,16 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
     else:
         voc, extra = _find_voc(root, work_dir) or root, []
     lists = _lists(voc, chosen)
-    train = [_voc_sample(voc, name, "train") for name in read_lines(lists / "train.txt")]
-    val = [_voc_sample(voc, name, "val") for name in read_lines(lists / "val.txt")]
+    found = {
+        split: [_voc_sample(voc, name, split) for name in read_lines(lists / f"{split}.txt")]
+        for split in SPLITS
+    }
     folders = _label_folders(root, work_dir)
     for name in extra:
         places = [folder / f"{name}.png" for folder in folders]
         label = next((p for p in places if p.exists()), root / SBD_LABELS / f"{name}.png")
-        train.append(Sample(name, "train", voc / "JPEGImages" / f"{name}.jpg", label))
-    return check_sizes({"train": train, "val": val}, info(options), chosen.relax_counts)
+        found["train"].append(Sample(name, "train", voc / "JPEGImages" / f"{name}.jpg", label))
+    return check_sizes(found, info(options), chosen.relax_counts)
 
 
 def read_sbd_label(path: Path) -> "np.ndarray":
@@ -143,7 +145,7 @@ def read_sbd_label(path: Path) -> "np.ndarray":
 def sources(root: Path, options: Mapping[str, Any]) -> list[Path]:
     """The list files that the option `lists` names; VOC's own are not the user's to edit."""
     chosen = _chosen(options)
-    return [_lists(root, chosen) / f"{s}.txt" for s in ("train", "val")] if chosen.lists else []
+    return [_lists(root, chosen) / f"{s}.txt" for s in SPLITS] if chosen.lists else []
 
 
 def _lists(voc: Path, chosen: Options) -> Path:
@@ -163,7 +165,7 @@ def _sbd_ids(voc: Path, sbd: Path) -> list[str]:
     """List the ids that SBD adds to VOC's train list, sorted."""
 
     def listed(folder: Path) -> set[str]:
-        return {name for split in ("train", "val") for name in read_lines(folder / f"{split}.txt")}
+        return {name for split in SPLITS for name in read_lines(folder / f"{split}.txt")}
 
     return sorted(listed(sbd) - listed(voc / "ImageSets" / "Segmentation"))
 

@@ -5,7 +5,7 @@ Problems end the index; notices are said in its log.
 
 from collections.abc import Sequence
 
-from cseg.datasets.copies import leaks, near_copies, same_files
+from cseg.datasets.copies import leaks, near_copies, repeated
 from cseg.datasets.pairs import Pair, Problem
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, colour_name
 
@@ -37,9 +37,9 @@ def notices_of(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
     if info.ignore_default and ignored:
         found.append(_default(pairs, ignored))
     twice = [
-        second
+        pair
         for split in (*SPLITS, UNLABELLED)
-        for _, second in same_files([p for p in pairs if p.split == split])
+        for pair in repeated(p for p in pairs if p.split == split)
     ]
     if twice:
         names = listed([str(pair.image) for pair in twice])
@@ -75,15 +75,13 @@ def grouped(problems: Sequence[Problem]) -> list[str]:
 
 
 def _palettes(pairs: Sequence[Pair]) -> list[str]:
-    """Palette files of which indices count, and which show one index in two colours.
-
-    Or one colour, that is single in both palettes, under two indices.
-    """
+    """Palettes that show one index in two colours, or a colour single in both at two indices."""
     colours: dict[int, tuple[int, Pair]] = {}
     indices: dict[int, tuple[int, Pair]] = {}
     for pair in pairs:
-        shown = list(pair.traits.palette.values())
-        for index, colour in pair.traits.palette.items():
+        palette = pair.traits.meaning.palette if pair.traits.meaning else {}
+        shown = list(palette.values())
+        for index, colour in palette.items():
             single = shown.count(colour) == 1 and colour >= 0
             for seen, key, value in ((colours, index, colour), (indices, colour, index)):
                 if seen is indices and not single:
@@ -108,17 +106,14 @@ def _two_palettes(pair: Pair, other: Pair, by_index: bool, key: int, value: int,
 
 
 def _unsure(pairs: Sequence[Pair]) -> list[str]:
-    """White that is a class in some files since nobody has named 255, beside files of other kinds.
+    """White that is a class in some files since nobody has named 255, and ignored in others.
 
-    In those, 255 would be ignored: a program that compresses files again without loss makes such
-    kinds out of one.
+    A program that compresses files again without loss makes such kinds out of one.
     """
-    doubtful = next((pair for pair in pairs if pair.traits.unsure), None)
-    if doubtful is None:
-        return []
-    way = doubtful.traits.unsure
-    other = next((p for p in pairs if p.traits.ways is not None and way not in p.traits.ways), None)
-    if other is None:
+    meanings = [(pair, pair.traits.meaning) for pair in pairs if pair.traits.meaning]
+    doubtful, way = next(((pair, m.unsure) for pair, m in meanings if m.unsure), (None, ""))
+    other = next((pair for pair, meaning in meanings if way not in meaning.ways), None)
+    if doubtful is None or other is None:
         return []
     return [
         f"label {doubtful.label}, {way}, shows white, which is read as a class, but label "

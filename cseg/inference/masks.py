@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,17 +69,6 @@ class Row:
     shares: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True)
-class Maps:
-    """What a network says of one image."""
-
-    classes: np.ndarray  # uint8 (H, W), class ids
-    # uint8 (H, W), of the class probabilities: 0 certain, 255 all classes alike
-    entropy: np.ndarray
-    probability: np.ndarray  # uint8 (H, W), of the predicted class: 255 is 1
-    mean_entropy: float  # mean over the pixels, in 0..1
-
-
 def write_masks(
     checkpoint: Path, sources: Sequence[Path], out: Path, settings: MaskSettings
 ) -> Outcome:
@@ -96,8 +85,7 @@ def write_masks(
         CsegError: there is no image at all; a result would replace a foreign file; the checkpoint
             cannot be used.
     """
-    paths = list_images(sources)
-    names = output_names(paths)
+    names = output_names(sources)
     own = OwnFiles(out)
     kinds = ("mask", *settings.more)
     own.check([f"{name}_{kind}.png" for name in names.values() for kind in kinds])
@@ -110,20 +98,25 @@ def write_masks(
     rows: list[Row] = []
     with stop_flag(signal.SIGINT) as stop:
         try:
-            for path in _with_progress(list(paths)):
+            for path in _with_progress(list(names)):
                 if stop.is_set():
                     break
                 rows.append(_predict_one(own, path, names[path], loaded, settings))
         finally:  # a full disk ends the loop, too
             _write_table(own, rows, loaded.info.class_names)
     problems = [row.problem for row in rows if row.problem]
-    return Outcome(len(paths), len(rows) - len(problems), len(problems), len(rows) < len(paths))
+    return Outcome(len(names), len(rows) - len(problems), len(problems), len(rows) < len(names))
 
 
 def predict_maps(
     loaded: LoadedSegmenter, image_3HW: Tensor, window: tuple[int, int] | None
-) -> Maps:
-    """Classes, entropy and probability of an image; arguments as `LoadedSegmenter.predict`."""
+) -> tuple[dict[str, np.ndarray], float]:
+    """What a network says of an image; arguments as `LoadedSegmenter.predict`.
+
+    Returns:
+        uint8 (H, W) each: mask (class ids), entropy (0 certain, 255 all classes alike) and
+        probability (of the predicted class, 255 is 1); and the mean entropy, in 0..1.
+    """
     parts, sums = [], []
     for classes, shares in loaded.probability_bands(image_3HW, window):
         entropy = torch.special.entr(shares).sum(dim=0) / np.log(max(2, len(shares)))
@@ -131,45 +124,38 @@ def predict_maps(
         sums.append(entropy.sum(dtype=torch.float64))
         bytes_ = [(part * 255).round_().clamp_(0, 255).byte() for part in (entropy, chosen)]
         parts.append(torch.stack([classes.byte(), *bytes_]).cpu())
-    classes_HW, entropy_HW, probability_HW = torch.cat(parts, dim=1).numpy()
+    maps = torch.cat(parts, dim=1).numpy()
     total = sum(torch.stack(sums).cpu().tolist())
-    return Maps(classes_HW, entropy_HW, probability_HW, total / classes_HW.size)
+    return dict(zip(("mask", "entropy", "probability"), maps, strict=True)), total / maps[0].size
 
 
-def list_images(sources: Sequence[Path]) -> dict[Path, Path]:
-    """Image files, and the folder of `sources` in which each was found (its own, if named itself).
+def output_names(sources: Sequence[Path]) -> dict[Path, str]:
+    """Image files, and the name of each one's results: its path below its folder, without suffix.
 
-    What `write_masks` has written is left out, and in folders what is hidden.
+    A file is named itself or is in a folder of `sources`. What `write_masks` has written is left
+    out, and in folders what is hidden. Where two images have one name, a number is added.
 
     Raises:
         DataError: nothing is left, or as `find_files`.
     """
     records: dict[Path, dict[str, str]] = {}
-    found: dict[Path, Path] = {}
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
     for source in sources:
         folder = source if source.is_dir() else source.parent
-        inside = find_files(source) if source.is_dir() else [Path(source.name)]
-        for path in (folder / name for name in inside):
-            if not is_written(path, records):
-                found.setdefault(path, folder)
-    if not found:
+        for inner in find_files(source) if source.is_dir() else [Path(source.name)]:
+            path, stem, number = folder / inner, inner.with_suffix("").as_posix(), 2
+            if path in names or is_written(path, records):
+                continue
+            name = stem
+            while name.casefold() in taken:
+                name, number = f"{stem}-{number}", number + 1
+            taken.add(name.casefold())
+            names[path] = name
+    if not names:
         raise DataError(
             f"no image to predict in {', '.join(map(str, sources))}; name image files or folders"
         )
-    return found
-
-
-def output_names(paths: Mapping[Path, Path]) -> dict[Path, str]:
-    """Paths below the results, without suffix; where two images have one, a number is added."""
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for path, folder in paths.items():
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        name, number = stem, 2
-        while name.casefold() in taken:
-            name, number = f"{stem}-{number}", number + 1
-        taken.add(name.casefold())
-        names[path] = name
     return names
 
 
@@ -187,23 +173,22 @@ def _predict_one(
 ) -> Row:
     try:
         image_3HW = image_pixels(path, loaded.info)
-        maps = predict_maps(loaded, image_3HW, settings.window)
+        maps, mean_entropy = predict_maps(loaded, image_3HW, settings.window)
     except CsegError as error:
         return Row(path, problem=str(error))
     info = loaded.info
     for kind in ("mask", *settings.more):
         with own.write(f"{name}_{kind}.png") as temporary:
             if kind == "mask":
-                write_label(temporary, maps.classes, info.palette)
+                write_label(temporary, maps["mask"], info.palette)
             elif kind == "overlay":
-                picture = overlay(image_3HW.permute(1, 2, 0).numpy(), maps.classes, info)
+                picture = overlay(image_3HW.permute(1, 2, 0).numpy(), maps["mask"], info)
                 picture.save(temporary, format="PNG")
             else:
-                grey = maps.entropy if kind == "entropy" else maps.probability
-                Image.fromarray(grey).save(temporary, format="PNG")
-    counts = Image.fromarray(maps.classes).histogram()[: info.num_classes]
-    shares = tuple(count / maps.classes.size for count in counts)
-    return Row(path, f"{name}_mask.png", maps.mean_entropy, shares=shares)
+                Image.fromarray(maps[kind]).save(temporary, format="PNG")
+    counts = Image.fromarray(maps["mask"]).histogram()[: info.num_classes]
+    shares = tuple(count / maps["mask"].size for count in counts)
+    return Row(path, f"{name}_mask.png", mean_entropy, shares=shares)
 
 
 def _write_table(own: OwnFiles, rows: Sequence[Row], class_names: Sequence[str]) -> None:

