@@ -13,11 +13,11 @@ from shared_data import shared_data
 from cseg.datasets import MODULES, dataset_module, shapes
 from cseg.datasets.camvid import info as camvid_info
 from cseg.datasets.image_files import read_lines
-from cseg.datasets.options import check_sizes
 from cseg.datasets.reading import read_image, read_label, write_image, write_label
 from cseg.datasets.samples import (
     DatasetInfo,
     Sample,
+    check_sizes,
     default_colours,
     info_from_json,
     info_to_json,

@@ -14,8 +14,14 @@ from typing import Any, Literal
 from cseg.datasets.archives import extract
 from cseg.datasets.download import download, home_for
 from cseg.datasets.image_files import read_lines
-from cseg.datasets.options import SharedOptions, check_sizes, require_folder
-from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
+from cseg.datasets.samples import (
+    IGNORE,
+    DatasetInfo,
+    Sample,
+    SharedOptions,
+    check_sizes,
+    require_folder,
+)
 from cseg.errors import DataError
 from cseg.settings.keys import build
 from cseg.storage.files import sha256_file

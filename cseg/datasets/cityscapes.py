@@ -14,8 +14,14 @@ from typing import Any
 
 from cseg.datasets.archives import extract
 from cseg.datasets.download import home_for
-from cseg.datasets.options import SharedOptions, check_sizes, require_folder
-from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
+from cseg.datasets.samples import (
+    IGNORE,
+    DatasetInfo,
+    Sample,
+    SharedOptions,
+    check_sizes,
+    require_folder,
+)
 from cseg.errors import ConfigError, DataError, install_command, reason
 from cseg.settings.keys import build
 

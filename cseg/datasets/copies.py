@@ -55,14 +55,11 @@ def repeated(pairs: Iterable[Pair]) -> list[Pair]:
 
 
 def near_copies(pairs: Sequence[Pair], info: DatasetInfo) -> list[tuple[Pair, Pair]]:
-    """Validation images that differ from one to learn from by their compression only.
+    """Validation images that differ by their compression only from another, each before that one.
 
     Of each validation image, the one of the same size whose sketch is nearest is looked at; the two
     are copies if their 8x8 blocks have the same mean and the same detail, but for `BLOCK_LEVELS`
     and `DETAIL`. Flat images are none.
-
-    Returns:
-        The validation image and the other, each.
     """
     by_size = defaultdict(list)
     for pair in pairs:

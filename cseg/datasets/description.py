@@ -7,13 +7,13 @@ from typing import Any
 
 import yaml
 
-from cseg.datasets.options import SharedOptions
 from cseg.datasets.samples import (
     IGNORE,
     MAX_CLASSES,
     MEGAPIXELS,
     TRANSPARENT,
     DatasetInfo,
+    SharedOptions,
     colour_name,
     default_colours,
 )

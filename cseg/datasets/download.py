@@ -1,7 +1,6 @@
 """Download a file over HTTP: resumed, retried, checked before use, whole or not at all."""
 
 import errno
-import fcntl
 import hashlib
 import http.client
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cseg.errors import DataError
-from cseg.storage.files import NO_SPACE
+from cseg.storage.files import NO_SPACE, take
 
 CHUNK = 1 << 18  # bytes read at a time
 LONGEST_PAUSE = 30.0  # seconds
@@ -53,7 +52,11 @@ def download(
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(part) as stream:
+        with part.open("ab+") as stream:
+            if not take(stream.fileno(), part):
+                raise DataError(
+                    f"another process is downloading {part}; wait for it, then run again"
+                )
             # What an earlier run left may be of another version of the file: once from zero.
             for last in (False, True) if stream.seek(0, 2) else (True,):
                 _collect(url, stream, path, attempts, pause, timeout)
@@ -158,18 +161,6 @@ def _check(path: Path, url: str, sha256: str | None, md5: str | None) -> None:
                 f"{path.name} from {url} has {kind} {found} instead of {expected}; "
                 f"delete {path} if it is there and run again, or check whether the source changed"
             )
-
-
-@contextmanager
-def _locked(part: Path) -> Iterator[BinaryIO]:
-    with part.open("ab+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(
-                f"another process is downloading {part}; wait for it, then run again"
-            ) from error
-        yield stream
 
 
 @contextmanager

@@ -75,9 +75,7 @@ def outlines(root: Path, options: Mapping[str, Any]) -> list[Path]:
 
 
 def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
-    """List the pairs that the lists name, or all images, divided by `val_share`.
-
-    Images without label come last.
+    """List what the lists name, or all images, divided by `val_share`; those without label last.
 
     Raises:
         DataError: a list is missing, or names images that are not there; gives all of them.

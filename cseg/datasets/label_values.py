@@ -250,14 +250,11 @@ def _unknown(raw: RawLabel, counts: Mapping[int, int], info: DatasetInfo) -> Dat
 
 def _palette(image: Image.Image) -> dict[int, int]:
     """Colours 0xRRGGBB by index; TRANSPARENT where a palette's entry is wholly transparent."""
-    channels = image.getpalette() or []
-    colours = {
-        i: channels[3 * i] << 16 | channels[3 * i + 1] << 8 | channels[3 * i + 2]
-        for i in range(len(channels) // 3)
-    }
+    channels = np.reshape(image.getpalette() or [], (-1, 3)).astype(int)
+    colours = (channels @ (1 << 16, 1 << 8, 1)).tolist()
     alpha = image.info.get("transparency", b"")
     clear = {alpha} if isinstance(alpha, int) else {i for i, a in enumerate(alpha) if a == 0}
-    return {i: TRANSPARENT if i in clear else colour for i, colour in colours.items()}
+    return {i: TRANSPARENT if i in clear else colour for i, colour in enumerate(colours)}
 
 
 def _colours(path: Path, image: Image.Image) -> np.ndarray:

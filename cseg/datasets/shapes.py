@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cseg.datasets.options import SharedOptions
-from cseg.datasets.samples import IGNORE, SPLITS, DatasetInfo, Sample
+from cseg.datasets.samples import IGNORE, SPLITS, DatasetInfo, Sample, SharedOptions
 from cseg.settings.keys import build, key
 
 CLASS_NAMES = ("background", "disc", "star", "stripes", "checks", "dots", "rings")

@@ -14,8 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from cseg.datasets.archives import extract
 from cseg.datasets.download import download, home_for
 from cseg.datasets.image_files import read_lines
-from cseg.datasets.options import SharedOptions, check_sizes, require_folder
-from cseg.datasets.samples import IGNORE, SPLITS, DatasetInfo, Sample, default_colours
+from cseg.datasets.samples import (
+    IGNORE,
+    SPLITS,
+    DatasetInfo,
+    Sample,
+    SharedOptions,
+    check_sizes,
+    default_colours,
+    require_folder,
+)
 from cseg.errors import ConfigError, DataError, readable
 from cseg.pipeline import HOME
 from cseg.settings.keys import build

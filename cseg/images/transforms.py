@@ -64,10 +64,11 @@ def random_crop(
         image = F.resize(image, list(size), InterpolationMode.BILINEAR, antialias=True)
         label = resize_label(label, size)
     if size != tuple(settings.crop):
-        image, label = (
-            _put(image, settings.crop, target, GREY),
-            _put(label, settings.crop, target, IGNORE),
-        )
+        rows, columns = target
+        after = (settings.crop[1] - columns.stop, settings.crop[0] - rows.stop)
+        border = [columns.start, rows.start, *after]
+        image = F.pad(image, border, fill=GREY)
+        label = F.pad(label[None], border, fill=IGNORE)[0]
     if mirrored:
         image, label = image.flip(-1), label.flip(-1)
     return image.contiguous(), label.contiguous()
@@ -84,14 +85,6 @@ def _span(
     content = max(1, round(length * side / box))
     start = (side - content) // 2
     return (0, length), (start, start + content)
-
-
-def _put(part: Tensor, crop: tuple[int, int], target: tuple[slice, ...], fill: int) -> Tensor:
-    """A crop of `fill` with `part` (..., h, w) at `target`."""
-    whole = part.new_full((*part.shape[:-2], *crop), fill)
-    rows, columns = target
-    whole[..., rows, columns] = part
-    return whole
 
 
 def to_unit(images: Tensor) -> Tensor:

@@ -27,11 +27,8 @@ def matrices_by_image(
 ) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
     """Confusion matrices (K, K), int64, by image id, and what `keep` makes of the predictions.
 
-    Rank r predicts images r, r + ranks, ...; the leading one gets them all, in the
-    order of `pairs`, and the others nothing.
-
-    The network is in evaluation mode, on `device`; `keep` turns a predicted class map (H, W) into
-    what is returned of it.
+    Rank r predicts images r, r + ranks, ...; the leading one gets them all, in the order of
+    `pairs`, and the others nothing. The network is in evaluation mode, on `device`.
     """
     found = {
         name: (matrix, keep(guess) if keep else b"")

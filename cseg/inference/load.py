@@ -39,19 +39,12 @@ ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 
 @dataclass(frozen=True)
 class LoadedSegmenter:
-    """A fine-tuned network and what it was made for.
+    """A fine-tuned network and what it was made for."""
 
-    Attributes:
-        network: in evaluation mode; images RGB in 0..1, already resized, to class logits.
-        info: classes and palette.
-        settings: the run's.
-        title: dataset, arm, n and seed.
-    """
-
-    network: Segmenter
-    info: DatasetInfo
-    settings: RunSettings
-    title: str
+    network: Segmenter  # in evaluation mode; images RGB in 0..1, already resized, to class logits
+    info: DatasetInfo  # classes and palette
+    settings: RunSettings  # the run's
+    title: str  # dataset, arm, n and seed
 
     @property
     def device(self) -> torch.device:

@@ -7,15 +7,9 @@ import numpy as np
 
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Count pixels by true and predicted class; pixels whose truth is not a class are left out.
+    """Count pixels by true and predicted class: int64 (K, K) of K = `classes`.
 
-    Args:
-        truth: integer array of any shape; values from `classes` up (255) are ignored.
-        predicted: integer array of the same shape, values 0..classes-1.
-        classes: K.
-
-    Returns:
-        int64 (K, K).
+    Both are integer arrays of one shape. Where truth is no class (255), the pixel is left out.
     """
     valid = truth < classes
     pairs = truth[valid].astype(np.int64) * classes + predicted[valid]

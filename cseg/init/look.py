@@ -1,16 +1,20 @@
 """What a folder of images and labels holds, as far as an experiment needs to know."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from cseg.datasets import dataset_module
+from cseg.datasets.decode import open_image
 from cseg.datasets.image_files import bare
 from cseg.datasets.pairs import Pair, Problem, inspect_pair
 from cseg.datasets.polygons import read_coco, read_labelme
+from cseg.datasets.reading import is_deep
 from cseg.datasets.samples import SPLITS, DatasetInfo
 from cseg.errors import DataError
 from cseg.init.classes import (
@@ -21,7 +25,6 @@ from cseg.init.classes import (
     read_held,
     read_names,
 )
-from cseg.init.depth import image_range, read_extent
 from cseg.init.files import OUTLINES, Files, find_folders, pair_files
 from cseg.storage.files import write_text
 
@@ -36,6 +39,8 @@ MOST = 1000  # pairs that are opened; the index stage opens all of them
 LEAST = 3  # pairs that make an experiment: two to learn from and one to measure on
 VAL_SHARE = 0.2
 SPLITS_TRIED = 50  # until every class is on both sides
+WIDE = ("I", "F")  # Pillow's modes of 32 bits, whose range is anybody's
+DARK = 0.5  # of a 16-bit range: images that stay below have fewer bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +99,8 @@ def look(images: Path, labels: Path | None, *, name: str, work: Path) -> Seen:
         if any(said in problem.text for problem in problems):
             description[key] = value
             found, problems, info = _inspect(files, description, work)
-    first: dict[int, Path] = {}
-    for pair in found:
-        first.setdefault(pair.traits.crc, pair.image)
-    sound = tuple(pair for pair in found if first[pair.traits.crc] == pair.image)
+    first = {pair.traits.crc: pair for pair in reversed(found)}
+    sound = tuple(pair for pair in found if first[pair.traits.crc] is pair)
     if len(sound) < LEAST:
         raise DataError(
             problems[0].text if problems and not found else
@@ -107,8 +110,48 @@ def look(images: Path, labels: Path | None, *, name: str, work: Path) -> Seen:
     return Seen(
         files=files, description=description, info=info, kinds=kinds, pairs=sound,
         problems=tuple(problems),
-        twice=tuple(pair.image for pair in found if first[pair.traits.crc] != pair.image),
+        twice=tuple(pair.image for pair in found if first[pair.traits.crc] is not pair),
     )  # fmt: skip
+
+
+class Extent(NamedTuple):
+    """The values of a deep grey image, and whether its type has 32 bits."""
+
+    low: float
+    high: float
+    wide: bool
+
+
+def read_extent(path: Path) -> Extent | None:
+    """The extent of an image file; None for 8 bits and colours, and for what is no image."""
+    try:
+        decoded = open_image(path)
+    except DataError:  # the inspection of the pair says so
+        return None
+    if not is_deep(decoded):
+        return None
+    values = np.asarray(decoded.image)
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return None
+    wide = decoded.image.mode in WIDE and decoded.format != "PNG"
+    return Extent(float(finite.min()), float(finite.max()), wide)
+
+
+def image_range(extents: Iterable[Extent | None]) -> list[float] | None:
+    """The values that become black and white, as a description has them; None for the type's range.
+
+    Images of 16 bits whose values need fewer have the range of those bits (12 bits: 0 to 4095);
+    whole and decimal numbers of 32 bits have the range that occurs.
+    """
+    deep = [extent for extent in extents if extent is not None]
+    low = min((extent.low for extent in deep), default=0)
+    high = max((extent.high for extent in deep), default=0)
+    if any(extent.wide for extent in deep):
+        return [low, high] if low < high else None
+    if not deep or high > DARK * (2**16 - 1):
+        return None
+    return [0, 2 ** max(8, int(high).bit_length()) - 1]
 
 
 def _inspect(

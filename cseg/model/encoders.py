@@ -81,16 +81,11 @@ def cut_encoder(net: Any, name: str, output_stride: int, maps: tuple[int, int] |
 
 
 def build_network(name: str, output_stride: int) -> Any:
-    """The network that timm calls `name`, without a classifier, dilated where it can be.
+    """The network that timm calls `name` (without a tag), without a classifier: an nn.Module.
 
     Where the network allows it, strides beyond `output_stride` become dilations (DeepLab, arXiv
-    1706.05587).
-
-    Names have no tag: resnet50, convnext_tiny or tf_efficientnet_lite0.
-
-    Returns:
-        An nn.Module with timm's `feature_info`, `forward_intermediates` and
-        `prune_intermediate_layers`.
+    1706.05587). It has timm's `feature_info`, `forward_intermediates` and
+    `prune_intermediate_layers`.
 
     Raises:
         ConfigError: a name that timm does not know, or a network without feature maps.
@@ -126,10 +121,7 @@ def _usual_maps(strides: Sequence[int]) -> tuple[int, int]:
 
 
 def _try_sizes(encoder: Encoder, name: str) -> None:
-    """Run small images through: timm lists strides, but some networks take one size only.
-
-    If the network pads, images of any size reach it as they are.
-    """
+    """Run small images through; if the network pads, those of any size reach it as they are."""
     encoder.eval()
     sides = 2 * encoder.high_stride, 3 * encoder.high_stride
     if not _gives_maps(encoder, sides):
