@@ -20,7 +20,9 @@ from loss import called
 from cseg import experiment
 from cseg.errors import CsegError
 from cseg.experiment import Experiment, Run
-from cseg.settings import RunSettings, StartSettings, plain
+from cseg.settings.keys import plain
+from cseg.settings.network import StartSettings
+from cseg.settings.run import RunSettings
 from cseg.stages.evaluate import EvaluateOutputs, evaluate
 from cseg.stages.fetch import fetch
 from cseg.stages.finetune import finetune

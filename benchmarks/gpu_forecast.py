@@ -16,7 +16,7 @@ from cseg.estimate.calibrate import IMAGES, calibrate, paint
 from cseg.estimate.flops import counted_costs
 from cseg.estimate.plan import CONTEXT_MIB, KEPT, run_seconds
 from cseg.estimate.sizes import Sizes
-from cseg.settings import RunSettings
+from cseg.settings.run import RunSettings
 from cseg.stages.run import RunInputs
 from cseg.stages.training_outputs import TrainingOutputs
 from cseg.storage.files import read_json

@@ -21,7 +21,7 @@ from cseg.estimate.calibrate import paint, step_seconds
 from cseg.estimate.flops import step_work
 from cseg.losses import PixelContrastLoss
 from cseg.model import checkpoint
-from cseg.settings import RunSettings
+from cseg.settings.run import RunSettings
 from cseg.stages.pretrain import pretrain
 from cseg.stages.run import RunInputs
 from cseg.stages.training_outputs import TrainingOutputs

@@ -30,7 +30,7 @@ from cseg.datasets import voc2012
 from cseg.datasets.reading import write_label
 from cseg.datasets.samples import default_colours
 from cseg.images.transforms import random_crop, to_unit
-from cseg.settings import ImageSettings
+from cseg.settings.network import ImageSettings
 from cseg.storage.files import write_text
 from cseg.storage.tables import write_rows
 from cseg.training.loader import iterate

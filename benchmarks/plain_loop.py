@@ -23,7 +23,8 @@ from torchvision.tv_tensors import Mask
 from cseg.datasets.samples import DatasetInfo
 from cseg.losses import PixelContrastLoss
 from cseg.model.network import build_segmenter
-from cseg.settings import ImageSettings, ModelSettings, RunSettings
+from cseg.settings.network import ImageSettings, ModelSettings
+from cseg.settings.run import RunSettings
 from cseg.stages.run import RunInputs, labelled_pairs
 from cseg.training.sampling import Pair
 

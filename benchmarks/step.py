@@ -30,7 +30,7 @@ from cseg import experiment
 from cseg.compute.device import open_device
 from cseg.estimate.calibrate import paint, step_seconds
 from cseg.estimate.flops import step_work
-from cseg.settings import RunSettings
+from cseg.settings.run import RunSettings
 from cseg.storage.files import write_text
 from cseg.storage.provenance import git_revision
 from cseg.storage.tables import write_table

@@ -15,7 +15,8 @@ from stage_runs import evaluated, trained
 from cseg import experiment
 from cseg.experiment import Experiment
 from cseg.model import checkpoint
-from cseg.settings import RunSettings, plain
+from cseg.settings.keys import plain
+from cseg.settings.run import RunSettings
 from cseg.stages.fetch import fetch
 from cseg.stages.index import index
 from cseg.stages.pseudolabel import PseudolabelOutputs, pseudolabel

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from cseg import experiment
-from cseg.settings import RunSettings, build, plain
+from cseg.settings.keys import build, plain
+from cseg.settings.run import RunSettings
 from cseg.stages.fetch import fetch
 from cseg.stages.index import index
 from cseg.stages.run import RunInputs

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from small_runs import ROOT
 
-from cseg.settings import RunSettings
+from cseg.settings.run import RunSettings
 from cseg.stages.evaluate import EvaluateOutputs, evaluate
 from cseg.stages.finetune import finetune
 from cseg.stages.pretrain import pretrain

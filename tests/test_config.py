@@ -17,8 +17,8 @@ from cseg import experiment
 from cseg.errors import ConfigError
 from cseg.experiment import Experiment
 from cseg.experiment.checks import cautions
-from cseg.settings import RunSettings, build, plain, pretraining
-from cseg.settings.keys import default_of
+from cseg.settings.keys import build, default_of, plain
+from cseg.settings.run import RunSettings, pretraining
 
 OVERLAYS = sorted((ROOT / "workflow" / "configs").glob("**/*.yaml"))
 DEFAULT = experiment.load([])

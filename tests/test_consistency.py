@@ -13,7 +13,7 @@ from torch import nn
 
 from cseg.errors import DataError
 from cseg.model import checkpoint
-from cseg.settings import ConsistencySettings
+from cseg.settings.training import ConsistencySettings
 from cseg.stages.run import unlabelled_pairs
 from cseg.storage.index_and_subset import read_index
 from cseg.training.consistency import Consistency, cut_mix

@@ -16,7 +16,7 @@ from cseg import experiment
 from cseg.errors import DataError
 from cseg.experiment.definition import Experiment
 from cseg.paper.style import figure_style
-from cseg.settings import RunSettings
+from cseg.settings.run import RunSettings
 
 CONFIGS = ROOT / "workflow" / "configs"
 EVIDENCE = CONFIGS / "evidence"

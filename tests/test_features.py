@@ -10,7 +10,7 @@ from small_runs import small_data, small_settings
 
 from cseg.model import checkpoint
 from cseg.model.network import build_segmenter
-from cseg.settings import plain
+from cseg.settings.keys import plain
 from cseg.stages.features import (
     FeaturesOutputs,
     Start,

@@ -14,7 +14,7 @@ from small_runs import ROOT, small_data
 from cseg.datasets.samples import load_info
 from cseg.errors import DataError, TrainingError
 from cseg.jobs.adapter import stage
-from cseg.settings import ImageSettings
+from cseg.settings.network import ImageSettings
 from cseg.stages.run import RunInputs, labelled_pairs
 from cseg.training.loader import iterate
 from cseg.training.sampling import StepBatches

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from small_runs import small_data, small_settings
 
 from cseg.datasets.samples import load_info
-from cseg.settings import LoopSettings, plain
+from cseg.settings.keys import plain
+from cseg.settings.training import LoopSettings
 from cseg.stages.finetune import cross_entropy
 from cseg.stages.run import labelled_pairs, step_batches
 from cseg.training.loop import Objective, Training, learning_rate, train

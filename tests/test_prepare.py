@@ -10,7 +10,7 @@ from made_trees import make_camvid, paint_image, paint_label
 
 from cseg.datasets.samples import load_info
 from cseg.errors import CsegError, DataError
-from cseg.settings import ImageSettings
+from cseg.settings.network import ImageSettings
 from cseg.stages.fetch import fetch
 from cseg.stages.index import index
 from cseg.stages.prepare import prepare

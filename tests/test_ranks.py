@@ -17,7 +17,7 @@ from stage_runs import wait_for
 from cseg.compute.ranks import Share, check_batch
 from cseg.errors import ConfigError
 from cseg.model import checkpoint
-from cseg.settings import RunSettings
+from cseg.settings.run import RunSettings
 
 NAMES = ("weights.pt", "curve.csv", "cost.json")
 SCRIPT = """

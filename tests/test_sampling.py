@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cseg.datasets import shapes
-from cseg.settings import ImageSettings
+from cseg.settings.network import ImageSettings
 from cseg.training.loader import iterate
 from cseg.training.sampling import Pair, StepBatches, draw_order
 

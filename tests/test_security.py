@@ -12,7 +12,7 @@ from cseg import experiment
 from cseg.datasets import folder
 from cseg.errors import ConfigError, TrainingError
 from cseg.model.weights import start_encoder
-from cseg.settings import GivenWeights
+from cseg.settings.network import GivenWeights
 from cseg.storage.files import sha256_file
 
 SOURCES = sorted([*ROOT.glob("cseg/**/*.py"), *ROOT.glob("workflow/scripts/*.py")])

@@ -8,7 +8,7 @@ from small_runs import SMOKE, small_settings
 
 from cseg import experiment
 from cseg.errors import ConfigError, TrainingError
-from cseg.settings import GivenWeights, Init, StartSettings
+from cseg.settings.network import GivenWeights, Init, StartSettings
 from cseg.stages.start import start
 
 

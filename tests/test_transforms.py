@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as F
 
 from cseg.datasets.samples import IGNORE
 from cseg.images.transforms import random_crop, resize_label, resize_short_side
-from cseg.settings import ImageSettings
+from cseg.settings.network import ImageSettings
 
 
 def chosen(crop, scale=(1.0, 1.0), flip=False):

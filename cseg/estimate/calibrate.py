@@ -20,7 +20,9 @@ from PIL import Image
 from cseg.compute.device import gpu_memory
 from cseg.datasets.samples import UNLABELLED, DatasetInfo, info_to_json
 from cseg.experiment import Experiment
-from cseg.settings import ContrastSettings, LoopSettings, RunSettings, Stage, plain
+from cseg.settings.keys import plain
+from cseg.settings.run import RunSettings, Stage
+from cseg.settings.training import ContrastSettings, LoopSettings
 from cseg.stages.evaluate import EvaluateOutputs, evaluate
 from cseg.stages.finetune import finetune
 from cseg.stages.pretrain import pretrain

@@ -10,7 +10,8 @@ from cseg.estimate.calibrate import ArmCost, job_seconds
 from cseg.experiment import Experiment
 from cseg.losses.work import kernel_flops
 from cseg.model.network import Segmenter, build_segmenter
-from cseg.settings import ModelSettings, RunSettings, Stage
+from cseg.settings.network import ModelSettings
+from cseg.settings.run import RunSettings, Stage
 
 IMAGES = 2  # counted, and then multiplied
 MIB = 2**20

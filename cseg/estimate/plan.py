@@ -13,7 +13,7 @@ from cseg.estimate.calibrate import ArmCost, calibrate
 from cseg.estimate.flops import counted_costs
 from cseg.estimate.sizes import Sizes, image_counts, image_size
 from cseg.experiment import Experiment, Run
-from cseg.settings import build
+from cseg.settings.keys import build
 from cseg.settings.label_counts import Count, resolve_count
 from cseg.storage.files import read_json, write_json
 

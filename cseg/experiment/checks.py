@@ -6,8 +6,8 @@ from typing import Any
 from cseg.datasets import has_unlabelled
 from cseg.errors import ConfigError, CsegError
 from cseg.experiment.definition import Experiment
-from cseg.settings import TEACHER_SUFFIX, SharedSettings, pretraining
 from cseg.settings.label_counts import resolve_count
+from cseg.settings.run import TEACHER_SUFFIX, SharedSettings, pretraining
 from cseg.storage.files import read_json
 
 

@@ -7,12 +7,11 @@ from typing import Any
 
 from cseg.datasets import dataset_info
 from cseg.datasets.samples import DatasetInfo
-from cseg.settings import PseudolabelSettings, RunSettings, Seed, SharedSettings, build, key, plain
-from cseg.settings.keys import merge, types
+from cseg.settings.keys import build, key, merge, plain, types
 from cseg.settings.label_counts import Count, count_token
 from cseg.settings.network import INIT, Head, Init
-from cseg.settings.run import SEED, Budget
-from cseg.settings.training import ScopeOrNone
+from cseg.settings.run import SEED, Budget, RunSettings, Seed, SharedSettings
+from cseg.settings.training import PseudolabelSettings, ScopeOrNone
 from cseg.storage.files import fingerprint
 
 NAME = "[a-z][a-z0-9_]*"

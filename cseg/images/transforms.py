@@ -10,7 +10,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from cseg.datasets.samples import IGNORE
-from cseg.settings import ImageSettings
+from cseg.settings.network import ImageSettings
 
 GREY = 128  # around an image smaller than its crop
 

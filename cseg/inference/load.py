@@ -27,7 +27,8 @@ from cseg.inference.predict import (
 from cseg.model import checkpoint
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.model.weights import Start
-from cseg.settings import RunSettings, build
+from cseg.settings.keys import build
+from cseg.settings.run import RunSettings
 from cseg.storage.files import check_unchanged
 from cseg.storage.tables import read_rows
 

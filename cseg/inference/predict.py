@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from cseg.errors import ConfigError, TrainingError
 from cseg.images.transforms import resize_short_side, to_unit
 from cseg.model.network import Segmenter
-from cseg.settings import RunSettings
+from cseg.settings.run import RunSettings
 
 MOST = 2**26  # numbers in one map of scores that is resized in one piece
 

@@ -15,7 +15,8 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 from cseg.errors import ConfigError
 from cseg.model.encoders import Encoder
 from cseg.model.weights import Start, start_encoder
-from cseg.settings import Init, ModelSettings, Trained
+from cseg.settings.network import Init, ModelSettings
+from cseg.settings.training import Trained
 
 
 class Segmenter(nn.Module):

@@ -8,7 +8,7 @@ from pathlib import Path
 from cseg.errors import ConfigError, TrainingError
 from cseg.model.encoders import Encoder, build_network, cut_encoder
 from cseg.model.state_dicts import load_in_order, load_state, read_state_dict
-from cseg.settings import GivenWeights, Init
+from cseg.settings.network import GivenWeights, Init
 from cseg.storage.files import sha256_file
 
 LITE0 = "tf_efficientnet_lite0"  # its weights come with a pip package

@@ -15,7 +15,7 @@ from cseg.errors import DataError, readable
 from cseg.paper.markup import Table
 from cseg.paper.results import Results
 from cseg.paper.wording import points, signed
-from cseg.settings import TEACHER_SUFFIX
+from cseg.settings.run import TEACHER_SUFFIX
 
 COLUMNS = [
     "dataset", "measure", "method", "n", "value", "arm", "encoder", "train_size", "setting",

@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import Container
 from matplotlib.figure import Figure
 
-from cseg.settings import TEACHER_SUFFIX
+from cseg.settings.run import TEACHER_SUFFIX
 from cseg.storage.files import atomic
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, SKY = seaborn.color_palette(

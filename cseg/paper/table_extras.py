@@ -11,7 +11,7 @@ from cseg.paper.results import Results
 from cseg.paper.statistics import holm
 from cseg.paper.table_main import test_columns
 from cseg.paper.wording import bracketed, points, with_std
-from cseg.settings import TEACHER_SUFFIX
+from cseg.settings.run import TEACHER_SUFFIX
 
 
 def pseudo_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:

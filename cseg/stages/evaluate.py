@@ -24,7 +24,9 @@ from cseg.inference.confusion import matrices_by_image
 from cseg.inference.load import LoadedSegmenter, load_segmenter
 from cseg.inference.metrics import accuracy_per_class, iou_per_class, mean_iou, pixel_accuracy
 from cseg.inference.predict import ProtocolSettings, protocol_settings
-from cseg.settings import GivenWeights, RunSettings, plain
+from cseg.settings.keys import plain
+from cseg.settings.network import GivenWeights
+from cseg.settings.run import RunSettings
 from cseg.stages.run import (
     RunInputs,
     labelled_pairs,

@@ -30,7 +30,8 @@ from cseg.datasets.samples import IGNORE, DatasetInfo, load_info
 from cseg.errors import DataError
 from cseg.images.transforms import random_crop, resize_label, to_unit
 from cseg.model.network import Segmenter
-from cseg.settings import ImageSettings, RunSettings
+from cseg.settings.network import ImageSettings
+from cseg.settings.run import RunSettings
 from cseg.stages.run import (
     RunInputs,
     labelled_pairs,

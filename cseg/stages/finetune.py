@@ -21,7 +21,9 @@ from cseg.images.distortion import distort
 from cseg.inference.confusion import validation_miou
 from cseg.inference.predict import protocol_settings
 from cseg.model.network import Segmenter, compile_features
-from cseg.settings import FinetuneSettings, RunSettings, plain
+from cseg.settings.keys import plain
+from cseg.settings.run import RunSettings
+from cseg.settings.training import FinetuneSettings
 from cseg.stages.run import (
     RunInputs,
     consistency_pairs,

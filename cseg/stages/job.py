@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cseg.jobs.launch import launch
-from cseg.settings import RunSettings, build
+from cseg.settings.keys import build
+from cseg.settings.run import RunSettings
 from cseg.stages.run import RunInputs
 
 T = TypeVar("T")

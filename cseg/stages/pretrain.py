@@ -13,7 +13,8 @@ from cseg.datasets.samples import load_info
 from cseg.errors import ConfigError
 from cseg.images.distortion import distort
 from cseg.model.network import Segmenter, compile_features
-from cseg.settings import RunSettings, plain
+from cseg.settings.keys import plain
+from cseg.settings.run import RunSettings
 from cseg.stages.run import (
     RunInputs,
     start_network,

@@ -19,7 +19,8 @@ from cseg.datasets.samples import IGNORE, DatasetInfo, load_info
 from cseg.inference.load import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou, pixel_accuracy
 from cseg.inference.predict import predict_sure, protocol_settings
-from cseg.settings import PseudolabelSettings, RunSettings
+from cseg.settings.run import RunSettings
+from cseg.settings.training import PseudolabelSettings
 from cseg.stages.run import (
     RunInputs,
     labelled_pairs,

@@ -12,7 +12,8 @@ from cseg.errors import DataError, readable
 from cseg.model import checkpoint
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.model.weights import Start
-from cseg.settings import RunSettings, Stage, build, plain, pretraining
+from cseg.settings.keys import build, plain
+from cseg.settings.run import RunSettings, Stage, pretraining
 from cseg.storage.files import fingerprint
 from cseg.storage.index_and_subset import read_index_rows, read_subset
 from cseg.storage.provenance import source_fingerprint

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from cseg.model.network import build_segmenter
-from cseg.settings import StartSettings
+from cseg.settings.network import StartSettings
 from cseg.storage.files import write_json
 
 CLASSES = 2  # any number: the encoder is looked at

@@ -9,7 +9,7 @@ from torch import nn
 
 from cseg.compute.device import device_name, peak_memory
 from cseg.model import checkpoint
-from cseg.settings import Stage
+from cseg.settings.run import Stage
 from cseg.storage.files import write_json
 from cseg.storage.tables import write_rows
 from cseg.training.loop import Training

@@ -24,7 +24,7 @@ from cseg.compute.ranks import current_share, sum_over_ranks
 from cseg.images.distortion import distort
 from cseg.images.transforms import IGNORE
 from cseg.model.network import Segmenter
-from cseg.settings import ConsistencySettings
+from cseg.settings.training import ConsistencySettings
 
 MOST = 10.0  # times that alignment makes a rare class likelier
 MEMORY = 0.99  # of the running class statistics, per step

@@ -11,8 +11,7 @@ from cseg.compute.ranks import current_share
 from cseg.datasets.samples import IGNORE
 from cseg.errors import ConfigError
 from cseg.losses import PixelContrastLoss
-from cseg.settings import ContrastSettings
-from cseg.settings.training import Scope
+from cseg.settings.training import ContrastSettings, Scope
 
 
 class Contrast(nn.Module):

@@ -27,7 +27,8 @@ from cseg.compute.ranks import (
 )
 from cseg.errors import TrainingError
 from cseg.images.transforms import to_unit
-from cseg.settings import LoopSettings, RunSettings, Stage
+from cseg.settings.run import RunSettings, Stage
+from cseg.settings.training import LoopSettings
 from cseg.training.loader import iterate
 from cseg.training.progress import Board, Progress
 from cseg.training.resume import Curve, resume, save_state

@@ -20,7 +20,7 @@ from cseg.datasets.reading import read_class_ids, read_image, read_label
 from cseg.datasets.samples import DatasetInfo
 from cseg.errors import DataError
 from cseg.images.transforms import random_crop, resize_label, resize_short_side
-from cseg.settings import ImageSettings
+from cseg.settings.network import ImageSettings
 from cseg.training.prepared_cache import Place, read_pair
 
 ORDER, GEOMETRY = 1, 2  # first words of the keys, one for each purpose

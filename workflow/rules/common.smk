@@ -21,7 +21,8 @@ from cseg.datasets import description_files, outlines_state
 from cseg.errors import CsegError
 from cseg.experiment.checks import cautions
 from cseg import experiment
-from cseg.settings import plain, pretraining
+from cseg.settings.keys import plain
+from cseg.settings.run import pretraining
 from cseg.settings.label_counts import parse_token
 
 # A conda environment holds what its jobs need; ~/.local may hold other versions.

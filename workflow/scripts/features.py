@@ -3,7 +3,8 @@ from pathlib import Path
 from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
-    from cseg.settings import RunSettings, build
+    from cseg.settings.keys import build
+    from cseg.settings.run import RunSettings
     from cseg.stages.features import FeaturesOutputs, Start, features
     from cseg.stages.job import launch_job
     from cseg.stages.run import RunInputs
