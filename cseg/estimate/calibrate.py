@@ -62,11 +62,11 @@ def calibrate(
     The files of the dataset are not needed; sizes are in pixels. `copies` processes measure at the
     same time, as neighbours slow each other down.
     """
-    arguments = (experiment, list(arms), size_HW)
     if copies == 1:
-        return _measure_all(*arguments)
+        return _measure_all(experiment, arms, size_HW)
     with ProcessPoolExecutor(copies, mp_context=get_context("spawn")) as pool:
-        measured = list(pool.map(_measure_all, *([argument] * copies for argument in arguments)))
+        jobs = [pool.submit(_measure_all, experiment, arms, size_HW) for _ in range(copies)]
+        measured = [job.result() for job in jobs]
     means = {}
     for arm in arms:
         costs = pd.DataFrame([vars(each[arm]) for each in measured])

@@ -28,38 +28,30 @@ def counted_costs(
     allocator takes more. The time between jobs is this machine's. Sizes are in pixels, and
     `teraflops` are those reached in training (a multiply-add is two flops).
     """
-    job = job_seconds()
-    classes = experiment.info.num_classes
-    return {
-        arm: _counted(experiment.run_settings(arm, 0), classes, size_HW, teraflops, job)
-        for arm in arms
-    }
-
-
-def _counted(
-    settings: RunSettings, classes: int, size_HW: tuple[int, int], teraflops: float, job: float
-) -> ArmCost:
-    seconds = {}
-    network = _network(settings.model, classes)
-    weights = sum(p.numel() * 4 for p in network.parameters()) / MIB
-    memory = 0.0
-    for stage in settings.trainings:
-        flops, held = step_work(stage, settings, classes)
-        flops += loss_flops(settings, stage)
-        seconds[stage] = flops / (teraflops * 1e12)
-        memory = max(memory, 3 * weights + held / MIB)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(torch.empty(1, 3, *size_HW, device="meta"))
-    return ArmCost(
-        pretrain_step=seconds.get("pretrain", 0.0),
-        finetune_step=seconds["finetune"],
-        image=counter.get_total_flops() / (teraflops * 1e12),
-        job=job,
-        memory_mib=memory,
-        weights_mib=weights * len(seconds),
-        prediction_mib=size_HW[0] * size_HW[1] * PREDICTED_SHARE / MIB,
-        device=f"a device of {teraflops:g} TFLOP/s",
-    )
+    job, classes, rate = job_seconds(), experiment.info.num_classes, teraflops * 1e12
+    costs = {}
+    for arm in arms:
+        settings = experiment.run_settings(arm, 0)
+        network = _network(settings.model, classes)
+        weights = sum(p.numel() * 4 for p in network.parameters()) / MIB
+        works = {stage: step_work(stage, settings, classes) for stage in settings.trainings}
+        seconds = {
+            stage: (flops + loss_flops(settings, stage)) / rate
+            for stage, (flops, _) in works.items()
+        }
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network.eval()(torch.empty(1, 3, *size_HW, device="meta"))
+        costs[arm] = ArmCost(
+            pretrain_step=seconds.get("pretrain", 0.0),
+            finetune_step=seconds["finetune"],
+            image=counter.get_total_flops() / rate,
+            job=job,
+            memory_mib=3 * weights + max(held for _, held in works.values()) / MIB,
+            weights_mib=weights * len(works),
+            prediction_mib=size_HW[0] * size_HW[1] * PREDICTED_SHARE / MIB,
+            device=f"a device of {teraflops:g} TFLOP/s",
+        )
+    return costs
 
 
 def step_work(stage: Stage, settings: RunSettings, classes: int) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 import heapq
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -46,11 +46,22 @@ def plan(
             arm or is damaged; each names the remedy.
     """
     if save is not None and save.exists():
-        _check_costs(save)
+        try:
+            read_costs(save)
+        except CsegError as error:
+            raise ConfigError(
+                f"--save names {save}, which holds something else than costs; give another file"
+            ) from error
     sizes = image_counts(experiment)
     arms = planned_arms(experiment)
     if calibration is not None:
-        costs = read_costs(calibration, arms)
+        known = read_costs(calibration)
+        for arm in arms:
+            if arm not in known:
+                raise ConfigError(
+                    f"calibration {calibration} lacks arm {arm}; make it from the same config"
+                )
+        costs = {arm: known[arm] for arm in arms}
     else:
         size = size_HW or image_size(experiment)
         if teraflops is not None:
@@ -62,29 +73,16 @@ def plan(
     return render(experiment, sizes, costs, run_seconds(experiment, sizes, costs), devices)
 
 
-def _check_costs(path: Path) -> None:
-    """Ask that a file that `plan` is to replace is one that it wrote."""
-    try:
-        for name, cost in dict(read_json(path)).items():
-            build(ArmCost, cost, name)
-    except (CsegError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"--save names {path}, which holds something else than costs; give another file"
-        ) from error
-
-
-def read_costs(path: Path, arms: Sequence[str]) -> dict[str, ArmCost]:
+def read_costs(path: Path) -> dict[str, ArmCost]:
     """Costs by arm, as `plan` saved them.
 
     Raises:
-        ConfigError: an arm is missing.
-        CsegError: the file is damaged.
+        CsegError: the file holds something else.
     """
     saved = read_json(path)
-    for arm in arms:
-        if arm not in saved:
-            raise ConfigError(f"calibration {path} lacks arm {arm}; make it from the same config")
-    return {arm: build(ArmCost, saved[arm], f"{path}: {arm}") for arm in arms}
+    if not isinstance(saved, dict):
+        raise ConfigError(f"{path} holds no costs; give a file that `cseg plan --save` wrote")
+    return {arm: build(ArmCost, cost, f"{path}: {arm}") for arm, cost in saved.items()}
 
 
 def planned_arms(experiment: Experiment) -> tuple[str, ...]:

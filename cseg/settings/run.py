@@ -13,12 +13,8 @@ from cseg.settings.training import (
 )
 
 Budget = Literal["equal_steps", "equal_time", "equal_finetune"]
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["fp32", "bf16"]
 Stage = Literal["pretrain", "finetune"]  # those that train
 TEACHER_SUFFIX = "_pseudo"  # what names of arms with a teacher end in
-
-
 SEED = {"ge": 0, "le": 1_000_000}
 
 
@@ -56,8 +52,10 @@ class SharedSettings:
     pretrain: PretrainSettings = PretrainSettings()
     finetune: FinetuneSettings = FinetuneSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    device: Device = key("where to compute; auto takes a GPU if there is one", default="auto")
-    precision: Precision = key(
+    device: Literal["auto", "cpu", "cuda"] = key(
+        "where to compute; auto takes a GPU if there is one", default="auto"
+    )
+    precision: Literal["fp32", "bf16"] = key(
         "number format of the network: bf16 by autocast, or fp32, in which convolutions on a GPU "
         "may round what they multiply to TF32",
         default="fp32",

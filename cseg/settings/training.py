@@ -8,14 +8,7 @@ from cseg.settings.network import SIDE, Size
 
 Scope = Literal["within", "cross", "batch"]
 ScopeOrNone = Literal["none", "within", "cross", "batch"]
-Denominator = Literal["all", "negatives"]
-Backend = Literal["auto", "dense", "tiled", "triton"]
 Trained = Literal["all", "decoder", "classifier"]
-Report = Literal["last", "best"]
-Schedule = Literal["cosine", "poly"]
-Teacher = Literal["average", "network"]
-Student = Literal["start", "teacher"]
-Anchors = Literal["all", "hard"]
 STRENGTH = {"ge": 0, "le": 2}
 
 
@@ -33,7 +26,7 @@ class LoopSettings:
         default=1, ge=1,
     )  # fmt: skip
     lr: float = key("initial learning rate; it falls to 0 along the schedule", default=0.1, gt=0)
-    schedule: Schedule = key(
+    schedule: Literal["cosine", "poly"] = key(
         "how the learning rate falls: along half a cosine, or poly, (1 - share of the steps)^0.9, "
         "which DeepLab uses",
         default="cosine",
@@ -61,7 +54,7 @@ class LoopSettings:
 class ContrastSettings:
     """The contrastive loss and what feeds it."""
 
-    denominator: Denominator = key(
+    denominator: Literal["all", "negatives"] = key(
         "what stands in the loss's denominator: all candidates (the paper) or negatives (the "
         "authors' release)",
         default="all",
@@ -82,7 +75,7 @@ class ContrastSettings:
     distortion: float = key(
         "strength of the second view's colour distortion; 1 is SimCLR's", default=1.0, **STRENGTH
     )
-    backend: Backend = key("engine of the loss", default="auto")
+    backend: Literal["auto", "dense", "tiled", "triton"] = key("engine of the loss", default="auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +90,7 @@ class ConsistencySettings:
     weight: float = key("weight of the consistency term; 0 reads no unlabelled image",
                         default=0.0, ge=0)  # fmt: skip
     ratio: int = key("unlabelled images per labelled image of a step", default=1, ge=1)
-    teacher: Teacher = key(
+    teacher: Literal["average", "network"] = key(
         "network that labels the weak view: the moving average of the weights (average), or the "
         "network that learns, as in FixMatch and UniMatch",
         default="average",
@@ -139,7 +132,6 @@ class FinetuneSettings(LoopSettings):
     """Cross-entropy on the same labelled images, and consistency on unlabelled ones."""
 
     consistency: ConsistencySettings = ConsistencySettings()
-
     distortion: float = key(
         "strength of the training images' colour distortion", default=0.0, **STRENGTH
     )
@@ -158,12 +150,12 @@ class FinetuneSettings(LoopSettings):
         default="none",
     )
     contrast_weight: float = key("weight of the contrastive term", default=0.1, ge=0)
-    contrast_anchors: Anchors = key(
+    contrast_anchors: Literal["all", "hard"] = key(
         "anchors of the contrastive term: all pixels, or hard ones, which the classifier gets "
         "wrong (Wang et al. 2021, arXiv 2101.11939; all of them instead of a sample)",
         default="all",
     )
-    report: Report = key(
+    report: Literal["last", "best"] = key(
         "weights that the run ends with: last, or best on the validation split", default="last"
     )
 
@@ -190,7 +182,7 @@ class PseudolabelSettings:
     images: int | None = key(
         "unlabelled images to label, the first of the index; null labels all", default=None, ge=1
     )
-    student: Student = key(
+    student: Literal["start", "teacher"] = key(
         "where the student starts: where its arm starts, or at its teacher's end", default="start"
     )
     repeat_labelled: int = key(

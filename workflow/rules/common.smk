@@ -205,9 +205,10 @@ def starts(wildcards):
     ]
 
 
-def reported(folder, name, kind, caption):
+def reported(folder, name, kind):
     """A table or figure as an entry of Snakemake's report."""
     category = {"tables": "2 Tables", "figures": "3 Figures"}[folder]
+    caption = "per_class_table" if (folder, name) == ("tables", "per_class") else name
     return report(
         f"{RESULTS}/{folder}/{name}.{kind}",
         caption=f"../report/{caption}.rst",

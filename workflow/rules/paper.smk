@@ -1,12 +1,4 @@
-# name of the table: its caption in workflow/report/
-TABLES = {
-    "recommendation": "recommendation",
-    "main": "main",
-    "per_class": "per_class_table",
-    "cost": "cost",
-    "separability": "separability",
-    "published": "published",
-}
+TABLES = ["recommendation", "main", "per_class", "cost", "separability", "published"]
 FIGURES = [
     "label_efficiency",
     "qualitative",
@@ -17,10 +9,9 @@ FIGURES = [
 ]
 ABLATIONS = ["ablations"] if EXPERIMENT.ablations else []
 TAUGHT = [arm for arm in EXPERIMENT.run_arms if EXPERIMENT.arms[arm].teacher]
-SEMI_SUPERVISED = ["semi_supervised"] if TAUGHT else []
-TABLES |= {name: name for name in ABLATIONS + SEMI_SUPERVISED}
+TABLES += ABLATIONS + (["semi_supervised"] if TAUGHT else [])
 if len(EXPERIMENT.run_arms) > 1:  # what needs two arms
-    TABLES |= {"label_saving": "label_saving"}
+    TABLES += ["label_saving"]
     FIGURES += ["confusion_difference", "largest_changes"]
 
 
@@ -83,7 +74,7 @@ rule tables:
         separability=rules.features.output.separability,
         published=workflow.source_path("../resources/published.csv"),
     output:
-        *[reported("tables", name, "html", TABLES[name]) for name in TABLES],
+        *[reported("tables", name, "html") for name in TABLES],
         expand(
             "{results}/tables/{table}.{kind}",
             results=RESULTS,
@@ -120,7 +111,7 @@ rule figures:
             category="1 Summary",
             labels={"page": "summary"},
         ),
-        *[reported("figures", name, "png", name) for name in FIGURES],
+        *[reported("figures", name, "png") for name in FIGURES],
         expand("{results}/figures/{figure}.pdf", results=RESULTS, figure=FIGURES),
     log:
         f"{RESULTS}/logs/figures.log",
