@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -11,9 +12,8 @@ import gpu_forecast
 import loss_gpu
 import pandas as pd
 import plain_loop
-import step_parts
 import torch
-from step import SETTINGS, Setting, our_seconds
+from step import SETTINGS, Setting, marked, our_seconds, typical
 
 from cseg import experiment
 from cseg.datasets.samples import DatasetInfo
@@ -88,16 +88,12 @@ def _value_and_grads(views, labels, scope, denominator, backend) -> list[torch.T
     )
 
 
-def loss_table(dtype: str) -> Callable[[torch.device, bool], Rows]:
+def loss_table(dtype: str, device: torch.device, tiny: bool) -> Rows:
     """Time, memory and shares of the matmul rate of our forms and their rivals, in one type."""
-
-    def measure(device: torch.device, tiny: bool) -> Rows:
-        sizes = (2, 200, 16) if tiny else (16, 4225, 256)
-        kind = loss_gpu.DTYPES[dtype]
-        rate = loss_gpu.matmul_rate(device, kind, 128 if tiny else 8192)
-        return list(loss_gpu.measured_rows(*sizes, kind, device, 2 if tiny else 10, rate))
-
-    return measure
+    sizes = (2, 200, 16) if tiny else (16, 4225, 256)
+    kind = loss_gpu.DTYPES[dtype]
+    rate = loss_gpu.matmul_rate(device, kind, 128 if tiny else 8192)
+    return list(loss_gpu.measured_rows(*sizes, kind, device, 2 if tiny else 10, rate))
 
 
 def _settings(
@@ -110,36 +106,29 @@ def _settings(
     return planned.run_settings("within", 0), planned.info, chosen
 
 
-def step(stage: str, precision: str, compiled: bool) -> Callable[[torch.device, bool], Rows]:
+def step(stage: str, precision: str, compiled: bool, device: torch.device, tiny: bool) -> Rows:
     """A step of a stage in parts, next to the same step written plainly with torchvision."""
-
-    def measure(device: torch.device, tiny: bool) -> Rows:
-        settings, info, chosen = _settings(tiny, device, precision=precision, compile=compiled)
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            data = paint(folder, info, chosen.size_HW)
-            seconds, cost = step_seconds(stage, settings, data, folder, threads=_threads(tiny))
-            peak = read_json(cost)["peak_memory_mib"]
-            with step_parts.marked() as steps:
-                step_seconds(stage, settings, data, folder, threads=_threads(tiny))
-            times = plain_loop.plain_steps(
-                stage, settings, data, info, chosen.torchvisions, device, 2 if tiny else 6
-            )
-        work, planned = step_work(stage, settings, info.num_classes)
-        plain = median(times[1:])
-        return [{
-            "stage": stage, "precision": precision, "compiled": compiled,
-            "step_ms": 1000 * seconds, "plain_ms": 1000 * plain,
-            "faster": plain / seconds, "peak_mib": peak,
-            "planned_activations_mib": planned / 2**20, "network_tflops": work / seconds / 1e12,
-            **{f"{part}_ms": value for part, value in step_parts.typical(steps, 4).items()},
-        }]  # fmt: skip
-
-    return measure
-
-
-def _threads(tiny: bool) -> int:
-    return 1 if tiny else 8
+    threads = 1 if tiny else 8
+    settings, info, chosen = _settings(tiny, device, precision=precision, compile=compiled)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = paint(folder, info, chosen.size_HW)
+        seconds, cost = step_seconds(stage, settings, data, folder, threads=threads)
+        peak = read_json(cost)["peak_memory_mib"]
+        with marked() as steps:
+            step_seconds(stage, settings, data, folder, threads=threads)
+        times = plain_loop.plain_steps(
+            stage, settings, data, info, chosen.torchvisions, device, 2 if tiny else 6
+        )
+    work, planned = step_work(stage, settings, info.num_classes)
+    plain = median(times[1:])
+    return [{
+        "stage": stage, "precision": precision, "compiled": compiled,
+        "step_ms": 1000 * seconds, "plain_ms": 1000 * plain,
+        "faster": plain / seconds, "peak_mib": peak,
+        "planned_activations_mib": planned / 2**20, "network_tflops": work / seconds / 1e12,
+        **{f"{part}_ms": value for part, value in typical(steps, 4).items()},
+    }]  # fmt: skip
 
 
 def _trained(settings: RunSettings, data: RunInputs, folder: Path, steps: int) -> TrainingOutputs:
@@ -197,18 +186,18 @@ def shared_card(device: torch.device, tiny: bool) -> Rows:
 PARTS = [
     Part("ceilings", 5, ceilings),
     Part("correctness", 135, correctness),
-    Part("loss_bf16", 50, loss_table("bf16")),
-    Part("loss_fp32", 55, loss_table("fp32")),
-    Part("step_pretrain_bf16", 35, step("pretrain", "bf16", False)),
-    Part("step_finetune_bf16", 25, step("finetune", "bf16", False)),
-    Part("step_pretrain_fp32", 35, step("pretrain", "fp32", False)),
-    Part("step_finetune_fp32", 25, step("finetune", "fp32", False)),
+    Part("loss_bf16", 50, partial(loss_table, "bf16")),
+    Part("loss_fp32", 55, partial(loss_table, "fp32")),
+    Part("step_pretrain_bf16", 35, partial(step, "pretrain", "bf16", False)),
+    Part("step_finetune_bf16", 25, partial(step, "finetune", "bf16", False)),
+    Part("step_pretrain_fp32", 35, partial(step, "pretrain", "fp32", False)),
+    Part("step_finetune_fp32", 25, partial(step, "finetune", "fp32", False)),
     Part("strict", 25, strict),
     Part("precisions", 25, precisions),
     Part("shared_card", 25, shared_card),
     Part("forecast", 110, gpu_forecast.forecast),
-    Part("step_pretrain_bf16_compiled", 85, step("pretrain", "bf16", True)),
-    Part("step_finetune_bf16_compiled", 85, step("finetune", "bf16", True)),
-    Part("step_pretrain_fp32_compiled", 85, step("pretrain", "fp32", True)),
-    Part("step_finetune_fp32_compiled", 85, step("finetune", "fp32", True)),
+    Part("step_pretrain_bf16_compiled", 85, partial(step, "pretrain", "bf16", True)),
+    Part("step_finetune_bf16_compiled", 85, partial(step, "finetune", "bf16", True)),
+    Part("step_pretrain_fp32_compiled", 85, partial(step, "pretrain", "fp32", True)),
+    Part("step_finetune_fp32_compiled", 85, partial(step, "finetune", "fp32", True)),
 ]

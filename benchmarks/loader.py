@@ -13,6 +13,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import gpu_page
@@ -179,37 +180,33 @@ def reference(root: Path, tensors: bool, count: int, workers: int) -> DataLoader
 
 
 def reference_dataset(root: Path, tensors: bool) -> VOCSegmentation:
-    return VOCSegmentation(str(root), "2012", "train", transforms=Reference(tensors))
+    steps = partial(plainly, tensors=tensors, rng=np.random.default_rng(0))
+    return VOCSegmentation(str(root), "2012", "train", transforms=steps)
 
 
-class Reference:
-    """Scale, mirror, pad and crop, to float, normalise; on PIL images or on tensors."""
-
-    def __init__(self, tensors: bool) -> None:
-        self.tensors, self.rng = tensors, np.random.default_rng(0)
-
-    def __call__(self, image: Image.Image, label: Image.Image) -> tuple[Tensor, Tensor]:
-        """The image, float (3, h, w), and its labels, int64 (h, w)."""
-        if self.tensors:
-            image, label = F.pil_to_tensor(image), F.pil_to_tensor(label)
-        height, width = image.shape[-2:] if self.tensors else image.size[::-1]
-        side = int(min(height, width) * self.rng.uniform(*SCALE))
-        image = F.resize(image, [side], antialias=True)
-        label = F.resize(label, [side], interpolation=InterpolationMode.NEAREST)
-        if self.rng.random() < 0.5:
-            image, label = F.hflip(image), F.hflip(label)
-        height, width = image.shape[-2:] if self.tensors else image.size[::-1]
-        right, down = max(0, CROP - width), max(0, CROP - height)
-        if right or down:
-            image = F.pad(image, [0, 0, right, down], fill=0)
-            label = F.pad(label, [0, 0, right, down], fill=255)
-        top = self.rng.integers(0, max(height, CROP) - CROP + 1)
-        left = self.rng.integers(0, max(width, CROP) - CROP + 1)
-        image = F.crop(image, top, left, CROP, CROP)
-        label = F.crop(label, top, left, CROP, CROP)
-        if not self.tensors:
-            image, label = F.pil_to_tensor(image), F.pil_to_tensor(label)
-        return F.normalize(F.convert_image_dtype(image), MEAN, STD), label[0].long()
+def plainly(
+    image: Image.Image, label: Image.Image, tensors: bool, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Scale, mirror, pad and crop, on PIL images or on tensors; float (3,h,w) and int64 (h,w)."""
+    if tensors:
+        image, label = F.pil_to_tensor(image), F.pil_to_tensor(label)
+    side = int(min(F.get_dimensions(image)[1:]) * rng.uniform(*SCALE))
+    image = F.resize(image, [side], antialias=True)
+    label = F.resize(label, [side], interpolation=InterpolationMode.NEAREST)
+    if rng.random() < 0.5:
+        image, label = F.hflip(image), F.hflip(label)
+    _, height, width = F.get_dimensions(image)
+    right, down = max(0, CROP - width), max(0, CROP - height)
+    if right or down:
+        image = F.pad(image, [0, 0, right, down], fill=0)
+        label = F.pad(label, [0, 0, right, down], fill=255)
+    top = rng.integers(0, max(height, CROP) - CROP + 1)
+    left = rng.integers(0, max(width, CROP) - CROP + 1)
+    image = F.crop(image, top, left, CROP, CROP)
+    label = F.crop(label, top, left, CROP, CROP)
+    if not tensors:
+        image, label = F.pil_to_tensor(image), F.pil_to_tensor(label)
+    return F.normalize(F.convert_image_dtype(image), MEAN, STD), label[0].long()
 
 
 def paths(root: Path, name: str) -> tuple[Path, Path]:

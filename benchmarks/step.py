@@ -10,7 +10,9 @@ round. The parts of a step are taken in a run of their own. Writes benchmarks/re
 import argparse
 import os
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -21,23 +23,28 @@ from typing import Any
 import gpu_page
 import pandas as pd
 import plain_loop
-import step_parts
 import torch
 from loss import called
 from loss_gpu import DTYPES, matmul_rate
+from torch import nn
+from torch.nn.modules import module as hooks
+from torch.optim import optimizer as optimizers
 
 from cseg import experiment
-from cseg.compute.device import open_device
+from cseg.compute.device import has_gpu, open_device
 from cseg.estimate.calibrate import paint, step_seconds
 from cseg.estimate.flops import step_work
+from cseg.model.network import Segmenter
 from cseg.settings.run import RunSettings
 from cseg.storage.files import write_text
 from cseg.storage.provenance import git_revision
 from cseg.storage.tables import write_table
+from cseg.training import loop
 
 HERE = Path(__file__).parent
 CONFIGS = HERE.parent / "workflow" / "configs"
 STAGES = ("pretrain", "finetune")
+PARTS = ("load", "forward", "loss", "backward", "optimizer", "other")
 
 
 @dataclass(frozen=True)
@@ -121,10 +128,10 @@ def measure(
                 torch.set_num_threads(threads)
                 plain.append(median(seconds[1:]))
                 print(f"{name}, {stage}: {ours[-1]:.4f} s, plain {plain[-1]:.4f} s", flush=True)
-            with step_parts.marked() as steps:
+            with marked() as steps:
                 step_seconds(stage, settings, data, Path(folder), threads=threads)
             work, _ = step_work(stage, settings, info.num_classes)
-            loop = getattr(settings, stage)
+            own = getattr(settings, stage)
             rows.append(
                 {
                     "setting": name,
@@ -132,8 +139,8 @@ def measure(
                     "step_ms": 1000 * median(ours),
                     "step_ms_min": 1000 * min(ours),
                     "step_ms_max": 1000 * max(ours),
-                    "images_per_second": loop.batch / median(ours),
-                    **{f"{k}_ms": v for k, v in step_parts.typical(steps, 8).items()},
+                    "images_per_second": own.batch / median(ours),
+                    **{f"{k}_ms": v for k, v in typical(steps, 8).items()},
                     "network_gflop": work / 1e9,
                     "matmul_gflops": median(rates) / 1e9,
                     "share_of_matmul": median(work / t / rate for t, rate in zip(ours, rates)),
@@ -141,8 +148,8 @@ def measure(
                     "plain_ms_min": 1000 * min(plain),
                     "plain_ms_max": 1000 * max(plain),
                     "times_plain": median(b / a for a, b in zip(ours, plain)),
-                    "planned_steps": loop.steps,
-                    "planned_hours": loop.steps * median(ours) / 3600,
+                    "planned_steps": own.steps,
+                    "planned_hours": own.steps * median(ours) / 3600,
                 }
             )
     return rows
@@ -174,14 +181,14 @@ def report(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
         "core, the plain way one run on all of them; a step's time is that of a step of all runs.",
         "",
     ]
-    header = ("setting", "stage", "ms a step", "images/s", *step_parts.PARTS,
+    header = ("setting", "stage", "ms a step", "images/s", *PARTS,
               "share of matmul rate", "plain, ms", "faster", "steps planned: hours")  # fmt: skip
     rows = []
     for r in table.to_dict("records"):
-        whole = sum(r[f"{part}_ms"] for part in step_parts.PARTS)
+        whole = sum(r[f"{part}_ms"] for part in PARTS)
         rows.append((
             r["setting"], r["stage"], _spread(r, "step_ms"), f"{r['images_per_second']:.1f}",
-            *(f"{r[f'{part}_ms'] / whole:.0%}" for part in step_parts.PARTS),
+            *(f"{r[f'{part}_ms'] / whole:.0%}" for part in PARTS),
             f"{r['share_of_matmul']:.0%}", _spread(r, "plain_ms"), f"{r['times_plain']:.2f}x",
             f"{r['planned_steps']}: {r['planned_hours']:.3g}",
         ))  # fmt: skip
@@ -190,6 +197,75 @@ def report(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
 
 def _spread(row: Mapping[str, Any], name: str) -> str:
     return f"{row[name]:.1f} ({row[f'{name}_min']:.1f} - {row[f'{name}_max']:.1f})"
+
+
+@contextmanager
+def marked() -> Iterator[list[dict[str, float]]]:
+    """Collect the seconds of the parts of every step inside the block, by hooks of torch.
+
+    "forward" holds the copy to the device's memory layout, the distortion and the network;
+    "loss" the resizing to the grid or to the image as well. The device is waited for at every mark,
+    so the parts add up to more than an unmarked step where it would have run on.
+    """
+    steps: list[dict[str, float]] = []
+    now: dict[str, float] = {}
+    real = loop.iterate
+
+    def tick() -> float:
+        if has_gpu():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def iterate(*arguments: Any) -> Iterator[Any]:
+        now["begin"] = tick()
+        for batch in real(*arguments):
+            now["loaded"] = tick()
+            yield batch
+            if "updated" in now:
+                steps.append(_parts(now, tick()))
+            now.clear()
+            now["begin"] = tick()
+
+    def before(module: nn.Module, inputs: Any) -> None:
+        if isinstance(module, loop.Objective):
+            now["network"] = tick()
+            now["projector"] = id(module.network.projector)
+
+    def after(module: nn.Module, inputs: Any, outputs: Any) -> None:
+        if id(module) == now.get("projector") or isinstance(module, Segmenter):
+            now["features"] = tick()
+        elif isinstance(module, loop.Objective):
+            now["lost"] = tick()
+
+    handles = [
+        hooks.register_module_forward_pre_hook(before),
+        hooks.register_module_forward_hook(after),
+        optimizers.register_optimizer_step_pre_hook(lambda *_: now.update(gradients=tick())),
+        optimizers.register_optimizer_step_post_hook(lambda *_: now.update(updated=tick())),
+    ]
+    loop.iterate = iterate
+    try:
+        yield steps
+    finally:
+        loop.iterate = real
+        for handle in handles:
+            handle.remove()
+
+
+def _parts(now: dict[str, float], end: float) -> dict[str, float]:
+    parts = {
+        "load": now["loaded"] - now["begin"],
+        "forward": now["features"] - now["network"],
+        "loss": now["lost"] - now["features"],
+        "backward": now["gradients"] - now["lost"],
+        "optimizer": now["updated"] - now["gradients"],
+    }
+    return parts | {"other": end - now["begin"] - sum(parts.values())}
+
+
+def typical(steps: list[dict[str, float]], first: int) -> dict[str, float]:
+    """Median milliseconds of each part, without the `first` steps."""
+    return {part: 1000 * median(step[part] for step in steps[first:]) for part in PARTS}
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from matplotlib.pyplot import subplots
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from cseg.errors import DataError
-from cseg.paper import captions
+from cseg.paper import wording
 from cseg.paper.markup import Table, markdown, sections
 from cseg.paper.results import read_results
 from cseg.paper.statistics import Comparison, holm, mean_std
@@ -123,11 +123,11 @@ def table(cells: list[Cell]) -> str:
                 f"{budget:,} steps to the next budget." if budget else
                 f"The best baseline with {baselines[0]}'s start still gains at the largest budget."
             )  # fmt: skip
-    caption = captions.join(
+    caption = wording.join(
         "mIoU (%) on images that decided nothing, and on the labelled images, mean ± sample "
         "standard deviation over seeds; differences in points to the best baseline of the same "
         "budget, and to plain cross-entropy, each column corrected for all of its comparisons.",
-        captions.tests_note(each.gain for each in cells if each.gain),
+        wording.tests_note(each.gain for each in cells if each.gain),
         *notes,
     )
     rows = {

@@ -5,7 +5,7 @@ from dataclasses import replace
 from fake_results import paint_results
 from golden import golden_results
 
-from cseg.paper import captions, wording
+from cseg.paper import wording
 from cseg.paper.results import read_results
 from cseg.paper.statistics import BOOTSTRAP, PAIRED_T, Comparison
 from cseg.stages.summary import summary
@@ -16,28 +16,28 @@ def comparison(test, seeds):
 
 
 def test_only_tests_that_were_made_are_named():
-    both = captions.tests_note([comparison(PAIRED_T, 3), comparison(BOOTSTRAP, 1)])
+    both = wording.tests_note([comparison(PAIRED_T, 3), comparison(BOOTSTRAP, 1)])
     assert PAIRED_T in both
     assert f"If two arms share fewer than 3 seeds: {BOOTSTRAP}" in both
     assert "after correction for 2 comparisons (Holm)" in both
-    only = captions.tests_note([comparison(PAIRED_T, 3), comparison("", 1)])
+    only = wording.tests_note([comparison(PAIRED_T, 3), comparison("", 1)])
     assert BOOTSTRAP not in only
     assert "Holm" not in only  # nothing to correct for
-    assert "No test of significance could be made" in captions.tests_note([comparison("", 1)])
+    assert "No test of significance could be made" in wording.tests_note([comparison("", 1)])
 
 
 def test_runs_note_counts_the_gaps(tmp_path):
-    note = captions.runs_note(read_results(golden_results(tmp_path)))
+    note = wording.runs_note(read_results(golden_results(tmp_path)))
     assert "16 of 18 combinations" in note
     whole = paint_results(tmp_path, ("scratch",), (4,), (0,), images=1)
     summary(whole, tmp_path / "fake")
-    assert captions.runs_note(read_results(tmp_path / "fake")) == "1 seed per cell."
+    assert wording.runs_note(read_results(tmp_path / "fake")) == "1 seed per cell."
 
 
 def test_terms_name_citation_and_licence(tmp_path):
     summary(paint_results(tmp_path, ("scratch",), (4,), (0,), images=1), tmp_path / "fake")
     results = read_results(tmp_path / "fake")
-    assert captions.terms_note(results) == (
+    assert wording.terms_note(results) == (
         "Data: A. Painter, Fake Scenes, 2026. Licence: CC0 & more_than 100%."
     )
 

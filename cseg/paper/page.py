@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from cseg.paper import captions
+from cseg.paper import wording
 from cseg.paper.cautions import cautions
 from cseg.paper.markup import Table, html_page, html_table
 from cseg.paper.recommend import Recommendation, advice, certainty, more_labels, recommend, which
@@ -100,7 +100,7 @@ def _lead(each: Recommendation) -> str:
 
 
 def _details(results: Results, each: Recommendation) -> str:
-    text = captions.join(which(each), f"{certainty(each)}.", advice(each), more_labels(each))
+    text = wording.join(which(each), f"{certainty(each)}.", advice(each), more_labels(each))
     head = f"<p><b>With {plural(each.n, 'label')}:</b> {html.escape(text)}</p>"
     return f"{head}\n{_network(results, each)}".strip()
 

@@ -157,6 +157,12 @@ class Results:
         frame.insert(0, "dataset", self.dataset)
         return frame
 
+    def score(self, arm: str, n: int) -> dict[str, Any]:
+        """The columns of tables that say what a cell scores, and over how many runs."""
+        mean, std = self.mean_std(arm, n)
+        runs = len(self.mious.get((arm, n), {}))
+        return {"arm": arm, "n": n, "runs": runs, "miou_mean": mean, "miou_std": std}
+
     def ranked(self, n: int) -> list[str]:
         """Arms that have runs at n, the highest mean mIoU first."""
         present = [arm for arm in self.arms if (arm, n) in self.mious]

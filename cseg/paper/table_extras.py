@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from cseg.paper import captions
+from cseg.paper import wording
 from cseg.paper.markup import Lines, Table, sections, strong
 from cseg.paper.results import Results
 from cseg.paper.statistics import holm
@@ -62,24 +62,21 @@ def _compared(
         for setting, arm, base in zip(settings["setting"], settings["arm"], settings["base"]):
             texts = []
             for n in results.label_counts:
-                each, score = tests.get((arm, base, n)), results.mean_std(arm, n)
-                rows.append({
-                    "dataset": results.dataset, "group": group, "setting": setting, "arm": arm,
-                    "n": n, "runs": len(results.mious.get((arm, n), {})), "miou_mean": score[0],
-                    "miou_std": score[1], **test_columns(each),
-                })  # fmt: skip
-                text = with_std(*score)
+                each = tests.get((arm, base, n))
+                named = {"dataset": results.dataset, "group": group, "setting": setting}
+                rows.append({**named, **results.score(arm, n), **test_columns(each)})
+                text = with_std(*results.mean_std(arm, n))
                 text += f" ({bracketed(each)})" if each and each.seeds else ""
                 texts.append(strong(text) if each and each.significant else text)
             lines.append((str(setting), *texts))
         parts.append((str(group), lines + more(str(group))))
-    caption = captions.join(
+    caption = wording.join(
         f"{results.dataset}: {what}, mIoU (%), mean ± sample standard deviation over seeds; in "
         "parentheses the difference to the first row of the group in points, with its interval. "
         "Bold: a significant difference.",
-        captions.runs_note(results),
-        captions.tests_note(made),
-        captions.settings_note(results),
+        wording.runs_note(results),
+        wording.tests_note(made),
+        wording.settings_note(results),
     )
     header = ("", "setting", *(f"n = {n}" for n in results.label_counts))
     label = f"{results.dataset}-{name}"

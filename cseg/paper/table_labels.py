@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cseg.paper import captions
+from cseg.paper import wording
 from cseg.paper.markup import Table, sections
 from cseg.paper.results import RESAMPLES, Results
 from cseg.paper.statistics import interval, labels_needed, resample_seeds
@@ -26,13 +26,13 @@ def label_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
              for write in (_needed, _factor)]  # fmt: skip
     rows_printed = sections(("labels needed", lines[0]), ("factor of labels saved", lines[1]))
     whole = "the whole training set" if results.train_size == full else "the largest n that has run"
-    caption = captions.join(
+    caption = wording.join(
         f"{results.dataset}: labels needed for the mIoU of {reference} with n labels; the last "
         f"column, n = {full}, is {whole}.",
         "Mean mIoU over seeds, interpolated linearly in log2 n; no extrapolation: ≤ if the "
         "smallest n already suffices, “not reached” if the largest does not.",
         _interval_note(results),
-        captions.runs_note(results),
+        wording.runs_note(results),
     )
     header = (
         "",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cseg.paper import captions
+from cseg.paper import wording
 from cseg.paper.markup import Lines, Table, sections, strong
 from cseg.paper.recommend import Recommendation, recommend, share_of_all_labels
 from cseg.paper.results import Results
@@ -31,13 +31,13 @@ def recommendation_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
         for each in found
         for other, by in each.rivals or ((None, None),)
     ]  # fmt: skip
-    caption = captions.join(
+    caption = wording.join(
         f"{results.dataset}: the best arm at each label count, mIoU (%) on the validation images, "
         "mean ± sample standard deviation over seeds, and how far it lies above the next, in "
         "points, with its interval.",
         "Bold: all other arms are significantly worse. The comparisons of each label count are "
         "corrected together.",
-        captions.tests_note(by for each in found[:1] for _, by in each.rivals),
+        wording.tests_note(by for each in found[:1] for _, by in each.rivals),
     )
     header = ("n", "take", "mIoU (%)", "next", "above it (points)", "not decided between")
     printed = tuple(_recommended(each) for each in found)
@@ -83,19 +83,19 @@ def main_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
     if any(cell["share_of_all_labels"] >= 0 for cell in rows.values()):  # NaN without such a run
         shares = lines(results.arms, lambda arm, n: points(rows[arm, n]["share_of_all_labels"]))
         parts.append(("share of the best score with all labels (%)", shares))
-    caption = captions.join(
+    caption = wording.join(
         f"{results.dataset}: mIoU (%) on the validation images, mean ± sample standard deviation "
         f"over seeds, and differences to {results.reference} in points over the seeds both arms "
         "have, with their intervals.",
-        captions.runs_note(results),
-        captions.spread_note(results),
+        wording.runs_note(results),
+        wording.spread_note(results),
         "Bold: significantly above every other arm of its column; a significant difference."
         if len(results.arms) > 1
         else "",
-        captions.tests_note(tests.values()),
-        captions.full_set_note(results),
-        captions.settings_note(results),
-        captions.terms_note(results),
+        wording.tests_note(tests.values()),
+        wording.full_set_note(results),
+        wording.settings_note(results),
+        wording.terms_note(results),
     )
     header = ("", "arm", *(f"n = {n}" for n in results.label_counts))
     table = Table(f"{results.dataset}-main", caption, header, sections(*parts))
@@ -105,15 +105,10 @@ def main_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
 def _row(
     results: Results, arm: str, n: int, each: Comparison | None, best: Recommendation | None
 ) -> dict[str, Any]:
-    mean, std = results.mean_std(arm, n)
     subset_std, init_std = results.split_spread([(arm, n)])
     return {
         "dataset": results.dataset,
-        "arm": arm,
-        "n": n,
-        "runs": len(results.mious.get((arm, n), {})),
-        "miou_mean": mean,
-        "miou_std": std,
+        **results.score(arm, n),
         "subset_std": subset_std,
         "init_std": init_std,
         "share_of_all_labels": share_of_all_labels(results, arm, n),

@@ -5,7 +5,7 @@ from itertools import repeat
 import numpy as np
 import pandas as pd
 
-from cseg.paper import captions
+from cseg.paper import wording
 from cseg.paper.markup import Table, sections
 from cseg.paper.results import Results
 from cseg.paper.wording import seconds, with_std
@@ -48,10 +48,10 @@ def _at(results: Results, frame: pd.DataFrame, n: int) -> Table:
     grid = texts.pivot_table("text", "class_name", "arm", "first", observed=True)
     grid = grid.reindex(index=list(results.class_names), columns=arms).astype(object).fillna("–")
     spread = " ± sample standard deviation" if len(arms) <= WIDE else ""
-    caption = captions.join(
+    caption = wording.join(
         f"{results.dataset}, n = {n}: IoU (%) of each class on the validation images, mean"
         f"{spread} over seeds. An en dash: no run, or the class is absent from the truth.",
-        captions.runs_note(results) if n == results.label_counts[0] else "",
+        wording.runs_note(results) if n == results.label_counts[0] else "",
     )
     label = f"{results.dataset}-per-class-n{n}"
     return Table(label, caption, ("class", *arms), tuple(grid.itertuples(name=None)))
@@ -79,7 +79,7 @@ def cost_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     parts = [(stage, [_printed(row) for _, row in frame[frame["stage"] == stage].iterrows()])
              for stage in STAGE_ORDER]  # fmt: skip
     total = frame["device_hours"].sum()
-    caption = captions.join(
+    caption = wording.join(
         f"{results.dataset}: cost per stage, mean ± sample standard deviation over all label "
         "counts and seeds; device-hours are the sum over these runs; memory is the largest peak.",
         f"All stages and arms together: {total:.3g} device-hours.",
