@@ -48,7 +48,7 @@ def milliseconds(
 
     def both() -> None:
         if form == "all":
-            bags = candidate_bags(first, second, "within", None, 255)
+            bags = candidate_bags([first, second], "within", None, 255)
             triton_paper.candidate_grads(bags, 0.07, 255, (True, True))
         else:
             (bag,) = pixel_bags([first], "within", None)

@@ -73,23 +73,15 @@ def planned(
     return experiment.load(configs, changes)
 
 
-def prepared(whole: Experiment, work: Path) -> None:
-    """Index the images, unless an earlier call did."""
-    if not (work / "dataset.json").exists():
-        fetch(whole.dataset, whole.data_dir, options=whole.options, out=work / "fetch.json")
-        index(
-            work / "fetch.json", work / "index.csv", dataset_json=work / "dataset.json", workers=4
-        )
-
-
-def refused(whole: Experiment, arm: str, work: Path) -> str:
-    """Why an arm cannot start: a sentence about its weights, or nothing."""
+def can_start(whole: Experiment, arm: str, work: Path) -> bool:
+    """Whether the weights of an arm are there; prints why not."""
     try:
         settings = StartSettings(model=whole.model, init=whole.arms[arm].init)
         start(settings, out=work / f"start_{arm}.json")
     except CsegError as error:
-        return f"{arm}: {error}"
-    return ""
+        print(f"{arm}: {error}", flush=True)
+        return False
+    return True
 
 
 def run_stage(
@@ -160,14 +152,15 @@ def run(whole: Experiment, out: Path, facts: dict[str, Any], threads: int) -> No
     mark = fingerprint([facts, plain(whole)])[:12]
     work = out / f"work_{mark}"
     work.mkdir(parents=True, exist_ok=True)
-    prepared(whole, work)
-    reasons = {arm: refused(whole, arm, work) for arm in ARMS}
-    for one in sorted(whole.runs(ARMS), key=lambda run: (run.seed, ARMS.index(run.arm))):
+    made = work / "fetch.json", work / "index.csv"
+    if not (work / "dataset.json").exists():
+        fetch(whole.dataset, whole.data_dir, options=whole.options, out=made[0])
+        index(*made, dataset_json=work / "dataset.json", workers=4)
+    arms = [arm for arm in ARMS if can_start(whole, arm, work)]
+    runs = [run for run in whole.runs() if run.arm in arms]
+    for one in sorted(runs, key=lambda run: (run.seed, arms.index(run.arm))):
         name = f"{one.arm}_n{one.n}_seed{one.seed}".replace("/", "-")
         path = out / f"{name}.json"
-        if reasons[one.arm]:
-            print(reasons[one.arm], flush=True)
-            continue
         if not path.exists() or read_json(path)["mark"] != mark:
             found = trained(whole, one, work, threads)
             write_json(path, {"mark": mark, "facts": facts, **found})

@@ -85,7 +85,7 @@ def launches(card: int, dtype: torch.dtype, channels: int, scope: str, denominat
         partner = torch.arange(IMAGES).roll(1) if scope == "cross" else None
         views = (feats(), labels), (feats(), labels)
         if denominator == "all":
-            bags = candidate_bags(*views, scope, partner, ignore_index=255)
+            bags = candidate_bags(views, scope, partner, ignore_index=255)
             triton_paper.candidate_grads(bags, 0.07, 255, (True, True))
         else:
             for bag in pixel_bags(views, scope, partner):

@@ -22,17 +22,15 @@ class LossInputError(CsegError, ValueError):
     """A tensor of the wrong shape or dtype, or an unknown option, given to the loss."""
 
 
-def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse an option that is not one of the known ones."""
-    if value not in known:
-        raise LossInputError(f"{name} must be one of {', '.join(known)}, not {value!r}")
-
-
 def check_options(scope: str, denominator: str, backend: str, gather_distributed: bool) -> None:
     """Refuse unknown options, and gathering where nothing is to be gathered."""
-    check_choice("scope", scope, SCOPES)
-    check_choice("denominator", denominator, DENOMINATORS)
-    check_choice("backend", backend, BACKENDS)
+    for name, value, known in (
+        ("scope", scope, SCOPES),
+        ("denominator", denominator, DENOMINATORS),
+        ("backend", backend, BACKENDS),
+    ):
+        if value not in known:
+            raise LossInputError(f"{name} must be one of {', '.join(known)}, not {value!r}")
     if gather_distributed and scope != "batch":
         raise LossInputError(
             f"gather_distributed=True goes with scope='batch', not {scope!r}, which compares "

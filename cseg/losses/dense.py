@@ -35,7 +35,7 @@ def view_loss(
     tau = temperature.reshape(())
     with torch.autocast(views[0][0].device.type, enabled=False):
         if denominator == "all":
-            bags = candidate_bags(views[0], views[-1], scope, partner, ignore_index)
+            bags = candidate_bags(views, scope, partner, ignore_index)
             return candidate_loss(bags, tau, ignore_index)
         groups = pixel_bags(views, scope, partner)
         return torch.stack([pixel_loss(group, tau, ignore_index) for group in groups]).sum()

@@ -80,16 +80,12 @@ def _paper(
     ignore_index: int,
     needs: forms.Needs,
 ) -> tuple[Tensor, Sequence[Tensor | None]]:
-    anchors, candidates = views[0], views[-1]
-    bags = forms.candidate_bags(anchors, candidates, scope, partner, ignore_index)
+    bags = forms.candidate_bags(views, scope, partner, ignore_index)
     sides = (needs[0] or needs[2], needs[len(views) - 1])
     loss, grads = engine.candidate_grads(bags, tau, ignore_index, sides)
     # s = x·y / tau, so tau dL/dtau = -Σ s dL/ds = -Σ x·dL/dx over the anchors.
     by_tau = _dot(bags.anchors_GND, grads[0]) / -tau if needs[2] else None
-    by_feats, by_other = forms.candidate_view_grads(grads, anchors[0], candidates[0], partner)
-    if len(views) == 1 and by_feats is not None and by_other is not None:
-        by_feats.add_(by_other)
-    return loss, (by_feats, by_other, by_tau)
+    return loss, (*forms.candidate_view_grads(grads, views, partner), by_tau)
 
 
 def _released(
@@ -114,8 +110,8 @@ def _released(
             for side, grad in zip(bag.sides, whole.tensor_split([bag.split], 1))
         ]
         by_tau = torch.stack(shares).sum() / (-2 * tau)
-    by_feats, by_other = forms.pixel_view_grads(grads, views, scope, partner)
-    return torch.stack(parts).sum(), (by_feats, by_other, by_tau)
+    by_views = forms.pixel_view_grads(grads, views, scope, partner)
+    return torch.stack(parts).sum(), (*by_views, by_tau)
 
 
 def _usable(

@@ -100,12 +100,13 @@ def _give_back(grad_BPD: Tensor, taken_BPD: Tensor, partner: Tensor) -> Tensor:
 
 
 def candidate_bags(
-    anchors: View, candidates: View, scope: str, partner: Tensor | None, ignore_index: int
+    views: Sequence[View], scope: str, partner: Tensor | None, ignore_index: int
 ) -> CandidateBags:
     """Bags of the paper's form: one per image, or one of all images under "batch".
 
     `partner` (B,) int64 on the CPU is given under "cross" only, as in `pixel_bags`.
     """
+    anchors, candidates = views[0], views[-1]
     images, (other_BPD, other_labels_BP) = anchors[0].shape[0], candidates
     shared = other_BPD.shape[1]
     if scope == "within":
@@ -124,17 +125,19 @@ def candidate_bags(
 
 
 def candidate_view_grads(
-    grads: Sequence[Tensor | None], feats_BPD: Tensor, other_BPD: Tensor, partner: Tensor | None
+    grads: Sequence[Tensor | None], views: Sequence[View], partner: Tensor | None
 ) -> list[Tensor | None]:
-    """Gradients by the two views, from those by the anchors and candidates made of them."""
+    """Gradients by the views, from those by the anchors and candidates made of them."""
     by_anchors, by_cands = grads
     if by_anchors is not None:
-        by_anchors = by_anchors.reshape(feats_BPD.shape)
+        by_anchors = by_anchors.reshape(views[0][0].shape)
     if by_cands is not None and partner is not None:
         own, taken = by_cands.chunk(2, 1)
         by_cands = _give_back(own.contiguous(), taken, partner)
     elif by_cands is not None:
-        by_cands = by_cands.reshape(other_BPD.shape)
+        by_cands = by_cands.reshape(views[-1][0].shape)
+    if len(views) == 1 and by_anchors is not None and by_cands is not None:
+        by_anchors.add_(by_cands)
     return [by_anchors, by_cands]
 
 

@@ -70,11 +70,9 @@ class Results:
     @cached_property
     def mious(self) -> dict[Cell, dict[int, float]]:
         """MIoU by seed, by (arm, n); only cells that have a finite value."""
-        cells: dict[Cell, dict[int, float]] = {}
-        for row in self.summary[["arm", "n", "seed", "miou"]].itertuples(index=False):
-            if np.isfinite(row.miou):
-                cells.setdefault((row.arm, row.n), {})[row.seed] = float(row.miou)
-        return cells
+        finite = self.summary[np.isfinite(self.summary["miou"])]
+        cells = finite.groupby(["arm", "n"], sort=False)
+        return {cell: dict(zip(rows["seed"], rows["miou"])) for cell, rows in cells}
 
     @cached_property
     def bootstraps(self) -> dict[Cell, dict[int, np.ndarray]]:

@@ -1,5 +1,7 @@
 """Label saving: how many labels an arm needs for the mIoU of the reference with n labels."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -18,11 +20,9 @@ def label_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     if not targets or not others:
         return f"it needs runs of {reference} and of another arm"
     resampled = _resampled(results)
-    rows = [_row(results, arm, n, resampled) for arm in others for n in targets]
-    frame = pd.DataFrame(rows)
+    rows = {(arm, n): _row(results, arm, n, resampled) for arm in others for n in targets}
     full = targets[-1]
-    indexed = frame.set_index(["arm", "reference_n"], drop=False)
-    lines = [[(arm, *(write(indexed.loc[(arm, n)]) for n in targets)) for arm in others]
+    lines = [[(arm, *(write(rows[arm, n]) for n in targets)) for arm in others]
              for write in (_needed, _factor)]  # fmt: skip
     rows_printed = sections(("labels needed", lines[0]), ("factor of labels saved", lines[1]))
     whole = "the whole training set" if results.train_size == full else "the largest n that has run"
@@ -34,12 +34,10 @@ def label_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
         _interval_note(results),
         wording.runs_note(results),
     )
-    header = (
-        "",
-        "arm",
-        *(f"n = {n} ({points(results.mean_std(reference, n)[0])} %)" for n in targets),
-    )
-    return frame, [Table(f"{results.dataset}-label-saving", caption, header, rows_printed)]
+    scores = {n: points(results.mean_std(reference, n)[0]) for n in targets}
+    header = ("", "arm", *(f"n = {n} ({score} %)" for n, score in scores.items()))
+    table = Table(f"{results.dataset}-label-saving", caption, header, rows_printed)
+    return pd.DataFrame(rows.values()), [table]
 
 
 def _interval_note(results: Results) -> str:
@@ -62,7 +60,7 @@ def _resampled(results: Results) -> dict[tuple[str, int], np.ndarray]:
 
 def _row(
     results: Results, arm: str, reference_n: int, resampled: dict[tuple[str, int], np.ndarray]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     reference = results.reference
     counts = [n for n in results.label_counts if (arm, n) in results.mious]
     target = results.mean_std(reference, reference_n)[0]
@@ -95,7 +93,7 @@ def _row(
     }
 
 
-def _needed(row: pd.Series) -> str:
+def _needed(row: dict[str, Any]) -> str:
     def bound(value: float) -> str:
         if np.isinf(value):
             return f"> {row['largest_n']}"
@@ -108,7 +106,7 @@ def _needed(row: pd.Series) -> str:
     return f"{text} [{bound(row['labels_low'])}, {bound(row['labels_high'])}]"
 
 
-def _factor(row: pd.Series) -> str:
+def _factor(row: dict[str, Any]) -> str:
     def bound(value: float) -> str:
         if value == 0:
             return f"< {row['reference_n'] / row['largest_n']:.2g}"
