@@ -1,7 +1,7 @@
 """Failures a user can mend: one sentence saying what is wrong, where, and what to do."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires
 
@@ -26,6 +26,12 @@ def reason(error: BaseException) -> str:
     """What a library's error says, as a part of a sentence: on one line, without full stops."""
     words = " ".join(str(error).split()) or type(error).__name__
     return re.sub(r"[.!?]+ ", ", ", words).rstrip(".!? ")
+
+
+def listed(names: Sequence[object], most: int = 3) -> str:
+    """The first names, as a part of a sentence, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
 
 
 @contextmanager

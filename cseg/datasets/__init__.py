@@ -29,13 +29,7 @@ from cseg.errors import ConfigError
 from cseg.settings.keys import build, plain
 from cseg.storage.files import fingerprint
 
-MODULES = {
-    "camvid": "cseg.datasets.camvid",
-    "cityscapes": "cseg.datasets.cityscapes",
-    "folder": "cseg.datasets.folder",
-    "shapes": "cseg.datasets.shapes",
-    "voc2012": "cseg.datasets.voc2012",
-}
+MODULES = ("camvid", "cityscapes", "folder", "shapes", "voc2012")
 
 
 def dataset_module(name: str) -> ModuleType:
@@ -48,7 +42,7 @@ def dataset_module(name: str) -> ModuleType:
         raise ConfigError(
             f"config key dataset is {name!r}, which is unknown; choose one of {', '.join(MODULES)}"
         )
-    return import_module(MODULES[name])
+    return import_module(f"cseg.datasets.{name}")
 
 
 def typed_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from cseg.datasets.archives import extract
 from cseg.datasets.download import home_for
 from cseg.datasets.samples import (
     IGNORE,
+    SPLITS,
     DatasetInfo,
     Sample,
     SharedOptions,
@@ -102,18 +103,12 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
     images, labels = (_find(root, work_dir, folder) for folder in ARCHIVES)
     if images is None or labels is None:
         raise DataError(f"leftImg8bit or gtFine is not in data_dir {root}; run fetch first")
-    found: dict[str, list[Sample]] = {}
-    for split in ("train", "val"):
-        found[split] = [
-            Sample(
-                path.name.removesuffix("_leftImg8bit.png"),
-                split,
-                path,
-                labels / split / path.parent.name
-                / path.name.replace("_leftImg8bit.png", "_gtFine_labelIds.png"),
-            )
-            for path in sorted((images / split).glob("*/*_leftImg8bit.png"))
-        ]  # fmt: skip
+    found: dict[str, list[Sample]] = {split: [] for split in SPLITS}
+    for split, pairs in found.items():
+        for path in sorted((images / split).glob("*/*_leftImg8bit.png")):
+            own = path.name.removesuffix("_leftImg8bit.png")
+            label = labels / split / path.parent.name / f"{own}_gtFine_labelIds.png"
+            pairs.append(Sample(own, split, path, label))
     return check_sizes(found, info(options), _chosen(options).relax_counts)
 
 

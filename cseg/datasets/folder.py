@@ -15,7 +15,7 @@ from cseg.datasets.description import INLINE, UNSTATED, read_description
 from cseg.datasets.description import Options as Options
 from cseg.datasets.image_files import SUFFIXES, KnownImages, bare, find_files, one_form, read_lines
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
-from cseg.errors import DataError
+from cseg.errors import DataError, listed
 from cseg.storage.files import keyed_order
 
 if TYPE_CHECKING:
@@ -211,10 +211,10 @@ class _Folder:
             else:
                 absent.append(line)
         if absent and not self.described.relax_counts:
-            shown = ", ".join(absent[:10]) + (", ..." if len(absent) > 10 else "")
             raise DataError(
                 f"the list {path} names {len(absent)} images that are not in "
-                f"{self.described.images}: {shown}; restore them or take them off the list"
+                f"{self.described.images}: {listed(absent, 10)}; restore them or take them off "
+                "the list"
             )
         return found
 
@@ -263,11 +263,10 @@ class _Folder:
             for file, drawing in read_coco(path).items()
             for name in known.find(file)
         }
-        absent = [str(sample.image) for sample in outlined if sample.id not in by_id]
+        absent = [sample.image for sample in outlined if sample.id not in by_id]
         if absent:
-            names = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
             raise DataError(
-                f"{', '.join(map(str, self.coco))} does not describe {len(absent)} images: "
-                f"{names}; add them there, or take them off the list"
+                f"{listed(self.coco)} does not describe {len(absent)} images: "
+                f"{listed(absent)}; add them there, or take them off the list"
             )
         return [(sample, by_id[sample.id]) for sample in outlined]

@@ -17,7 +17,7 @@ from PIL import Image
 
 from cseg.datasets.decode import Decoded
 from cseg.datasets.samples import IGNORE, TRANSPARENT, DatasetInfo, colour_name
-from cseg.errors import DataError
+from cseg.errors import DataError, listed
 
 UNKNOWN = 254  # marks values that are no class, until they are reported
 GREY = 0x010101  # the colour of level g is g times this
@@ -214,10 +214,10 @@ def _check_stated(raw: RawLabel, meaning: Classes, info: DatasetInfo) -> None:
 
 def _two_readings(raw: RawLabel, used: Sequence[int]) -> DataError:
     shown = _shown(raw, used)
-    listed = ", ".join(f"{v} is shown as {colour_name(shown[v])}" for v in sorted(used)[:5])
+    levels = ", ".join(f"{v} is shown as {colour_name(shown[v])}" for v in sorted(used)[:5])
     return DataError(
         f"label {raw.path} ({raw.kind}, {raw.file.bits} bits) can be read in two ways that give "
-        f"other classes: its value {listed}; set labels_by: stored or shown in the description, or "
+        f"other classes: its value {levels}; set labels_by: stored or shown in the description, or "
         "save it as a grey PNG of 8 bits"
     )
 
@@ -232,18 +232,17 @@ def _unknown(raw: RawLabel, counts: Mapping[int, int], info: DatasetInfo) -> Dat
     if raw.kind == "colour" or info.labels_by == "shown":
         shown, total = _shown(raw, list(counts)), raw.values_HW.size
         lost = {v: n for v, n in counts.items() if shown[v] not in info.colour_map}
-        listed = [
+        lost_values = [
             f"{colour_name(shown[v])} ({100 * n / total:.3g} %)"
             for v, n in sorted(lost.items(), key=lambda item: (-item[1], item[0]))
         ]
         what = "colours"
     else:
         lost = {v: n for v, n in counts.items() if v not in info.label_map}
-        listed = [f"{value} ({count} pixels)" for value, count in sorted(lost.items())]
+        lost_values = [f"{value} ({count} pixels)" for value, count in sorted(lost.items())]
         what = "values"
-    more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
     return DataError(
-        f"label {raw.path} holds {what} that are no class: {', '.join(listed[:5])}{more}; "
+        f"label {raw.path} holds {what} that are no class: {listed(lost_values, 5)}; "
         "correct the file, or the dataset's classes and ignore value"
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from cseg.datasets.copies import leaks, near_copies, repeated
 from cseg.datasets.pairs import Pair, Problem
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, colour_name
+from cseg.errors import listed
 
 DARK = 0.5  # a deep image none of whose pixels is above this share of its type's range is too dark
 
@@ -42,7 +43,7 @@ def notices_of(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
         for pair in repeated(p for p in pairs if p.split == split)
     ]
     if twice:
-        names = listed([str(pair.image) for pair in twice])
+        names = listed([pair.image for pair in twice])
         found.append(f"{len(twice)} images are files that their split has already: {names}")
     near = near_copies(pairs, info)
     if near:
@@ -53,12 +54,6 @@ def notices_of(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
             "exclude"
         )
     return found
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first three names, and how many more there are."""
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def grouped(problems: Sequence[Problem]) -> list[str]:

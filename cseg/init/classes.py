@@ -110,8 +110,10 @@ def guess_classes(found: LabelKinds, names: Mapping[int, str]) -> dict[str, Any]
     """
     used = sorted(value for value, count in found.pixels.items() if count)
     _check_number(found, used)
-    if found.meant_by == "name":
-        return _named_classes(used)
+    if found.meant_by == "name":  # a class for each, and one for what no outline covers
+        ground = next((name for name in used if name.lower() in GROUND), "background")
+        others = [{"name": name} for name in used if name != ground]
+        return {"classes": [{"name": ground}, *others], "background": ground}
     ignored = [value for value in used if _is_void(found, value, names)]
     if len(used) - len(ignored) < 2:
         ignored = []
@@ -129,13 +131,6 @@ def guess_classes(found: LabelKinds, names: Mapping[int, str]) -> dict[str, Any]
             entry["colour"] = _channels(colours[place])
         classes.append(entry)
     return {"classes": classes, "ignore": [_written(found, value) for value in ignored]}
-
-
-def _named_classes(names: Sequence[str]) -> dict[str, Any]:
-    """A class for each name of an outline, and one for what no outline covers."""
-    ground = next((name for name in names if name.lower() in GROUND), "background")
-    classes = [{"name": ground}, *({"name": name} for name in names if name != ground)]
-    return {"classes": classes, "background": ground}
 
 
 def _is_void(found: LabelKinds, value: int, names: Mapping[int, str]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from cseg.datasets import dataset_module
+from cseg.datasets import folder
 from cseg.datasets.decode import open_image
 from cseg.datasets.image_files import bare
 from cseg.datasets.pairs import Pair, Problem, inspect_pair
@@ -161,10 +161,9 @@ def _inspect(
     lists = {split: str(work.absolute() / f"{split}.txt") for split in SPLITS}
     write_list(Path(lists["train"]), opened_images(files))
     write_list(Path(lists["val"]), ())
-    module, root = dataset_module("folder"), files.images.absolute().parent
-    options = {"description": {**description, **lists}}
-    module.fetch(root, work, options)
-    info, samples = module.info(options), module.samples(root, work, options)
+    root, options = files.images.absolute().parent, {"description": {**description, **lists}}
+    folder.fetch(root, work, options)
+    info, samples = folder.info(options), folder.samples(root, work, options)
     found: list[Pair] = []
     problems: list[Problem] = []
     labelled = [sample for sample in samples if sample.label]
@@ -230,7 +229,7 @@ def choose_split(seen: Seen) -> Split:
     if all((seen.root / name).is_file() for name in listed.values()):
         options = {"description": {**seen.description, **listed}}
         try:
-            samples = dataset_module("folder").samples(seen.root, seen.root, options)
+            samples = folder.samples(seen.root, seen.root, options)
         except DataError:
             samples = []
         names = {s.image.relative_to(seen.files.images.absolute()): s.split for s in samples

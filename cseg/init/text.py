@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from cseg.datasets.whole import grouped, listed
+from cseg.datasets.whole import grouped
+from cseg.errors import listed
 from cseg.init.look import Seen, Split, opened_images
 from cseg.init.proposal import Data, Fitted
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cseg.errors import TrainingError
+from cseg.errors import TrainingError, listed
 
 PREFERRED = {"encoder_q", "teacher", "online_encoder"}  # of a network and its twin in one file
 
@@ -72,20 +72,16 @@ def load_state(net: nn.Module, state: Mapping[str, Tensor], title: str, encoder:
         if key in best and best[key].shape != value.shape
     ]
     if missing or shapes:
-        faults = [f"{len(missing)} tensors are missing ({_some(missing)})"] if missing else []
-        faults += [f"{len(shapes)} have another shape ({_some(shapes)})"] if shapes else []
+        faults = [f"{len(missing)} tensors are missing ({listed(missing)})"] if missing else []
+        faults += [f"{len(shapes)} have another shape ({listed(shapes)})"] if shapes else []
         raise TrainingError(
             f"{title} do not fit model.encoder {encoder}: {' and '.join(faults)}; use weights of "
             "that architecture"
         )
     unused = sorted(best.keys() - net.state_dict().keys())
     if unused:
-        print(f"{title}: {len(unused)} tensors are not used ({_some(unused)})", file=sys.stderr)
+        print(f"{title}: {len(unused)} tensors are not used ({listed(unused)})", file=sys.stderr)
     net.load_state_dict({k: v for k, v in best.items() if k not in unused}, strict=False)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _without_prefix(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

