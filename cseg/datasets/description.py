@@ -149,8 +149,7 @@ class _Meanings:
         known: dict[Any, int] = self.numbers
         key: Any = value
         if isinstance(value, list):
-            red, green, blue = colour(self.place, where, value)
-            key, known = red << 16 | green << 8 | blue, self.colours
+            key, known = int.from_bytes(colour(self.place, where, value)), self.colours
         elif value == "transparent":
             key, known = TRANSPARENT, self.colours
         elif isinstance(value, str):

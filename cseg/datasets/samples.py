@@ -119,9 +119,7 @@ def colour_name(colour: int) -> str:
     """A colour 0xRRGGBB as a description states it; -1 is none."""
     if colour == TRANSPARENT:
         return "transparent"
-    if colour < 0:
-        return "no colour"
-    return f"[{colour >> 16}, {colour >> 8 & 255}, {colour & 255}]"
+    return "no colour" if colour < 0 else str(list(colour.to_bytes(3)))
 
 
 def require_folder(root: Path) -> None:

@@ -164,8 +164,11 @@ def describe(path: str | Path) -> dict[str, str]:
     content = checkpoint.load(path, "finetune")
     info, settings = info_from_json(content["dataset"]), content["settings"]
     start = content["start"]
-    metrics = Path(path).with_name("metrics.csv")
-    measured = _measured(metrics) if metrics.exists() else "not evaluated yet"
+    metrics, measured = Path(path).with_name("metrics.csv"), "not evaluated yet"
+    if metrics.exists():
+        check_unchanged(metrics)
+        with readable(metrics, "evaluate the run again", IndexError):
+            measured = f"{float(read_rows(metrics, ('miou',))[0]['miou']):.4f}"
     return {
         "run": content["title"],
         "dataset": info.name,
@@ -179,9 +182,3 @@ def describe(path: str | Path) -> dict[str, str]:
         "subset fingerprint": content["subset_fingerprint"],
         **{key.replace("_", " "): value for key, value in content["provenance"].items()},
     }
-
-
-def _measured(metrics: Path) -> str:
-    check_unchanged(metrics)
-    with readable(metrics, "evaluate the run again", IndexError):
-        return f"{float(read_rows(metrics, ('miou',))[0]['miou']):.4f}"

@@ -128,7 +128,7 @@ def guess_classes(found: LabelKinds, names: Mapping[int, str]) -> dict[str, Any]
         else:
             entry["values"] = _written(found, value)
         if found.meant_by == "value" and drawn:
-            entry["colour"] = _channels(colours[place])
+            entry["colour"] = list(colours[place].to_bytes(3))
         classes.append(entry)
     return {"classes": classes, "ignore": [_written(found, value) for value in ignored]}
 
@@ -171,11 +171,7 @@ def _written(found: LabelKinds, value: int) -> Any:
     """A value or colour as a description has it."""
     if found.meant_by == "value":
         return value
-    return "transparent" if value == TRANSPARENT else _channels(value)
-
-
-def _channels(colour: int) -> list[int]:
-    return [colour >> 16 & 255, colour >> 8 & 255, colour & 255]
+    return "transparent" if value == TRANSPARENT else list(value.to_bytes(3))
 
 
 def read_names(folders: Sequence[Path]) -> dict[int, str]:
