@@ -7,7 +7,7 @@ every step. Shapes: B batch, H, W.
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import chain, repeat
 
 import numpy as np
 import torch
@@ -117,7 +117,8 @@ def plain_steps(
         backend="dense",
     )
     data = PlainPairs(labelled_pairs(inputs)[0], info.label_map, settings.image)
-    batches = _forever(DataLoader(data, loop.batch, shuffle=True, drop_last=True))
+    loader = DataLoader(data, loop.batch, shuffle=True, drop_last=True)
+    batches = chain.from_iterable(repeat(loader))
     seconds = []
     for _ in range(count):
         started = time.perf_counter()
@@ -136,8 +137,3 @@ def plain_steps(
         loss.item()
         seconds.append(time.perf_counter() - started)
     return seconds
-
-
-def _forever(loader: DataLoader) -> Any:
-    while True:
-        yield from loader

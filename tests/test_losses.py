@@ -116,6 +116,10 @@ def test_module_without_grid_takes_pixel_lists():
     want = pixel_contrast_loss(feats, labels, other, scope="batch", denominator="negatives")
     assert module(3 * feats, labels, other).item() == pytest.approx(want.item(), rel=1e-9)
     assert "batch" in repr(module)
+    options = {"scope": "batch", "denominator": "negatives", "normalize": True}
+    assert pixel_contrast_loss(3 * feats, labels, other, **options) == module(
+        3 * feats, labels, other
+    )
 
 
 @pytest.mark.parametrize(

@@ -24,19 +24,14 @@ class PixelContrastLoss(nn.Module):
 
     Features that are NaN or infinite where the label is ignored count as 0 when they are resized,
     so that they do not spread; the labels are brought to the features' size (nearest) for that.
+    Options that are not listed here are those of `pixel_contrast_loss`.
 
     Args:
         grid: (height, width) that features (bilinear) and labels (nearest), both with
             align_corners=True as in the authors' release, are resized to; one number for a square,
             None leaves them.
         normalize: scale every pixel's feature vector to length 1.
-        scope: see `pixel_contrast_loss`, as for all further options.
-        denominator: the paper's "all" or the release's "negatives".
         temperature: divides the similarities; an nn.Parameter is learned with the network.
-        ignore_index: the label or labels that take part in nothing, or None.
-        generator: source of the random pairing of images.
-        backend: "auto", "dense", "tiled" or "triton".
-        gather_distributed: whether the batch is that of all ranks.
     """
 
     def __init__(

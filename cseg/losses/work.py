@@ -22,16 +22,9 @@ def kernel_flops(
     pixels of its own class only. The released form takes 6 per channel and pair of pixels of a bag,
     and 2 more for a pair of one class; pairs of both views are masked, not left out.
 
-    Args:
-        scope: within, cross or batch.
-        denominator: all (the paper's form) or negatives (the released form).
-        images: of the batch.
-        pixels: of an image.
-        channels: of the features.
-        half: whether features are bfloat16; others take three products for one.
-        second_view: whether the loss sees a second view of each image.
-        alike: share of the pairs of pixels that have one class.
-        remembered: further images that are candidates, under the scope batch.
+    `half` features are bfloat16; others take three products for one. `alike` is the share of the
+    pairs of pixels that have one class, `second_view` whether the loss sees a second view of each
+    image, and `remembered` the number of further images that the scope batch has as candidates.
     """
     if denominator == "all":
         others = {"within": 1, "cross": 1 + alike, "batch": images + remembered}[scope]
