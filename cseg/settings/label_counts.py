@@ -5,7 +5,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
-from cseg.errors import ConfigError, DataError
+from cseg.errors import ConfigError
 
 Count = int | float | str
 
@@ -17,10 +17,7 @@ def resolve_count(n: Count, train_size: int) -> int:
 
     Raises:
         ConfigError: `n` is malformed, or more than there are.
-        DataError: `train_size` is 0.
     """
-    if train_size < 1:
-        raise DataError("the training set is empty; correct the dataset's train list")
     value = _parse(n)
     if value is None:
         return train_size

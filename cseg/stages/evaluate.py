@@ -108,7 +108,11 @@ def evaluate(
         "threads": threads,
         "precision": settings.precision,
     }
-    _write_rows(out, key, row, info, confusion, val)
+    tables = _tables(info, confusion, val)
+    for name, columns in tables.items():
+        write_table(getattr(out, name), pd.DataFrame({**key, **columns}))
+    write_table(out.metrics, pd.DataFrame([row]))
+    write_checksums([out.metrics, *(getattr(out, name) for name in tables)])
 
 
 def _png(info: DatasetInfo, label_HW: np.ndarray) -> bytes:
@@ -153,33 +157,25 @@ def _seconds(costs: Sequence[Path]) -> dict[str, float]:
     return seconds
 
 
-def _write_rows(
-    out: EvaluateOutputs,
-    key: Mapping[str, Any],
-    row: Mapping[str, Any],
-    info: DatasetInfo,
-    confusion_KK: np.ndarray,
-    by_image: Mapping[str, np.ndarray],
-) -> None:
+def _tables(
+    info: DatasetInfo, confusion_KK: np.ndarray, by_image: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, Any]]:
+    """The columns of each table but the metrics."""
     classes = range(info.num_classes)
     counts = np.array([[np.diag(m), m.sum(1), m.sum(0)] for m in by_image.values()])
     names = [f"{kind}_{c}" for kind in ("intersection", "truth", "predicted") for c in classes]
     truth, predicted = np.indices(confusion_KK.shape).reshape(2, -1)
-    tables: dict[Path, dict[str, Any]] = {
-        out.per_class: {
+    return {
+        "per_class": {
             "class_id": classes,
             "class_name": info.class_names,
             "iou": iou_per_class(confusion_KK),
             "accuracy": accuracy_per_class(confusion_KK),
             "pixels": confusion_KK.sum(axis=1),
         },
-        out.per_image: {
+        "per_image": {
             "id": list(by_image),
             **dict(zip(names, counts.reshape(len(by_image), -1).T, strict=True)),
         },
-        out.confusion: {"truth": truth, "predicted": predicted, "pixels": confusion_KK.ravel()},
+        "confusion": {"truth": truth, "predicted": predicted, "pixels": confusion_KK.ravel()},
     }
-    for path, columns in tables.items():
-        write_table(path, pd.DataFrame({**key, **columns}))
-    write_table(out.metrics, pd.DataFrame([row]))
-    write_checksums([out.metrics, *tables])

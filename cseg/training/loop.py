@@ -30,7 +30,7 @@ from cseg.images.transforms import to_unit
 from cseg.settings.run import RunSettings, Stage
 from cseg.settings.training import LoopSettings
 from cseg.training.loader import iterate
-from cseg.training.progress import Board, Progress
+from cseg.training.progress import Progress
 from cseg.training.resume import Curve, resume, save_state
 from cseg.training.sampling import Batches
 
@@ -140,9 +140,10 @@ def train(
     pin = device.type == "cuda"
     spare = torch.get_num_threads() - 1 if pin else 0
     workers = spare if settings.workers is None else settings.workers
-    board = Board(training.board if share.leads else None, first)
-    shown = Progress(title, settings.steps, first, settings.batch, share.leads)
-    with closing(shown) as progress, stop_flag(*SIGNALS, patient=True) as stop:
+    reports = Progress(
+        title, settings.steps, first, settings.batch, shown=share.leads, folder=training.board
+    )
+    with closing(reports) as progress, stop_flag(*SIGNALS, patient=True) as stop:
         for step, batch in enumerate(iterate(source, workers, pin), first):
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
@@ -164,7 +165,7 @@ def train(
                 curve.rows.append((done, mean, rate, *more))
                 progress.show(done, mean, rate)
                 told = {"loss": mean, "lr": rate, **dict(zip(curve.measures, more, strict=True))}
-                board.show(done, told | _validate(objective, curve, done, training, miou))
+                progress.draw(done, told | _validate(objective, curve, done, training, miou))
             if save_due and done < settings.steps:
                 curve.seconds = before + time.monotonic() - started
                 save_state(training.state, training.key, objective, optimizer, losses, done, curve)
@@ -173,7 +174,6 @@ def train(
                     any_rank([True])  # nobody leaves before the state is on disk
                     raise SystemExit(f"{title}: stopped by a signal after step {done}; state saved")
     curve.seconds = before + time.monotonic() - started
-    board.close()
     if curve.best is not None:
         objective.load_state_dict(curve.best[1])
     return curve

@@ -3,6 +3,7 @@
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -12,9 +13,12 @@ LINE_SECONDS = 10.0
 
 
 class Progress:
-    """Progress over steps with loss, rate, images per second and time left."""
+    """Progress over steps with loss, rate, images per second and time left; curves in `folder`."""
 
-    def __init__(self, title: str, steps: int, first: int, batch: int, shown: bool) -> None:
+    def __init__(
+        self, title: str, steps: int, first: int, batch: int, *, shown: bool, folder: Path | None
+    ) -> None:
+        self.writer = _tensorboard(folder, first) if folder and shown else None
         self.title, self.steps, self.first, self.batch = title, steps, first, batch
         self.started = self.spoken = time.monotonic()
         self.shown = shown  # by the leading process only
@@ -43,37 +47,28 @@ class Progress:
             )
             self.spoken = now
 
-    def close(self) -> None:
-        """End the bar."""
-        self.bar.close()
-
-
-class Board:
-    """TensorBoard's curves by name and step below `folder`; without one it writes nothing."""
-
-    def __init__(self, folder: Path | None, first: int) -> None:
-        self.writer = None
-        if folder is None:
-            return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise ConfigError(
-                "config key tensorboard is true but TensorBoard is not installed; "
-                f"{install_command('tensorboard')}, or set it to false"
-            ) from error
-        # what a killed run wrote after its saved state is hidden from here on
-        self.writer = SummaryWriter(folder, purge_step=first + 1)
-
-    def show(self, step: int, values: dict[str, float]) -> None:
-        """Write the values of a step, at once."""
+    def draw(self, done: int, values: dict[str, float]) -> None:
+        """Write values by name to TensorBoard's curves, at once."""
         if self.writer is None:
             return
         for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
+            self.writer.add_scalar(name, value, done)
         self.writer.flush()
 
     def close(self) -> None:
-        """End the file."""
+        """End the bar and the curves."""
+        self.bar.close()
         if self.writer is not None:
             self.writer.close()
+
+
+def _tensorboard(folder: Path, first: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError(
+            "config key tensorboard is true but TensorBoard is not installed; "
+            f"{install_command('tensorboard')}, or set it to false"
+        ) from error
+    # what a killed run wrote after its saved state is hidden from here on
+    return SummaryWriter(folder, purge_step=first + 1)
