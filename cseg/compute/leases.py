@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cseg.errors import ConfigError
@@ -103,16 +103,16 @@ def leased(count: int, jobs_per_gpu: int = 1, folder: Path = FOLDER) -> Iterator
             f"resource gpu is {count} but the GPUs here are MIG instances, which cannot train "
             "together; set it to 1"
         )
-    held = _wait(names, count, jobs_per_gpu, folder)
+    held, locks = _wait(names, count, jobs_per_gpu, folder)
     # A loader's process that was forked must not keep the lease of a job that was killed.
-    os.register_at_fork(after_in_child=_closing(held))
+    os.register_at_fork(after_in_child=locks.close)
     before = os.environ.get(VISIBLE)
     os.environ[VISIBLE] = ",".join(held)
     print(f"GPU {', '.join(held)}", file=sys.stderr, flush=True)
     try:
-        yield list(held)
+        yield held
     finally:
-        _closing(held)()
+        locks.close()
         os.environ.pop(VISIBLE)
         if before is not None:
             os.environ[VISIBLE] = before
@@ -120,43 +120,44 @@ def leased(count: int, jobs_per_gpu: int = 1, folder: Path = FOLDER) -> Iterator
 
 def _wait(
     names: Sequence[str], count: int, jobs_per_gpu: int, folder: Path
-) -> dict[str, list[int]]:
-    """Locks on `count` of the GPUs, as open files by name."""
+) -> tuple[list[str], ExitStack]:
+    """Take `count` of the GPUs; their names, and their locks, which closing the stack gives up."""
     told = False
     while True:
-        held: dict[str, list[int]] = {}
-        turn = _open(folder / "turn")  # two jobs that need several must not take one each
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        for place in range(jobs_per_gpu):  # one job on every GPU before two are on any
-            for name in names:
-                if len(held) < count and name not in held:
-                    handles = _take(name, place, jobs_per_gpu, folder)
-                    held |= {name: handles} if handles else {}
-        if len(held) < count:
-            _closing(held)()
-        os.close(turn)
-        if len(held) == count:
-            return held
+        held: list[str] = []
+        with os.fdopen(_open(folder / "turn")) as turn, ExitStack() as locks:
+            fcntl.flock(turn, fcntl.LOCK_EX)  # two jobs that need several must not take one each
+            for place in range(jobs_per_gpu):  # one job on every GPU before two are on any
+                for name in names:
+                    if len(held) < count and name not in held:
+                        lock = _take(name, place, jobs_per_gpu, folder)
+                        if lock is not None:
+                            locks.push(lock)
+                            held.append(name)
+            if len(held) == count:
+                return held, locks.pop_all()
         if not told:
             print(f"waits for a free GPU of {len(names)}", file=sys.stderr, flush=True)
         told = True
         time.sleep(POLL_SECONDS)
 
 
-def _take(name: str, place: int, jobs_per_gpu: int, folder: Path) -> list[int]:
-    """Lock a place on a GPU; the open files, or none if somebody has it."""
+def _take(name: str, place: int, jobs_per_gpu: int, folder: Path) -> ExitStack | None:
+    """Lock a place on a GPU; None if somebody has it."""
     locks = [(name, fcntl.LOCK_EX if jobs_per_gpu == 1 else fcntl.LOCK_SH)]
     if jobs_per_gpu > 1:
         locks.append((f"{name}.{place}", fcntl.LOCK_EX))
-    handles: list[int] = []
-    for file, kind in locks:
-        handles.append(_open(folder / file.replace("/", "_")))
-        try:
-            fcntl.flock(handles[-1], kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _closing({name: handles})()
-            return []
-    return handles
+    with ExitStack() as held:
+        for file, kind in locks:
+            handle = _open(folder / file.replace("/", "_"))
+            held.callback(
+                os.close, handle
+            )  # of the last copy of an open file: it gives up the lock
+            try:
+                fcntl.flock(handle, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+        return held.pop_all()
 
 
 def _open(path: Path) -> int:
@@ -175,14 +176,3 @@ def _open(path: Path) -> int:
             f"the lock of a GPU, {path}, cannot be opened: {error.strerror}; remove it, or give "
             "others the right to read it"
         ) from error
-
-
-def _closing(held: dict[str, list[int]]) -> Callable[[], None]:
-    """What gives up the locks, once: closing the last copy of an open file releases its lock."""
-
-    def close() -> None:
-        for handles in held.values():
-            while handles:
-                os.close(handles.pop())
-
-    return close
