@@ -192,8 +192,7 @@ class Experiment(SharedSettings):
         found: set[str] = set()
         waiting = list(self.run_arms)
         while waiting:
-            arm = self.arms[waiting.pop()]
-            named = {other for other in (arm.teacher, arm.pretrained_by) if other}
+            named = set(self.needs(waiting.pop()))
             waiting += named - found
             found |= named
         return tuple(sorted(found - set(self.run_arms)))
@@ -216,11 +215,10 @@ class Experiment(SharedSettings):
     def shared(self, arm: str) -> SharedSettings:
         """The shared settings with an arm's overrides; a ConfigError names one that is wrong."""
         overrides = plain(self.arms[arm].overrides)
-        own = {name: getattr(self, name) for name in types(SharedSettings)}
+        own = {name: plain(getattr(self, name)) for name in types(SharedSettings)}
         changes = {name: value for name, value in overrides.items() if value}
         changes["model"] = {name: v for name, v in overrides["model"].items() if v is not None}
-        merged = merge({name: plain(value) for name, value in own.items()}, changes)
-        return build(SharedSettings, merged, f"arms.{arm}.overrides")
+        return build(SharedSettings, merge(own, changes), f"arms.{arm}.overrides")
 
     def run_settings(self, arm: str, seed: int) -> RunSettings:
         """The settings of one run: overrides, seed and share of the budget.
@@ -246,8 +244,13 @@ class Experiment(SharedSettings):
             pseudolabel=self.pseudolabel if chosen.teacher else None,
         )
 
-    def run(self, arm: str, n: str, seed: int) -> Run:
-        """The jobs of one run, and the runs they wait for."""
+    def needs(self, arm: str) -> tuple[str, ...]:
+        """The arms whose runs come before those of an arm."""
+        chosen = self.arms[arm]
+        return tuple(other for other in (chosen.teacher, chosen.pretrained_by) if other)
+
+    def stages(self, arm: str) -> tuple[str, ...]:
+        """The rules of an arm's runs, in order."""
         chosen = self.arms[arm]
         stages = {
             "pseudolabel": chosen.teacher is not None,
@@ -256,18 +259,12 @@ class Experiment(SharedSettings):
             or any(self.arms[other].teacher == arm for other in self.run_arms),
             "evaluate": arm in self.run_arms,
         }
-        return Run(
-            arm=arm,
-            n=n,
-            seed=seed,
-            stages=tuple(stage for stage, runs in stages.items() if runs),
-            needs=tuple(other for other in (chosen.teacher, chosen.pretrained_by) if other),
-        )
+        return tuple(stage for stage, runs in stages.items() if runs)
 
     def runs(self, arms: tuple[str, ...] = ()) -> list[Run]:
         """Every run of `arms`, those of `run_arms` by default, in the order of the config."""
         return [
-            self.run(arm, n, seed)
+            Run(arm=arm, n=n, seed=seed, stages=self.stages(arm), needs=self.needs(arm))
             for arm in arms or self.run_arms
             for n in self.counts
             for seed in self.subset_seeds

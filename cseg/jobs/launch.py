@@ -12,7 +12,6 @@ import sys
 import uuid
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -28,14 +27,9 @@ RENDEZVOUS = "CSEG_RENDEZVOUS"  # environment: host:port/id, in the copies of th
 
 
 def launch(
-    log: str,
-    run: Callable[..., None],
-    *arguments: Any,
-    processes: int = 1,
-    nodes: int = 1,
-    jobs_per_gpu: int = 1,
+    log: str, run: Callable[[], None], *, processes: int = 1, nodes: int = 1, jobs_per_gpu: int = 1
 ) -> None:
-    """Call `run(*arguments)`, in one process or in several that share its batches.
+    """Call `run()`, in one process or in several that share its batches.
 
     On a machine with GPUs each process has one, which other jobs leave alone meanwhile; the call
     waits until enough are free (`cseg.compute.leases`).
@@ -60,14 +54,12 @@ def launch(
     each = max(1, processes // nodes)
     with leased(each, jobs_per_gpu) if jobs_per_gpu else nullcontext():
         if nodes <= 1 and processes <= 1:
-            run(*arguments)
+            run()
         else:
-            _in_processes(log, each, nodes, run, arguments)
+            _in_processes(log, each, nodes, run)
 
 
-def _in_processes(
-    log: str, each: int, nodes: int, run: Callable[..., None], arguments: tuple[Any, ...]
-) -> None:
+def _in_processes(log: str, each: int, nodes: int, run: Callable[[], None]) -> None:
     """Run a stage in `each` processes here, and as many on every other node."""
     address, _, name = os.environ.get(RENDEZVOUS, f"localhost:0/{uuid.uuid4().hex}").partition("/")
     config = LaunchConfig(
@@ -82,7 +74,7 @@ def _in_processes(
     )
     try:
         with main_not_imported_again():
-            elastic_launch(config, _rank)(log, run, arguments)
+            elastic_launch(config, _rank)(log, run)
     except SignalException as error:
         raise SystemExit(f"stopped by signal {error.sigval}; state saved") from error
     except ChildFailedError as error:
@@ -120,8 +112,8 @@ def _on_every_node(nodes: int, log: str) -> None:
         )
 
 
-def _rank(log: str, run: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _rank(log: str, run: Callable[[], None]) -> None:
     with stage(log), group():
         node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
         print(f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} on {node}", flush=True)
-        run(*arguments)
+        run()
