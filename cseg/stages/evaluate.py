@@ -27,11 +27,7 @@ from cseg.inference.predict import ProtocolSettings, protocol_settings
 from cseg.settings.keys import plain
 from cseg.settings.network import GivenWeights
 from cseg.settings.run import RunSettings
-from cseg.stages.run import (
-    RunInputs,
-    labelled_pairs,
-    validation_pairs,
-)
+from cseg.stages.run import RunInputs, labelled_pairs, validation_pairs
 from cseg.storage.files import atomic, fingerprint, read_json, write_checksums
 from cseg.storage.provenance import provenance
 from cseg.storage.tables import write_table

@@ -32,12 +32,7 @@ from cseg.images.transforms import random_crop, resize_label, to_unit
 from cseg.model.network import Segmenter
 from cseg.settings.network import ImageSettings
 from cseg.settings.run import RunSettings
-from cseg.stages.run import (
-    RunInputs,
-    labelled_pairs,
-    start_network,
-    validation_pairs,
-)
+from cseg.stages.run import RunInputs, labelled_pairs, start_network, validation_pairs
 from cseg.storage.tables import write_table
 from cseg.training.sampling import load_pair
 

@@ -15,13 +15,7 @@ from cseg.images.distortion import distort
 from cseg.model.network import Segmenter, compile_features
 from cseg.settings.keys import plain
 from cseg.settings.run import RunSettings
-from cseg.stages.run import (
-    RunInputs,
-    start_network,
-    step_batches,
-    training_of,
-    training_pairs,
-)
+from cseg.stages.run import RunInputs, start_network, step_batches, training_of, training_pairs
 from cseg.stages.training_outputs import TrainingOutputs, write_training
 from cseg.training.contrast import Contrast
 from cseg.training.loop import Objective, train

@@ -21,11 +21,7 @@ from cseg.inference.metrics import confusion_matrix, mean_iou, pixel_accuracy
 from cseg.inference.predict import predict_sure, protocol_settings
 from cseg.settings.run import RunSettings
 from cseg.settings.training import PseudolabelSettings
-from cseg.stages.run import (
-    RunInputs,
-    labelled_pairs,
-    unlabelled_pairs,
-)
+from cseg.stages.run import RunInputs, labelled_pairs, unlabelled_pairs
 from cseg.storage.files import fingerprint, sha256_file
 from cseg.storage.tables import write_table
 from cseg.training.sampling import Pair

@@ -85,12 +85,9 @@ class Consistency(nn.Module):
         total = F.cross_entropy(rows, targets.flatten(), ignore_index=IGNORE, reduction="sum")
         pixels = sum_over_ranks(valid.sum()).clamp(min=1)
         confident = sum_over_ranks((targets != IGNORE).sum()) / pixels
-        return self.weight() * total * current_share().ranks / pixels, confident
-
-    def weight(self) -> Tensor:
-        """The weight of this step: it rises linearly over the first share of the steps."""
-        rise = max(1.0, self.settings.rise * self.steps)
-        return self.settings.weight * ((self.done + 1) / rise).clamp(max=1)
+        rise = max(1.0, self.settings.rise * self.steps)  # steps in which the weight rises linearly
+        weight = self.settings.weight * ((self.done + 1) / rise).clamp(max=1)
+        return weight * total * current_share().ranks / pixels, confident
 
     @torch.no_grad()
     def targets(self, network: Segmenter, labels: Tensor, images: Tensor, valid: Tensor) -> Tensor:
