@@ -7,10 +7,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import get_model, resnet50
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights
+from torchvision.ops import Conv2dNormActivation
 
 from cseg.errors import ConfigError
 from cseg.model.encoders import build_network, cut_encoder
-from cseg.model.network import ModelSettings, _conv, build_projector, build_segmenter
+from cseg.model.network import ModelSettings, build_projector, build_segmenter
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -170,8 +171,11 @@ def test_encoder_and_aspp_are_those_of_the_published_deeplabv3():
     wide = {"aspp_rates": (12, 24, 36), "aspp_channels": 256, "output_stride": 8}
     with torch.device("meta"):
         ours = build_segmenter(settings(encoder="resnet50", **wide), 21, "random").eval()
-        theirs = nn.Sequential(_conv(256, 256, 3), nn.Conv2d(256, 21, 1))  # after the ASPP
-        auxiliary = nn.Sequential(_conv(1024, 256, 3), nn.Conv2d(256, 21, 1))  # on layer 3
+        # after the ASPP, and on layer 3
+        theirs, auxiliary = (
+            nn.Sequential(Conv2dNormActivation(inputs, 256, 3), nn.Conv2d(256, 21, 1))
+            for inputs in (256, 1024)
+        )
     parts = [ours.encoder, ours.aspp, theirs, auxiliary]
     assert sum(p.numel() for part in parts for p in part.parameters()) == published["num_params"]
 

@@ -1,7 +1,7 @@
 """The same picture twice in a dataset: the same file, the same pixels, or only compressed again."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +48,6 @@ def leaks(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
     return found
 
 
-def repeated(pairs: Iterable[Pair]) -> list[Pair]:
-    """Each pair whose image is the same file as that of an earlier one."""
-    first: dict[str, Pair] = {}
-    return [pair for pair in pairs if first.setdefault(pair.image_sha256, pair) is not pair]
-
-
 def near_copies(pairs: Sequence[Pair], info: DatasetInfo) -> list[tuple[Pair, Pair]]:
     """Validation images that differ by their compression only from another, each before that one.
 
@@ -78,13 +72,13 @@ def _nearest(pairs: Sequence[Pair], others: Sequence[Pair]) -> list[Pair | None]
     """Of `others`, the one whose sketch differs least, if by at most `CELL_LEVELS` in each cell."""
     if not others:
         return [None] * len(pairs)
-    others = sorted(others, key=lambda pair: sum(pair.traits.sketch))
-    cells = [np.frombuffer(pair.traits.sketch, np.uint8) for pair in others]
+    others = sorted(others, key=lambda pair: sum(pair.sketch))
+    cells = [np.frombuffer(pair.sketch, np.uint8) for pair in others]
     sketches = np.stack(cells).astype(np.int16)
     sums = sketches.sum(axis=1, dtype=np.int64)
     nearest: list[Pair | None] = []
     for pair in pairs:
-        own = np.frombuffer(pair.traits.sketch, np.uint8).astype(np.int16)
+        own = np.frombuffer(pair.sketch, np.uint8).astype(np.int16)
         ends = own.sum(dtype=np.int64) + np.array([-1, 1]) * CELL_LEVELS * own.size
         first, last = np.searchsorted(sums, ends)  # sketches of about the same mean
         apart = np.abs(sketches[first:last] - own).max(axis=1)
@@ -112,4 +106,4 @@ def _in_blocks(path: Path, info: DatasetInfo) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _look(pair: Pair) -> tuple[int, int, int]:
-    return pair.traits.crc, pair.width, pair.height
+    return pair.crc, pair.width, pair.height

@@ -20,16 +20,6 @@ SKETCH = 16  # grey cells a side that these are averaged to
 STEP = 8  # between the samples whose checksum is kept
 
 
-class Traits(NamedTuple):
-    """What only the comparison with other pairs can judge."""
-
-    crc: int  # of a few of the image's pixels; the same picture has the same
-    sketch: bytes  # grey levels of cells of the image; similar pictures have similar ones
-    # the largest value of an image of more than 8 bits, of which range; None for others
-    peak: tuple[float, float] | None
-    meaning: Meaning | None  # of the label's values; None without label
-
-
 class Pair(NamedTuple):
     """What the index records of a sound pair; of an unlabelled image, no label and no pixels."""
 
@@ -43,7 +33,12 @@ class Pair(NamedTuple):
     label_sha256: str
     pixels: tuple[int, ...]
     pixels_ignored: int
-    traits: Traits
+    # what only the comparison with other pairs can judge:
+    crc: int  # of a few of the image's pixels; the same picture has the same
+    sketch: bytes  # grey levels of cells of the image; similar pictures have similar ones
+    # the largest value of an image of more than 8 bits, of which range; None for others
+    peak: tuple[float, float] | None
+    meaning: Meaning | None  # of the label's values; None without label
 
 
 class Problem(NamedTuple):
@@ -91,12 +86,10 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
         image_sha256=hashlib.sha256(image_data).hexdigest(),
         label_sha256=hashlib.sha256(label_data).hexdigest() if sample.label else "",
         **_counted(meaning, info),
-        traits=Traits(
-            zlib.crc32(sampled[::STEP, ::STEP].tobytes()),
-            cells.resize((SKETCH, SKETCH), Image.Resampling.BOX).tobytes(),
-            _peak(image, info),
-            meaning,
-        ),
+        crc=zlib.crc32(sampled[::STEP, ::STEP].tobytes()),
+        sketch=cells.resize((SKETCH, SKETCH), Image.Resampling.BOX).tobytes(),
+        peak=_peak(image, info),
+        meaning=meaning,
     )
 
 

@@ -5,9 +5,9 @@ Problems end the index; notices are said in its log.
 
 from collections.abc import Sequence
 
-from cseg.datasets.copies import leaks, near_copies, repeated
+from cseg.datasets.copies import leaks, near_copies
 from cseg.datasets.pairs import Pair, Problem
-from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, colour_name
+from cseg.datasets.samples import SPLITS, DatasetInfo, colour_name
 from cseg.errors import listed
 
 DARK = 0.5  # a deep image none of whose pixels is above this share of its type's range is too dark
@@ -37,11 +37,8 @@ def notices_of(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
     ignored = sum(pair.pixels_ignored for pair in pairs)
     if info.ignore_default and ignored:
         found.append(_default(pairs, ignored))
-    twice = [
-        pair
-        for split in (*SPLITS, UNLABELLED)
-        for pair in repeated(p for p in pairs if p.split == split)
-    ]
+    first: dict[tuple[str, str], Pair] = {}
+    twice = [p for p in pairs if first.setdefault((p.split, p.image_sha256), p) is not p]
     if twice:
         names = listed([pair.image for pair in twice])
         found.append(f"{len(twice)} images are files that their split has already: {names}")
@@ -74,7 +71,7 @@ def _palettes(pairs: Sequence[Pair]) -> list[str]:
     colours: dict[int, tuple[int, Pair]] = {}
     indices: dict[int, tuple[int, Pair]] = {}
     for pair in pairs:
-        palette = pair.traits.meaning.palette if pair.traits.meaning else {}
+        palette = pair.meaning.palette if pair.meaning else {}
         shown = list(palette.values())
         for index, colour in palette.items():
             single = shown.count(colour) == 1 and colour >= 0
@@ -105,7 +102,7 @@ def _unsure(pairs: Sequence[Pair]) -> list[str]:
 
     A program that compresses files again without loss makes such kinds out of one.
     """
-    meanings = [(pair, pair.traits.meaning) for pair in pairs if pair.traits.meaning]
+    meanings = [(pair, pair.meaning) for pair in pairs if pair.meaning]
     doubtful, way = next(((pair, m.unsure) for pair, m in meanings if m.unsure), (None, ""))
     other = next((pair for pair, meaning in meanings if way not in meaning.ways), None)
     if doubtful is None or other is None:
@@ -119,7 +116,7 @@ def _unsure(pairs: Sequence[Pair]) -> list[str]:
 
 def _dark(pairs: Sequence[Pair]) -> list[str]:
     """Deep images that all use a small part of their type's range."""
-    deep = [(*pair.traits.peak, pair) for pair in pairs if pair.traits.peak]
+    deep = [(*pair.peak, pair) for pair in pairs if pair.peak]
     if not deep or any(peak > DARK * most for peak, most, _ in deep):
         return []
     top, most, pair = max(deep, key=lambda item: item[0])

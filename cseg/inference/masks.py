@@ -88,8 +88,7 @@ def write_masks(
     names = output_names(sources)
     own = OwnFiles(out)
     kinds = ("mask", *settings.more)
-    own.check([f"{name}_{kind}.png" for name in names.values() for kind in kinds])
-    own.check([TABLE])
+    own.check([*(f"{name}_{kind}.png" for name in names.values() for kind in kinds), TABLE])
     loaded = load_segmenter(checkpoint)
     loaded.network.to(open_device(settings.device, settings.threads))
     if settings.max_megapixels:

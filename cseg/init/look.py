@@ -99,8 +99,8 @@ def look(images: Path, labels: Path | None, *, name: str, work: Path) -> Seen:
         if any(said in problem.text for problem in problems):
             description[key] = value
             found, problems, info = _inspect(files, description, work)
-    first = {pair.traits.crc: pair for pair in reversed(found)}
-    sound = tuple(pair for pair in found if first[pair.traits.crc] is pair)
+    first = {pair.crc: pair for pair in reversed(found)}
+    sound = tuple(pair for pair in found if first[pair.crc] is pair)
     if len(sound) < LEAST:
         raise DataError(
             problems[0].text if problems and not found else
@@ -110,7 +110,7 @@ def look(images: Path, labels: Path | None, *, name: str, work: Path) -> Seen:
     return Seen(
         files=files, description=description, info=info, kinds=kinds, pairs=sound,
         problems=tuple(problems),
-        twice=tuple(pair.image for pair in found if first[pair.traits.crc] is not pair),
+        twice=tuple(pair.image for pair in found if first[pair.crc] is not pair),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
+from torchvision.ops import Conv2dNormActivation
 
 from cseg.errors import ConfigError
 from cseg.model.encoders import Encoder
@@ -40,11 +41,11 @@ class Segmenter(nn.Module):
         self.encoder = encoder
         self.aspp = ASPP(encoder.high_channels, list(settings.aspp_rates), settings.aspp_channels)
         self.aspp.project[-1].p = settings.aspp_dropout
-        self.reduce = _conv(encoder.low_channels, settings.low_channels, kernel=1)
+        self.reduce = Conv2dNormActivation(encoder.low_channels, settings.low_channels, 1)
         joined = settings.aspp_channels + settings.low_channels
         self.decoder = nn.Sequential(
-            _conv(joined, settings.decoder_channels, kernel=3),
-            _conv(settings.decoder_channels, settings.decoder_channels, kernel=3),
+            Conv2dNormActivation(joined, settings.decoder_channels, 3),
+            Conv2dNormActivation(settings.decoder_channels, settings.decoder_channels, 3),
         )
         self.projector = build_projector(
             settings.head, settings.decoder_channels, settings.projection_channels
@@ -162,11 +163,3 @@ def build_projector(head: str, channels: int, projected: int) -> nn.Sequential:
             nn.Conv2d(projected, projected, 1),
         )
     raise ConfigError(f"model.head is {head!r}; use paper or released")
-
-
-def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    )
