@@ -40,6 +40,7 @@ SBD_URL = (
 )
 SBD_MD5 = "82b4d87ceb2ed10f6038a1cba92111cb"
 VOC_FOLDER, SBD_FOLDER = "VOCdevkit/VOC2012", "benchmark_RELEASE/dataset"
+HOLDS = {VOC_FOLDER: "ImageSets/Segmentation", SBD_FOLDER: "cls"}  # by which they are found
 SBD_LABELS = "sbd_labels"
 TRAIN_SIZES = {"train": 1464, "train_aug": 10582}
 SBD_CITATION = {
@@ -93,14 +94,25 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
 
     chosen = _chosen(options)
     require_folder(root)
-    if _find_voc(root, work_dir) is None:
-        _get(root, work_dir, chosen, VOC_FOLDER, chosen.voc_url, VOC_MD5)
+    archives = [(VOC_FOLDER, chosen.voc_url, VOC_MD5)]
+    if chosen.train_set == "train_aug":
+        archives.append((SBD_FOLDER, chosen.sbd_url, SBD_MD5))
+    for folder, url, md5 in archives:
+        if _find(root, work_dir, folder) is not None:
+            continue
+        if not chosen.download:
+            raise DataError(
+                f"no {folder} in data_dir {root}; correct data_dir, "
+                "or set dataset_options: voc2012: download: true"
+            )
+        home = home_for(root, work_dir)
+        archive = home / url.rsplit("/", 1)[-1]
+        download(url, archive, md5=md5)
+        extract(archive, home / folder, inside=folder)
     if chosen.train_set == "train":
         return
-    if _find_sbd(root, work_dir) is None:
-        _get(root, work_dir, chosen, SBD_FOLDER, chosen.sbd_url, SBD_MD5)
     voc, sbd = _home(root, work_dir)
-    present = {path.stem for folder in _label_folders(root, work_dir) for path in folder.iterdir()}
+    present = {path.stem for p in (root, work_dir) for path in (p / SBD_LABELS).glob("*")}
     missing = [name for name in _sbd_ids(voc, sbd) if name not in present]
     target = home_for(root, work_dir) / SBD_LABELS
     for name in tqdm(missing, desc=SBD_LABELS, disable=None):
@@ -121,16 +133,16 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
         voc, sbd = _home(root, work_dir)
         extra = _sbd_ids(voc, sbd)
     else:
-        voc, extra = _find_voc(root, work_dir) or root, []
+        voc, extra = _find(root, work_dir, VOC_FOLDER) or root, []
     lists = _lists(voc, chosen)
-    found = {
-        split: [_voc_sample(voc, name, split) for name in read_lines(lists / f"{split}.txt")]
-        for split in SPLITS
-    }
-    folders = _label_folders(root, work_dir)
+    found: dict[str, list[Sample]] = {split: [] for split in SPLITS}
+    for split, pairs in found.items():
+        for name in read_lines(lists / f"{split}.txt"):
+            label = voc / "SegmentationClass" / f"{name}.png"
+            pairs.append(Sample(name, split, voc / "JPEGImages" / f"{name}.jpg", label))
     for name in extra:
-        places = [folder / f"{name}.png" for folder in folders]
-        label = next((p for p in places if p.exists()), root / SBD_LABELS / f"{name}.png")
+        places = [folder / SBD_LABELS / f"{name}.png" for folder in (root, work_dir)]
+        label = next((path for path in places if path.exists()), places[0])
         found["train"].append(Sample(name, "train", voc / "JPEGImages" / f"{name}.jpg", label))
     return check_sizes(found, info(options), chosen.relax_counts)
 
@@ -164,11 +176,6 @@ def _lists(voc: Path, chosen: Options) -> Path:
     return named if named.is_dir() else HOME / named
 
 
-def _voc_sample(voc: Path, name: str, split: str) -> Sample:
-    image, label = voc / "JPEGImages" / f"{name}.jpg", voc / "SegmentationClass" / f"{name}.png"
-    return Sample(name, split, image, label)
-
-
 def _sbd_ids(voc: Path, sbd: Path) -> list[str]:
     """List the ids that SBD adds to VOC's train list, sorted."""
 
@@ -179,37 +186,16 @@ def _sbd_ids(voc: Path, sbd: Path) -> list[str]:
 
 
 def _home(root: Path, work_dir: Path) -> tuple[Path, Path]:
-    voc, sbd = _find_voc(root, work_dir), _find_sbd(root, work_dir)
+    voc, sbd = (_find(root, work_dir, folder) for folder in HOLDS)
     if voc is None or sbd is None:
         missing = VOC_FOLDER if voc is None else SBD_FOLDER
         raise DataError(f"no {missing} in data_dir {root}; run fetch first")
     return voc, sbd
 
 
-def _find_voc(root: Path, work_dir: Path) -> Path | None:
-    candidates = (root / VOC_FOLDER, root / "VOC2012", root, work_dir / VOC_FOLDER)
-    return next((p for p in candidates if (p / "ImageSets" / "Segmentation").is_dir()), None)
-
-
-def _find_sbd(root: Path, work_dir: Path) -> Path | None:
-    candidates = (root / SBD_FOLDER, work_dir / SBD_FOLDER)
-    return next((p for p in candidates if (p / "cls").is_dir()), None)
-
-
-def _label_folders(root: Path, work_dir: Path) -> list[Path]:
-    return [p / SBD_LABELS for p in (root, work_dir) if (p / SBD_LABELS).is_dir()]
-
-
-def _get(root: Path, work_dir: Path, chosen: Options, folder: str, url: str, md5: str) -> None:
-    if not chosen.download:
-        raise DataError(
-            f"no {folder} in data_dir {root}; correct data_dir, "
-            "or set dataset_options: voc2012: download: true"
-        )
-    home = home_for(root, work_dir)
-    archive = home / url.rsplit("/", 1)[-1]
-    download(url, archive, md5=md5)
-    extract(archive, home / folder, inside=folder)
+def _find(root: Path, work_dir: Path, folder: str) -> Path | None:
+    places = (root / folder, root / "VOC2012", root, work_dir / folder)
+    return next((place for place in places if (place / HOLDS[folder]).is_dir()), None)
 
 
 def _chosen(options: Mapping[str, Any]) -> Options:
