@@ -4,6 +4,7 @@ Each caution is one sentence that names where it applies and what to do.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from cseg.paper.results import Results
 from cseg.paper.statistics import MIN_SEEDS
@@ -13,7 +14,7 @@ TRAIN_BOUND = 0.7  # a network whose mIoU on its own training images is lower ha
 FLAT = 0.01  # a curve that rises by less from its smallest to its largest n is flat
 FALLING = 0.15  # the loss still falls if it falls by this share over the last third of the steps
 COSTS = 1.3  # arms whose training times differ by more than this ratio are of unequal cost
-MOST_NAMED = 5
+_named = partial(listing, most=5)
 
 
 def cautions(results: Results) -> list[str]:
@@ -21,11 +22,6 @@ def cautions(results: Results) -> list[str]:
     checks = (_leaks, _poor_fit, _flat, _still_falling, _never_right, _few_seeds, _gaps,
               _unequal_cost)  # fmt: skip
     return [sentence for check in checks for sentence in check(results)]
-
-
-def _named(names: list[str]) -> str:
-    more = len(names) - MOST_NAMED
-    return listing([*names[:MOST_NAMED], f"{more} more"] if more > 0 else names)
 
 
 def _leaks(results: Results) -> Iterator[str]:

@@ -167,8 +167,7 @@ def feature_space(results: Results) -> Figure | None:
                 colour, marker = class_style(int(class_id))
                 axes.scatter(points["x"], points["y"], s=6, color=colour, marker=marker, lw=0,
                              alpha=0.75, rasterized=len(cell) > 3000)  # fmt: skip
-            axes.set_xticks([])
-            axes.set_yticks([])
+            axes.set(xticks=[], yticks=[])
             if r == 0:
                 axes.set_title(arm)
         panels[r, 0].set_ylabel(f"{METHODS[method]}, n = {n}")

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.pyplot import subplots
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from cseg.paper.results import Results
 from cseg.paper.statistics import mean_std
@@ -30,9 +30,8 @@ def label_efficiency(results: Results) -> Figure:
                   linestyle=style.linestyle)  # fmt: skip
         axes.fill_between(counts, mean - band, mean + band, color=style.color, alpha=0.18, lw=0)
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(results.label_counts))
-    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticks(results.label_counts, [str(n) for n in results.label_counts])
+    axes.minorticks_off()
     axes.set_xlabel("labelled images n (log2 scale)")
     axes.set_ylabel("validation mIoU (%)")
     legend_below(figure, axes)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from cseg.errors import CsegError, DataError
+from cseg.errors import CsegError
 from cseg.paper import figure_classes, figure_curves, panels
 from cseg.paper.results import Results, read_results
 from cseg.paper.style import figure_style, save
@@ -53,29 +53,14 @@ def figures(results_dir: Path, out_dir: Path, *, only: Collection[str] = ()) -> 
     return written
 
 
-def _predicted(results: Results) -> dict[tuple[str, int, int], Path]:
-    """Folders of the runs whose predictions can be painted; DataError says what is missing."""
-    if not results.info or not (results.folder / "index.csv").is_file():
-        raise DataError(
-            f"dataset.json or index.csv is not in {results.folder}; put both there, render again"
-        )
-    folders = panels.run_folders(results)
-    if not folders:
-        raise DataError(
-            f"no run below {results.folder} holds predictions.zip; put the run folders there and "
-            "render again"
-        )
-    return folders
-
-
 def _qualitative(results: Results, n: int) -> Figure:
-    folders = _predicted(results)
+    folders = panels.run_folders(results)
     chosen = panels.fixed_ids(panels.validation_ids(results), PANEL_ROWS)
     return panels.panel(results, folders, chosen, results.arms, n)
 
 
 def _largest_changes(results: Results, n: int) -> Figure | None:
-    folders, rival = _predicted(results), results.rival
+    folders, rival = panels.run_folders(results), results.rival
     if rival is None:
         return None
     arms = (results.reference, rival)

@@ -26,7 +26,14 @@ def run_folders(results: Results) -> dict[tuple[str, int, int], Path]:
     """Folders of the runs in summary.csv that hold predictions.zip, by (arm, n, seed).
 
     The folder's name may spell n as "all" or a fraction, so its metrics.csv is asked.
+
+    Raises:
+        DataError: there is none, or what the images are is not known.
     """
+    if not results.info or not (results.folder / "index.csv").is_file():
+        raise DataError(
+            f"dataset.json or index.csv is not in {results.folder}; put both there, render again"
+        )
     known = set(results.summary[["arm", "n", "seed"]].itertuples(index=False, name=None))
     folders = {}
     for archive in sorted(results.folder.glob("*/n*/seed*/predictions.zip")):
@@ -36,6 +43,11 @@ def run_folders(results: Results) -> dict[tuple[str, int, int], Path]:
             key = (str(row["arm"]), int(row["n"]), int(row["seed"]))
             if key in known:
                 folders[key] = archive.parent
+    if not folders:
+        raise DataError(
+            f"no run below {results.folder} holds predictions.zip; put the run folders there and "
+            "render again"
+        )
     return folders
 
 
@@ -140,8 +152,7 @@ def panel(
     for axes, title in zip(panels[0], titles):
         axes.set_title(title, fontsize=8)
     for axes in panels.flat:
-        axes.set_xticks([])
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     names = {**dict(enumerate(results.class_names)), IGNORE: "ignored"}
     handles = [

@@ -97,9 +97,7 @@ def certainty(each: Recommendation) -> str:
     if not each.tied:
         over_images = any(by.test == BOOTSTRAP for _, by in each.rivals)
         return "Ahead on the images, not shown for other seeds" if over_images else "Decided"
-    tied, more = [each.arm, *each.tied], len(each.tied) + 1 - MOST_NAMED
-    named = [*tied[:MOST_NAMED], f"{more} more"] if more > 0 else tied
-    return f"Not decided between {listing(named)}"
+    return f"Not decided between {listing([each.arm, *each.tied], MOST_NAMED)}"
 
 
 def advice(each: Recommendation) -> str:

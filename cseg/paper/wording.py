@@ -1,7 +1,7 @@
 """How numbers and the sentences of captions are written: one place, one form each."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from cseg.paper.results import RESAMPLES, Results
 from cseg.paper.statistics import ALPHA, BOOTSTRAP, MIN_SEEDS, PAIRED_T, Comparison
@@ -40,8 +40,10 @@ def seconds(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def listing(names: list[str] | tuple[str, ...]) -> str:
-    """List names as prose: a; a and b; a, b and c."""
+def listing(names: Sequence[str], most: int = 0) -> str:
+    """List names as prose: a; a and b; a, b and c; "and 2 more" if only so many are named."""
+    if most and len(names) > most:
+        names = [*names[:most], f"{len(names) - most} more"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
