@@ -14,8 +14,7 @@ from step import SETTINGS
 from cseg import experiment
 from cseg.estimate.calibrate import IMAGES, calibrate, paint
 from cseg.estimate.flops import counted_costs
-from cseg.estimate.plan import CONTEXT_MIB, KEPT, run_seconds
-from cseg.estimate.sizes import Sizes
+from cseg.estimate.plan import CONTEXT_MIB, KEPT, Sizes, run_seconds
 from cseg.settings.run import RunSettings
 from cseg.stages.run import RunInputs
 from cseg.stages.training_outputs import TrainingOutputs

@@ -79,8 +79,8 @@ def run_loop(painted, **changes):
     objective = PixelLoss(info.num_classes)
     start = {name: value.detach().double() for name, value in objective.named_parameters()}
     training = Training(
-        stage="finetune", settings=small_settings(finetune=plain(loop(**changes))), key="key",
-        title="test", state=folder / "x.state",
+        stage="finetune", settings=small_settings(finetune=plain(loop(**changes))), title="test",
+        weights=folder / "x.pt", threads=1, data="data",
     )  # fmt: skip
     batches = step_batches(pairs, info, training)
     curve = train(objective, batches, training=training, device=torch.device("cpu"))

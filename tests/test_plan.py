@@ -14,8 +14,15 @@ from cseg.cli import main
 from cseg.errors import ConfigError, DataError
 from cseg.estimate import calibrate
 from cseg.estimate.calibrate import ArmCost
-from cseg.estimate.plan import finish, job_counts, run_seconds, sharing
-from cseg.estimate.sizes import Sizes, image_counts, image_size
+from cseg.estimate.plan import (
+    Sizes,
+    finish,
+    image_counts,
+    image_size,
+    job_counts,
+    run_seconds,
+    sharing,
+)
 from cseg.experiment import Run
 from cseg.storage.files import write_json
 

@@ -1,27 +1,95 @@
-"""What a config will cost: jobs, device-hours, disk, memory and the shortest finish."""
+"""What a config will cost: images, jobs, device-hours, disk, memory and the shortest finish."""
 
 import heapq
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
+from cseg.datasets import dataset_module
+from cseg.datasets.decode import open_image
 from cseg.datasets.image_files import read_published
+from cseg.datasets.samples import SPLITS, UNLABELLED, Sample
 from cseg.errors import ConfigError, CsegError
 from cseg.estimate.calibrate import ArmCost, calibrate
 from cseg.estimate.flops import counted_costs
-from cseg.estimate.sizes import Sizes, image_counts, image_size
 from cseg.experiment import Experiment, Run
 from cseg.settings.keys import build
 from cseg.settings.label_counts import Count, resolve_count
+from cseg.stages.fetch import listed_samples
 from cseg.storage.files import read_json, write_json
+from cseg.storage.index_and_subset import read_index
 
 # every config has them once; the target `all` is a job of its own
 ONCE = ("fetch", "index", "features", "best", "manifest", "summary", "figures", "tables", "all")
 
 CONTEXT_MIB = 600  # that CUDA and its libraries take in each process
 KEPT = 1.25  # memory of the allocator, divided by the peak of what is in use
+OPENED = 16  # images whose sizes stand for all, while there is no index
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Images of the dataset: how many to train on, to evaluate on, and without label."""
+
+    train: int
+    val: int
+    unlabelled: int = 0
+
+
+def image_counts(experiment: Experiment) -> Sizes:
+    """How many images there are: of the index, as published, or of the files that are described.
+
+    Raises:
+        DataError: the described files are not there.
+    """
+    facts = Path(experiment.results) / "dataset.json"
+    if facts.exists():
+        found = read_json(facts)
+        return Sizes(found["train_size"], found["val_size"], found.get("unlabelled_size", 0))
+    known = experiment.info.split_sizes
+    if "train" in known and "val" in known:
+        return Sizes(known["train"], known["val"])
+    splits = [sample.split for sample in _described(experiment)]
+    return Sizes(*(splits.count(split) for split in (*SPLITS, UNLABELLED)))
+
+
+def image_size(experiment: Experiment) -> tuple[int, int]:
+    """Height and width of the median image: of the index, of the options, or of the first files.
+
+    Raises:
+        ConfigError: none of them says so.
+        DataError: the described files are not there, or one cannot be read.
+    """
+    index = Path(experiment.results) / "index.csv"
+    if index.exists():
+        table = read_index(index)
+        return int(table["height"].median()), int(table["width"].median())
+    side = experiment.options.get("size")
+    if side:
+        return int(side), int(side)
+    samples = _described(experiment)[:OPENED]
+    if samples:
+        most = experiment.info.max_megapixels
+        sizes = [open_image(s.image, max_megapixels=most).image.size for s in samples]
+        return int(median(h for _, h in sizes)), int(median(w for w, _ in sizes))
+    raise ConfigError(
+        f"the size of the images of {experiment.name} is not known before {index} exists; "
+        "give it: --size HEIGHT WIDTH"
+    )
+
+
+def _described(experiment: Experiment) -> list[Sample]:
+    """The samples of a dataset that the user describes; none of a published dataset.
+
+    Nothing is downloaded, drawn or opened, so no work folder is needed.
+    """
+    if not hasattr(dataset_module(experiment.dataset), "sources"):
+        return []
+    root, options = Path(experiment.data_dir).expanduser(), experiment.options
+    return listed_samples(experiment.dataset, root, work=Path(), options=options)
 
 
 def plan(

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cseg.estimate.calibrate import calibrate
-from cseg.estimate.plan import finish, planned_arms, render, run_seconds
-from cseg.estimate.sizes import Sizes
+from cseg.estimate.plan import Sizes, finish, planned_arms, render, run_seconds
 from cseg.experiment import Experiment, Run, load, merge
 
 # shorter side of a training crop, at most, pixels; the smallest first

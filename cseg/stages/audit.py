@@ -1,9 +1,4 @@
-"""Target audit: what label lists, ours and published ones, are worth comparing with.
-
-For every list: its size, ids it repeats, lines that match no training image, images that are for
-validation, overlap with its unlabelled list, whether it is part of the next larger list of its
-family, classes it shows, and how far its class distribution lies from the whole training set's.
-"""
+"""Target audit: what label lists, ours and published ones, are worth comparing with."""
 
 import os
 import re

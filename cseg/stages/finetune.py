@@ -29,7 +29,6 @@ from cseg.stages.run import (
     consistency_pairs,
     start_network,
     step_batches,
-    training_of,
     training_pairs,
     validation_pairs,
 )
@@ -39,7 +38,7 @@ from cseg.storage.index_and_subset import read_subset
 from cseg.storage.provenance import provenance
 from cseg.training.consistency import Consistency
 from cseg.training.contrast import Contrast
-from cseg.training.loop import Objective, train
+from cseg.training.loop import Objective, Training, train
 
 
 def cross_entropy(logits_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
@@ -156,9 +155,9 @@ def finetune(
         channels = settings.model.projection_channels
         contrast = Contrast(settings.pretrain, scope=own.contrast_scope, channels=channels)
         contrast.to(device)
-    training = training_of(
-        "finetune", settings, weights=out.weights, threads=threads, title=title, data=data + more,
-        start=sha256_file(inputs.pretrained) if inputs.pretrained else "",
+    training = Training(
+        stage="finetune", settings=settings, title=title, weights=out.weights, threads=threads,
+        data=data + more, start=sha256_file(inputs.pretrained) if inputs.pretrained else "",
     )  # fmt: skip
     miou = None
     if own.validate_every:

@@ -15,10 +15,10 @@ from cseg.images.distortion import distort
 from cseg.model.network import Segmenter, compile_features
 from cseg.settings.keys import plain
 from cseg.settings.run import RunSettings
-from cseg.stages.run import RunInputs, start_network, step_batches, training_of, training_pairs
+from cseg.stages.run import RunInputs, start_network, step_batches, training_pairs
 from cseg.stages.training_outputs import TrainingOutputs, write_training
 from cseg.training.contrast import Contrast
-from cseg.training.loop import Objective, train
+from cseg.training.loop import Objective, Training, train
 
 
 class PretrainObjective(Objective):
@@ -63,9 +63,10 @@ def pretrain(
         settings.pretrain, scope=settings.scope, channels=settings.model.projection_channels
     )
     objective = PretrainObjective(network, contrast.to(device), settings.pretrain.distortion)
-    training = training_of(
-        "pretrain", settings, weights=out.weights, threads=threads, title=title, data=data
-    )
+    training = Training(
+        stage="pretrain", settings=settings, title=title, weights=out.weights, threads=threads,
+        data=data,
+    )  # fmt: skip
     batches = step_batches(pairs, info, training)
     curve = train(objective, batches, training=training, device=device)
     if current_share().leads:

@@ -12,11 +12,10 @@ from cseg.errors import DataError, readable
 from cseg.model import checkpoint
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.model.weights import Start
-from cseg.settings.keys import build, plain
-from cseg.settings.run import RunSettings, Stage, pretraining
+from cseg.settings.keys import build
+from cseg.settings.run import RunSettings
 from cseg.storage.files import fingerprint
 from cseg.storage.index_and_subset import read_index_rows, read_subset
-from cseg.storage.provenance import source_fingerprint
 from cseg.storage.tables import read_rows
 from cseg.training.loop import Training
 from cseg.training.prepared_cache import Place, read_places
@@ -39,29 +38,6 @@ class RunInputs:
     pseudo: Path | None = None
     # weights that fine-tuning starts from: of `pretrain`, or of the teacher's `finetune`
     pretrained: Path | None = None
-
-
-def training_of(
-    stage: Stage,
-    settings: RunSettings,
-    *,
-    weights: Path,
-    threads: int,
-    title: str,
-    data: str,
-    start: str = "",
-) -> Training:
-    """The training of a stage, known by all that shapes its result.
-
-    The training state is kept next to `weights`, which the stage writes. `data` is the fingerprint
-    of images and labels, and `start` that of the weights that it starts from, if there are such.
-    """
-    shaping = pretraining(settings) | {"tensorboard": None}
-    if stage == "finetune":
-        shaping["finetune"] = plain(settings.finetune)
-    key = fingerprint([stage, shaping, threads, data, start, source_fingerprint()])
-    state = weights.with_suffix(".state")
-    return Training(stage=stage, settings=settings, key=key, state=state, title=title)
 
 
 def labelled_pairs(inputs: RunInputs) -> tuple[list[Pair], str]:

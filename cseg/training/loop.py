@@ -27,8 +27,11 @@ from cseg.compute.ranks import (
 )
 from cseg.errors import TrainingError
 from cseg.images.transforms import to_unit
-from cseg.settings.run import RunSettings, Stage
+from cseg.settings.keys import plain
+from cseg.settings.run import RunSettings, Stage, pretraining
 from cseg.settings.training import LoopSettings
+from cseg.storage.files import fingerprint
+from cseg.storage.provenance import source_fingerprint
 from cseg.training.loader import iterate
 from cseg.training.progress import Progress
 from cseg.training.resume import Curve, resume, save_state
@@ -73,12 +76,25 @@ class Training:
 
     stage: Stage
     settings: RunSettings  # the run's
-    # fingerprint of everything that shapes the result; a saved state of another key is refused
-    key: str
-    # where the training state is kept while training goes on; the caller removes it once its own
-    # outputs are written; a state found there is resumed
-    state: Path
     title: str  # names the run in progress lines and messages
+    weights: Path  # which the caller writes
+    threads: int
+    data: str  # fingerprint of images and labels
+    start: str = ""  # fingerprint of the weights that it starts from, if there are such
+
+    @property
+    def key(self) -> str:
+        """Fingerprint of all that shapes the result; a saved state of another key is refused."""
+        shaping = pretraining(self.settings) | {"tensorboard": None}
+        if self.stage == "finetune":
+            shaping["finetune"] = plain(self.settings.finetune)
+        own = (self.stage, shaping, self.threads, self.data, self.start, source_fingerprint())
+        return fingerprint(own)
+
+    @property
+    def state(self) -> Path:
+        """Where the training state is kept until the caller has written its outputs."""
+        return self.weights.with_suffix(".state")
 
     @property
     def loop(self) -> LoopSettings:
