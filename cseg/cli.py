@@ -31,12 +31,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
         return chosen.run(chosen) or 0
-    except (CsegError, OSError, ValueError, ModuleNotFoundError) as error:
-        print(f"error: {_sentence(error)}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED
+    except CsegError as error:
+        problem = str(error)
+    except ModuleNotFoundError as error:
+        needed, command = error.name, install_command("workflow")
+        problem = f"this command needs {needed}, which is not installed; run {command}"
+    except OSError as error:
+        file = error.filename or "a file"
+        problem = f"cannot use {file}: {error.strerror or error}; check the path"
+    except ValueError as error:
+        problem = f"{type(error).__name__}: {reason(error)}; correct the input"
+    print(f"error: {problem}", file=sys.stderr)
+    return 1
 
 
 def positive(text: str) -> int:
@@ -55,18 +64,6 @@ def positive_number(text: str) -> float:
     if not 0 < number < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
-
-
-def _sentence(error: Exception) -> str:
-    """What the user can mend, in one sentence."""
-    if isinstance(error, CsegError):
-        return str(error)
-    if isinstance(error, ModuleNotFoundError):
-        command = install_command("workflow")
-        return f"this command needs {error.name}, which is not installed; run {command}"
-    if isinstance(error, OSError):
-        return f"cannot use {error.filename or 'a file'}: {error.strerror or error}; check the path"
-    return f"{type(error).__name__}: {reason(error)}; correct the input"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -196,7 +193,7 @@ def _plan(chosen: argparse.Namespace) -> None:
 
     planned = experiment.load(chosen.configfile)
     alone = planned.device != "cpu" and has_gpu()
-    told = plan(
+    planned_cost = plan(
         planned,
         chosen.devices,
         copies=1 if alone else min(chosen.devices, len(os.sched_getaffinity(0))),
@@ -205,7 +202,7 @@ def _plan(chosen: argparse.Namespace) -> None:
         save=chosen.save,
         teraflops=chosen.teraflops,
     )
-    print(told)
+    print(planned_cost)
 
 
 def _info(chosen: argparse.Namespace) -> None:

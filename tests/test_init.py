@@ -19,11 +19,11 @@ from cseg.datasets.reading import read_image, read_label, write_image, write_lab
 from cseg.datasets.samples import DatasetInfo, Sample
 from cseg.errors import DataError
 from cseg.estimate.calibrate import ArmCost
+from cseg.images.overlay import choose_pairs, contact_sheet
 from cseg.init import proposal
 from cseg.init.files import label_suffix
 from cseg.init.look import choose_split, look
 from cseg.init.proposal import Data, Machine, fit, fit_steps, propose
-from cseg.init.sheet import choose_pairs, contact_sheet
 from cseg.init.text import config_text
 
 COST = ArmCost(0.1, 0.05, 0.01, 2.0, 800.0, 4.0, 0.001, "made up")

@@ -71,8 +71,7 @@ def open_image(
             )
         with _no_limit():
             image = Image.open(io.BytesIO(data))
-        _check_size(name, image, max_megapixels)
-        _check_pages(name, image)
+        _check(name, image, max_megapixels)
         return decoded(image, upright, _is_lossy(image, data))
     except UNREADABLE as error:
         # Pillow names the buffer it read from where it knows no format: of no use to the user.
@@ -134,7 +133,8 @@ def _load(image: Image.Image) -> None:
         image.load()
 
 
-def _check_size(name: str, image: Image.Image, most: int) -> None:
+def _check(name: str, image: Image.Image, most: int) -> None:
+    """Refuse an image of too many pixels, and a stack of images."""
     pixels = image.width * image.height / 1e6
     if pixels > most:
         raise DataError(
@@ -142,9 +142,6 @@ def _check_size(name: str, image: Image.Image, most: int) -> None:
             f"{most} are not decoded; cut it into tiles, or set max_megapixels to "
             f"{int(pixels) + 1} (of predict: --max-megapixels)"
         )
-
-
-def _check_pages(name: str, image: Image.Image) -> None:
     pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
     if pages > 1:
         size = image.size

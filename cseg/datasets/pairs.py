@@ -59,7 +59,10 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
     try:
         image_data = read_bytes(sample.image, "image")
         image = decode_image(sample.image, info, image_data)
-        sampled = _sampled(sample.image, image, info)
+        if is_deep(image):
+            to_rgb(sample.image, image, info)  # refuses a wrong value anywhere
+        few = image.image.resize((SAMPLED, SAMPLED), Image.Resampling.NEAREST)
+        sampled = to_rgb(sample.image, replace(image, image=few), info)
     except DataError as error:
         problems.append(_problem(str(error), sample.image, sample))
     label_data = b""
@@ -75,6 +78,10 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
         problems += [_problem(misfit, raw.path, sample)] if misfit else []
     if problems or image is None:
         return problems
+    pixels = [0] * (IGNORE + 1)  # by class id
+    if meaning is not None:
+        for value, c in meaning.classes.items():
+            pixels[c] += meaning.counts[value]
     cells = Image.fromarray(sampled).convert("L")
     return Pair(
         split=sample.split,
@@ -85,7 +92,8 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
         height=image.image.height,
         image_sha256=hashlib.sha256(image_data).hexdigest(),
         label_sha256=hashlib.sha256(label_data).hexdigest() if sample.label else "",
-        **_counted(meaning, info),
+        pixels=tuple(pixels[: info.num_classes]),
+        pixels_ignored=pixels[IGNORE],
         crc=zlib.crc32(sampled[::STEP, ::STEP].tobytes()),
         sketch=cells.resize((SKETCH, SKETCH), Image.Resampling.BOX).tobytes(),
         peak=_peak(image, info),
@@ -98,24 +106,6 @@ def _problem(text: str, file: Path, sample: Sample) -> Problem:
     for path in (sample.image, sample.label):
         kind = kind.replace(str(path), "")
     return Problem(text, file, "".join("#" if letter.isdigit() else letter for letter in kind))
-
-
-def _sampled(path: Path, image: Decoded, info: DatasetInfo) -> np.ndarray:
-    """A few of the image's pixels, RGB, the same for the same picture in any format."""
-    if is_deep(image):
-        to_rgb(path, image, info)  # every value is looked at
-    few = image.image.resize((SAMPLED, SAMPLED), Image.Resampling.NEAREST)
-    return to_rgb(path, replace(image, image=few), info)
-
-
-def _counted(meaning: Meaning | None, info: DatasetInfo) -> dict:
-    """Pixels per class, and the ignored ones."""
-    if meaning is None:
-        return {"pixels": (0,) * info.num_classes, "pixels_ignored": 0}
-    counts = [0] * (IGNORE + 1)
-    for value, c in meaning.classes.items():
-        counts[c] += meaning.counts[value]
-    return {"pixels": tuple(counts[: info.num_classes]), "pixels_ignored": counts[IGNORE]}
 
 
 def _peak(image: Decoded, info: DatasetInfo) -> tuple[float, float] | None:

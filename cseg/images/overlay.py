@@ -1,14 +1,15 @@
-"""Pictures for people: class maps laid over their images, with a legend.
+"""Pictures for people: class maps laid over their images, with a legend; contact sheets of them.
 
 Shapes: H and W height and width of an image.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from cseg.datasets.reading import colour_table
+from cseg.datasets.pairs import Pair
+from cseg.datasets.reading import colour_table, read_image, read_label
 from cseg.datasets.samples import IGNORE, DatasetInfo
 
 OPACITY = 0.5
@@ -18,6 +19,10 @@ LINE = 20  # height of a line of the legend
 SWATCH = 12
 AROUND = 4 + SWATCH + 8 + 8  # pixels of a line next to its text
 LEAST_WIDTH = 260  # of a legend, so that names are not cut
+CELL = 300  # longer side of a picture on a contact sheet, pixels
+COLUMNS = 4  # of a contact sheet
+GAP = 6  # between its pictures
+TITLE = 12  # height of a picture's title
 
 
 def overlay(image_HW3: np.ndarray, classes_HW: np.ndarray, info: DatasetInfo) -> Image.Image:
@@ -78,3 +83,58 @@ def with_legend(
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if share >= 0.0005 else "under 0.1 %"
+
+
+def choose_pairs(pixels: Sequence[Sequence[int]], most: int) -> list[int]:
+    """Which images to show: in turn, those with most of the classes that are shown least.
+
+    `pixels` holds the pixels of each class, image by image.
+    """
+    shares = np.array(pixels, np.float64)
+    shares /= shares.sum(axis=1, keepdims=True).clip(min=1)
+    shown = np.zeros(shares.shape[1])
+    chosen: list[int] = []
+    for _ in range(min(most, len(shares))):
+        worth = (shares / (shown + 0.01)).clip(max=20).sum(axis=1)
+        worth[chosen] = -1
+        best = int(worth.argmax())
+        chosen.append(best)
+        shown += shares[best]
+    return sorted(chosen)
+
+
+def contact_sheet(pairs: Iterable[Pair], info: DatasetInfo) -> Image.Image:
+    """Each image, and next to it the image with its label laid over; below, the legend."""
+    pictures, counts = [], np.zeros(256, np.int64)
+    for pair in pairs:
+        if pair.label:
+            classes_HW = read_label(pair.label, info)
+            counts += np.array(Image.fromarray(classes_HW).histogram())
+            pictures.append(_picture(pair.id, read_image(pair.image, info), classes_HW, info))
+    width = max(picture.width for picture in pictures)
+    height = max(picture.height for picture in pictures)
+    columns = max(1, min(COLUMNS, len(pictures), 4 * CELL * 2 // width))
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (columns * (width + GAP) + GAP, rows * (height + GAP) + GAP), "white")
+    for number, picture in enumerate(pictures):
+        row, column = divmod(number, columns)
+        sheet.paste(picture, (GAP + column * (width + GAP), GAP + row * (height + GAP)))
+    return with_legend(sheet, info, counts.tolist())
+
+
+def _picture(
+    title: str, image_HW3: np.ndarray, classes_HW: np.ndarray, info: DatasetInfo
+) -> Image.Image:
+    font = ImageFont.load_default(TITLE)
+    image = Image.fromarray(image_HW3)
+    factor = CELL / max(image.size)
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    classes = Image.fromarray(classes_HW).resize(size, Image.Resampling.NEAREST)
+    image = image.resize(size, Image.Resampling.BICUBIC)
+    both = Image.new("RGB", (2 * size[0] + 2, size[1] + TITLE + 6), "white")
+    both.paste(image, (0, TITLE + 6))
+    both.paste(blend(np.array(image), np.array(classes), info), (size[0] + 2, TITLE + 6))
+    while len(title) > 4 and font.getlength(title) > both.width:
+        title = "…" + title[2:]
+    ImageDraw.Draw(both).text((1, 1), title, fill="black", font=font)
+    return both

@@ -10,9 +10,9 @@ from cseg.datasets.image_files import find_files
 from cseg.datasets.samples import SPLITS, UNLABELLED
 from cseg.datasets.whole import problems_of
 from cseg.errors import CsegError, DataError
+from cseg.images.overlay import choose_pairs, contact_sheet
 from cseg.init.look import Seen, Split, choose_split, look, opened_images, write_list
 from cseg.init.proposal import Data, fit, this_machine
-from cseg.init.sheet import choose_pairs, contact_sheet
 from cseg.init.text import config_text, report
 from cseg.storage.files import atomic, write_text
 

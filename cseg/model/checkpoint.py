@@ -57,9 +57,8 @@ def load(path: str | Path, *kinds: str) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("cseg_format") != FORMAT:
         raise TrainingError(f"checkpoint {path} was not written by this version of cseg; {remedy}")
     if content.get("kind") not in kinds:
-        kind_names = " or ".join(kinds)
         raise TrainingError(
-            f"checkpoint {path} holds a {content.get('kind')}, not a {kind_names}; give "
+            f"checkpoint {path} holds a {content.get('kind')}, not a {' or '.join(kinds)}; give "
             "the right file"
         )
     return content
