@@ -53,6 +53,7 @@ def trained(step, module, given):
 @pytest.mark.parametrize("scope,denominator", COMPILED)
 def test_torch_check_of_the_operator(scope, denominator):
     feats, labels, other, other_labels = random_case(0, images=2, pixels=6)
+    other = other.mT.contiguous().mT  # channel by channel in memory, as maps are
     partner = torch.tensor([1, 0]) if scope == "cross" else None
     tau = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     views = (feats.requires_grad_(), labels, other.requires_grad_(), other_labels)

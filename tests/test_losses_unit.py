@@ -72,9 +72,10 @@ def test_float32_bits_are_those_of_autograd(monkeypatch, chunk, layout, channels
         feats = leaf.detach().mT
 
     got, length = unit.unit_and_length(feats, ignored)
-    unit.through_length_(grad, feats, ignored, length)
+    got_grad = unit.through_length(grad, feats, ignored, length)
     assert torch.equal(got, want)
-    assert torch.equal(grad, wanted_grad)
+    assert torch.equal(got_grad, wanted_grad)
+    assert got_grad.stride() == wanted_grad.stride()  # the layers before compute in its layout
 
 
 @pytest.mark.parametrize("scope,denominator", FORMS)
@@ -129,3 +130,24 @@ def test_normalising_takes_no_wide_copies_of_half_wide_features(monkeypatch, den
     changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
     peak = max(itertools.accumulate(size for _, size in changes))
     assert feats.nbytes < peak < 5.5 * feats.nbytes
+
+
+def test_a_network_before_the_loss_learns_the_same_bits():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 1)
+    ).to(memory_format=torch.channels_last)
+    images = torch.randn(3, 3, 12, 12).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 4, (3, 12, 12))
+    labels[:, :2] = 255
+
+    def by_torch(feats):
+        feats = feats.masked_fill((labels == 255)[:, None], 0)
+        return pixel_contrast_loss(F.normalize(feats, dim=1), labels)
+
+    grads = []
+    for loss in (by_torch, lambda feats: PixelContrastLoss(None)(feats, labels)):
+        network.zero_grad()
+        loss(network(images)).backward()
+        grads.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    assert torch.equal(grads[0], grads[1])

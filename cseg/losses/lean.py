@@ -49,10 +49,12 @@ def loss_and_grads(
         views, lengths = zip(*(_usable(view, ignore_index, normalize) for view in given))
         form, compute = ("paper", _paper) if denominator == "all" else ("released", _released)
         engine = _engine(backend, form, [feats for feats, _ in views], tau, normalize)
-        loss, grads = compute(engine, views, tau, partner, scope, ignore_index, needs)
-        for (feats, labels), length, grad, need in zip(given, lengths, grads, needs):
-            if need and length is not None and grad is not None:
-                unit.through_length_(grad, feats, labels == ignore_index, length)
+        loss, found = compute(engine, views, tau, partner, scope, ignore_index, needs)
+        grads = list(found)
+        for number, ((feats, labels), length) in enumerate(zip(given, lengths)):
+            if length is not None and (grad := grads[number]) is not None:
+                ignored = labels == ignore_index
+                grads[number] = unit.through_length(grad, feats, ignored, length)
     loss_dtype, grad_dtype = dtypes(feats_BPD)
     by_feats, by_other, by_tau = (
         feats_BPD.new_empty(0, dtype=dtype) if grad is None or not need else grad.to(dtype)

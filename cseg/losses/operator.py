@@ -21,10 +21,13 @@ def _fake(
     feats: Tensor, labels: Tensor, other_feats: Tensor | None, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     loss_dtype, grad_dtype = lean.dtypes(feats)
-    needs = options[-1]
-    sizes = (feats.shape, 0 if other_feats is None else other_feats.shape)
+    *_, normalize, _, needs = options
+    layout = torch.preserve_format if normalize else torch.contiguous_format
     by_feats, by_other = (
-        feats.new_empty(size if need else 0, dtype=grad_dtype) for size, need in zip(sizes, needs)
+        torch.empty_like(given, dtype=grad_dtype, memory_format=layout)
+        if need and given is not None
+        else feats.new_empty(0, dtype=grad_dtype)
+        for given, need in zip((feats, other_feats), needs)
     )
     by_temperature = feats.new_empty(() if needs[2] else 0, dtype=loss_dtype)
     return feats.new_empty((), dtype=loss_dtype), by_feats, by_other, by_temperature

@@ -43,13 +43,17 @@ def unit_and_length(feats_BPD: Tensor, ignored_BP: Tensor) -> tuple[Tensor, Tens
     return unit.masked_fill_(ignored_BP[:, :, None], 0), length
 
 
-def through_length_(
+def through_length(
     grad_BPD: Tensor, feats_BPD: Tensor, ignored_BP: Tensor, length: Tensor
-) -> None:
-    """Turn the gradient by features of length 1 into that by the features, in its memory.
+) -> Tensor:
+    """The gradient by the features, laid out as they are, from that by features of length 1.
 
-    In the order of autograd's own steps, so that the CPU's float32 bits are those of F.normalize.
+    The latter's memory is used up. Steps and layouts are autograd's own, so that the CPU's float32
+    bits are those of F.normalize.
     """
+    by_feats = grad_BPD
+    if not feats_BPD.is_contiguous():
+        by_feats = torch.empty_like(feats_BPD, dtype=grad_BPD.dtype)
     images, pixels, channels = feats_BPD.shape
     steps = max(1, CHUNK // (pixels * channels)), max(1, CHUNK // channels)
     for image, pixel in product(range(0, images, steps[0]), range(0, pixels, steps[1])):
@@ -58,5 +62,5 @@ def through_length_(
         feats = feats_BPD[part].to(length.dtype).masked_fill(ignored_BP[part][:, :, None], 0)
         along = (feats / divisor).div_(divisor).mul_(grad).sum(2, keepdim=True).neg_()
         along.masked_fill_(divisor <= SHORTEST, 0)
-        grad_BPD[part] = grad.div_(divisor).add_(feats.div_(divisor).mul_(along))
-    grad_BPD.masked_fill_(ignored_BP[:, :, None], 0)
+        by_feats[part] = grad.div_(divisor).add_(feats.div_(divisor).mul_(along))
+    return by_feats.masked_fill_(ignored_BP[:, :, None], 0)
