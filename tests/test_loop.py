@@ -80,10 +80,10 @@ def run_loop(painted, **changes):
     start = {name: value.detach().double() for name, value in objective.named_parameters()}
     training = Training(
         stage="finetune", settings=small_settings(finetune=plain(loop(**changes))), title="test",
-        weights=folder / "x.pt", threads=1, data="data",
+        weights=folder / "x.pt", device=torch.device("cpu"), threads=1, data="data",
     )  # fmt: skip
     batches = step_batches(pairs, info, training)
-    curve = train(objective, batches, training=training, device=torch.device("cpu"))
+    curve = train(objective, batches, training=training)
     return objective, start, curve, batches(0)
 
 

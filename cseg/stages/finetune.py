@@ -156,8 +156,9 @@ def finetune(
         contrast = Contrast(settings.pretrain, scope=own.contrast_scope, channels=channels)
         contrast.to(device)
     training = Training(
-        stage="finetune", settings=settings, title=title, weights=out.weights, threads=threads,
-        data=data + more, start=sha256_file(inputs.pretrained) if inputs.pretrained else "",
+        stage="finetune", settings=settings, title=title, weights=out.weights, device=device,
+        threads=threads, data=data + more,
+        start=sha256_file(inputs.pretrained) if inputs.pretrained else "",
     )  # fmt: skip
     miou = None
     if own.validate_every:
@@ -165,13 +166,9 @@ def finetune(
             validation_miou, network, validation_pairs(inputs.index), info,
             protocol_settings(settings), device,
         )  # fmt: skip
-    curve = train(
-        FinetuneObjective(network, own, contrast, consistency),
-        step_batches(pairs, info, training, unlabelled),
-        training=training,
-        device=device,
-        miou=miou,
-    )
+    objective = FinetuneObjective(network, own, contrast, consistency)
+    batches = step_batches(pairs, info, training, unlabelled)
+    curve = train(objective, batches, training=training, miou=miou)
     if not current_share().leads:
         return
     if contrast is not None:
@@ -185,4 +182,4 @@ def finetune(
         "subset_fingerprint": subset,
         "provenance": provenance(),
     }
-    write_training(network, curve, training=training, device=device, out=out, **facts)
+    write_training(network, curve, training=training, out=out, **facts)

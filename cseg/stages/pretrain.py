@@ -64,11 +64,11 @@ def pretrain(
     )
     objective = PretrainObjective(network, contrast.to(device), settings.pretrain.distortion)
     training = Training(
-        stage="pretrain", settings=settings, title=title, weights=out.weights, threads=threads,
-        data=data,
+        stage="pretrain", settings=settings, title=title, weights=out.weights, device=device,
+        threads=threads, data=data,
     )  # fmt: skip
     batches = step_batches(pairs, info, training)
-    curve = train(objective, batches, training=training, device=device)
+    curve = train(objective, batches, training=training)
     if current_share().leads:
-        facts = {"start": plain(network.start)}
-        write_training(network, curve, training=training, device=device, out=out, **facts)
+        start = plain(network.start)
+        write_training(network, curve, training=training, out=out, start=start)

@@ -4,7 +4,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from cseg.compute.device import device_name, peak_memory
@@ -35,13 +34,7 @@ class TrainingOutputs:
 
 
 def write_training(
-    network: nn.Module,
-    curve: Curve,
-    *,
-    training: Training,
-    device: torch.device,
-    out: TrainingOutputs,
-    **facts: object,
+    network: nn.Module, curve: Curve, *, training: Training, out: TrainingOutputs, **facts: object
 ) -> None:
     """Write a trained network, its curve and its cost, each atomically; drop the training state.
 
@@ -58,8 +51,8 @@ def write_training(
     cost = {
         "seconds": round(curve.seconds, 2),
         "images_per_second": round(images / max(curve.seconds, 1e-9), 2),
-        "peak_memory_mib": round(peak_memory(device), 1),
-        "device": device_name(device),
+        "peak_memory_mib": round(peak_memory(training.device), 1),
+        "device": device_name(training.device),
     }
     write_json(out.cost, cost)
     print(

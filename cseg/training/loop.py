@@ -18,7 +18,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from cseg.compute.processes import stop_flag
 from cseg.compute.ranks import (
-    Share,
     any_rank,
     check_batch,
     current_share,
@@ -78,6 +77,7 @@ class Training:
     settings: RunSettings  # the run's
     title: str  # names the run in progress lines and messages
     weights: Path  # which the caller writes
+    device: torch.device
     threads: int
     data: str  # fingerprint of images and labels
     start: str = ""  # fingerprint of the weights that it starts from, if there are such
@@ -118,10 +118,9 @@ def train(
     batches: Callable[[int], Batches],
     *,
     training: Training,
-    device: torch.device,
     miou: Callable[[], float] | None = None,
 ) -> Curve:
-    """Optimise `objective`, which is on `device`, in place and return its curve.
+    """Optimise `objective`, which is on the training's device, in place and return its curve.
 
     Under several ranks each process computes its share of every batch, and all end alike. Its state
     is what is saved; `batches` gives the batches from a given step on. `miou` is the validation
@@ -131,7 +130,7 @@ def train(
         TrainingError: a loss that is not finite, a foreign or damaged state, no memory.
         SystemExit: after SIGTERM, SIGUSR1 or Ctrl-C, with the state saved.
     """
-    settings, title = training.loop, training.title
+    settings, title, device = training.loop, training.title, training.device
     share = current_share()
     check_batch(settings.batch, settings.accumulate, share, training.stage)
     share_batch_norm(objective, device)
@@ -164,9 +163,7 @@ def train(
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            losses[step % settings.log_every] = _step(
-                stepped, optimizer, batch, training, step, device, share
-            )
+            losses[step % settings.log_every] = _step(stepped, optimizer, batch, training, step)
             objective.after_step()
             done = step + 1
             row_due = done % settings.log_every == 0 or done == settings.steps
@@ -219,9 +216,8 @@ def _step(
     batch: Sequence[Tensor],
     training: Training,
     step: int,
-    device: torch.device,
-    share: Share,
 ) -> Tensor:
+    device, share = training.device, current_share()
     # Dropout draws from torch's global generator: key it by the step, as everything else is.
     key = [STEP, training.seed, step] + ([] if share.leads else [share.rank])
     torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
