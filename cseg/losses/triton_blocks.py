@@ -7,9 +7,6 @@ parts, high and low (three products). Sums are float32. Of a kernel's arguments,
 are pointers and compile-time constants. G bags, N own rows, M others, D channels.
 """
 
-# mypy: disallow-untyped-defs=False
-# Pointers and blocks of a kernel have no Python types.
-
 import math
 from dataclasses import dataclass
 

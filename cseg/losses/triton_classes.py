@@ -3,9 +3,6 @@
 G bags, N own rows, M others, D channels.
 """
 
-# mypy: disallow-untyped-defs=False
-# Pointers and blocks of a kernel have no Python types.
-
 from dataclasses import dataclass
 
 import torch

@@ -7,9 +7,6 @@ pair: 2^(s - n) = 2^s 2^-n, which stays in range since |s| is at most 36. 6 D fl
 pixels and 2 D per positive pair; split features take three times as many.
 """
 
-# mypy: disallow-untyped-defs=False
-# Pointers and blocks of a kernel have no Python types.
-
 import math
 
 import torch

@@ -4,9 +4,6 @@ out_p = scale_p Σ_k 2^(s_pk + bias_k) y_k - pull_p Σ_(k of p's class) weight_k
 base 2. The second sum needs no pairs: it comes from a table of class sums.
 """
 
-# mypy: disallow-untyped-defs=False
-# Pointers and blocks of a kernel have no Python types.
-
 import triton
 import triton.language as tl
 

@@ -52,11 +52,9 @@ def per_class(results: Results) -> Figure | None:
             )  # fmt: skip
         for edge in range(1, len(names)):
             axes.axhline(edge - 0.5, color="#eeeeee", lw=0.6, zorder=0)
-        axes.set_title(f"n = {n}")
         axes.grid(axis="y", visible=False)
         axes.set_yticks(range(len(names)), names)
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlabel("IoU (%)")
+        axes.set(title=f"n = {n}", ylim=(len(names) - 0.5, -0.5), xlabel="IoU (%)")
     legend_below(figure, panels.flat[0])
     return figure
 

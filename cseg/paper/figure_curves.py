@@ -32,8 +32,7 @@ def label_efficiency(results: Results) -> Figure:
     axes.set_xscale("log", base=2)
     axes.set_xticks(results.label_counts, [str(n) for n in results.label_counts])
     axes.minorticks_off()
-    axes.set_xlabel("labelled images n (log2 scale)")
-    axes.set_ylabel("validation mIoU (%)")
+    axes.set(xlabel="labelled images n (log2 scale)", ylabel="validation mIoU (%)")
     legend_below(figure, axes)
     return figure
 
@@ -50,8 +49,7 @@ def _single_count(results: Results) -> Figure:
         axes.errorbar(mean, y, xerr=None if np.isnan(std) else std, color=color,
                       fmt=marker, capsize=2)  # fmt: skip
     axes.set_yticks(range(len(results.arms)), results.arms)
-    axes.set_ylim(len(results.arms) - 0.5, -0.5)
-    axes.set_xlabel(f"validation mIoU (%), n = {n}")
+    axes.set(ylim=(len(results.arms) - 0.5, -0.5), xlabel=f"validation mIoU (%), n = {n}")
     return figure
 
 
