@@ -9,7 +9,8 @@ import base64
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,8 +74,7 @@ def read_coco(path: Path) -> dict[str, Drawing]:
     Raises:
         DataError: not such a file, or an annotation without outline; names it.
     """
-    content = _read_json(path)
-    try:
+    with _parsed(path, "COCO annotation file") as content:
         names = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
         found: dict[Any, list[tuple[float, str, Outline]]] = {
             entry["id"]: [] for entry in content["images"]
@@ -95,8 +95,6 @@ def read_coco(path: Path) -> dict[str, Drawing]:
             )
             for entry in content["images"]
         }  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _no_such_file(path, "COCO annotation file", error) from error
 
 
 def read_labelme(path: Path) -> Drawing:
@@ -105,13 +103,10 @@ def read_labelme(path: Path) -> Drawing:
     Raises:
         DataError: not such a file, or a shape without area; names it.
     """
-    content = _read_json(path)
-    try:
+    with _parsed(path, "file of labelme") as content:
         size = int(content["imageHeight"]), int(content["imageWidth"])
         outlines = [(str(e["label"]), _labelme_outline(path, e, size)) for e in content["shapes"]]
-    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-        raise _no_such_file(path, "file of labelme", error) from error
-    return Drawing(path, *size, tuple(outlines))
+        return Drawing(path, *size, tuple(outlines))
 
 
 def _labelme_outline(path: Path, entry: Mapping[str, Any], size: tuple[int, int]) -> Outline:
@@ -171,13 +166,15 @@ def _area(outline: Outline) -> float:
     return float(mask.area(outline))
 
 
-def _read_json(path: Path) -> Any:
+@contextmanager
+def _parsed(path: Path, kind: str) -> Iterator[Any]:
+    """Yield what a JSON file holds; what goes wrong with that becomes a DataError."""
     with readable(path, "restore the file"):
-        return json.loads(path.read_bytes())
-
-
-def _no_such_file(path: Path, kind: str, error: BaseException) -> DataError:
-    return DataError(
-        f"{path} is no {kind} ({type(error).__name__}: {reason(error)}); give one, or name label "
-        "images in the description"
-    )
+        content = json.loads(path.read_bytes())
+    try:
+        yield content
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        raise DataError(
+            f"{path} is no {kind} ({type(error).__name__}: {reason(error)}); give one, or name "
+            "label images in the description"
+        ) from error

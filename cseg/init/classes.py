@@ -109,11 +109,13 @@ def guess_classes(found: LabelKinds, names: Mapping[int, str]) -> dict[str, Any]
         DataError: there are too many values or colours for classes, or only one.
     """
     used = sorted(value for value, count in found.pixels.items() if count)
-    _check_number(found, used)
     if found.meant_by == "name":  # a class for each, and one for what no outline covers
+        if not used:
+            raise DataError("the labels have no outline; draw some, or give other labels")
         ground = next((name for name in used if name.lower() in GROUND), "background")
         others = [{"name": name} for name in used if name != ground]
         return {"classes": [{"name": ground}, *others], "background": ground}
+    _check_number(found, used)
     ignored = [value for value in used if _is_void(found, value, names)]
     if len(used) - len(ignored) < 2:
         ignored = []
@@ -142,10 +144,6 @@ def _is_void(found: LabelKinds, value: int, names: Mapping[int, str]) -> bool:
 
 
 def _check_number(found: LabelKinds, used: Sequence[Any]) -> None:
-    if found.meant_by == "name":
-        if not used:
-            raise DataError("the labels have no outline; draw some, or give other labels")
-        return
     if len(used) < 2:
         raise DataError(
             f"all pixels of the labels have one {found.meant_by} ({_written(found, used[0])}), and "

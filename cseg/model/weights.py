@@ -1,7 +1,6 @@
 """Where an encoder starts: random weights, published ones by timm's name, or those of a file."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +101,7 @@ def _find(name: str, init: Init) -> tuple[Start, Path | None]:
     return Start(sha256=found, **facts), path
 
 
-def _normalisation(name: str) -> dict[str, Channels]:
+def _normalisation(name: str) -> dict[str, Any]:
     """Mean and std of a network's published weights; ImageNet's if it has none."""
     import timm
 
@@ -111,12 +110,7 @@ def _normalisation(name: str) -> dict[str, Channels]:
     defaults = timm.get_pretrained_cfg(name)
     if defaults is None:
         return {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-    return {"mean": _channels(defaults.mean), "std": _channels(defaults.std)}
-
-
-def _channels(values: Sequence[float]) -> Channels:
-    red, green, blue = values
-    return red, green, blue
+    return {"mean": tuple(defaults.mean), "std": tuple(defaults.std)}
 
 
 def _packaged_lite0() -> tuple[Path, dict[str, Any]]:
@@ -180,8 +174,8 @@ def _published(name: str, init: GivenWeights) -> tuple[Path, dict[str, Any]]:
         "weights": init.weights,
         "data": trained_on(init.weights.partition(".")[2]),
         "licence": facts.license or "not stated",
-        "mean": _channels(facts.mean),
-        "std": _channels(facts.std),
+        "mean": tuple(facts.mean),
+        "std": tuple(facts.std),
     }
 
 
