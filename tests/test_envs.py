@@ -51,9 +51,16 @@ def rules_of(env) -> list[str]:
 
 
 def imported(path) -> set[str]:
-    """Every module that a file imports, at any place, or names for an import at run time."""
+    """Every module that a file imports, at any place, or names for an import at run time.
+
+    A package names modules of its own by their last word.
+    """
     found = set()
+    package = ".".join(path.parent.relative_to(ROOT).parts)
+    own = {p.stem for p in path.parent.glob("*.py")} if path.name == "__init__.py" else set()
     for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and node.value in own:
+            found.add(f"{package}.{node.value}")
         if isinstance(node, ast.Constant) and re.fullmatch(r"cseg\.[a-z0-9_.]+", str(node.value)):
             found.add(node.value)
         if isinstance(node, ast.Import):
