@@ -13,6 +13,7 @@ from cseg.losses import (
     counts,
     pixel_contrast_loss,
     row_blocks,
+    scopes,
     tiled,
     triangle,
 )
@@ -258,3 +259,15 @@ def test_spans_cut_without_gap_into_few_aligned_pieces(total, size):
     assert len(cut) <= -(-total // size)
     if size % counts.ALIGNED == 0:
         assert all(length % counts.ALIGNED == 0 for length in sizes[:-1])
+
+
+@pytest.mark.parametrize("needs", itertools.product((True, False), repeat=2))
+def test_gradients_that_nobody_wants_are_not_computed(route, needs):
+    feats, labels, other, other_labels = random_case(0)
+    views = [(feats, labels), (other, other_labels)]
+    bags = scopes.candidate_bags(views, "within", None, 255)
+    _, grads = tiled.candidate_grads(bags, 0.5, 255, needs)
+    assert [grad is not None for grad in grads] == list(needs)
+    (whole,) = scopes.pixel_bags(views[:1], "within", None)
+    _, grad = tiled.pixel_grads(whole, 0.5, 255, needs[0])
+    assert (grad is not None) == needs[0]
