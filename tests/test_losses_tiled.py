@@ -261,7 +261,7 @@ def test_spans_cut_without_gap_into_few_aligned_pieces(total, size):
         assert all(length % counts.ALIGNED == 0 for length in sizes[:-1])
 
 
-@pytest.mark.parametrize("needs", itertools.product((True, False), repeat=2))
+@pytest.mark.parametrize("needs", list(itertools.product((True, False), repeat=2)))
 def test_gradients_that_nobody_wants_are_not_computed(route, needs):
     feats, labels, other, other_labels = random_case(0)
     views = [(feats, labels), (other, other_labels)]
