@@ -17,23 +17,12 @@ from pathlib import Path
 import compiled_kernels
 import pandas as pd
 import triton
-from kernel_limits import DTYPES, MOST_SPILLED, MULTIPLY, SHARED_KIB, WIDTHS, wrong
-from triton.runtime.jit import JITFunction
+from kernel_limits import DTYPES, MOST_SPILLED, MULTIPLY, SHARED_KIB, WIDTHS, source, wrong
 
-from cseg.losses import triton_blocks, triton_classes, triton_released, triton_walk
-from cseg.storage.files import fingerprint
 from cseg.storage.tables import write_table
 
 IDENTITY = [field.name for field in dataclasses.fields(compiled_kernels.Compiled)][:6]
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
-
-
-def source() -> str:
-    """A fingerprint of the text of all kernels, without the tables of blocks."""
-    modules = (triton_blocks, triton_classes, triton_released, triton_walk)
-    functions = {name: found.src for module in modules for name, found in vars(module).items()
-                 if isinstance(found, JITFunction)}  # fmt: skip
-    return fingerprint(functions)[:12]
 
 
 def compile_missing(out: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from kernel_limits import DTYPES, MULTIPLY, SHARED_KIB, WIDTHS, sizes, wrong
+from kernel_limits import DTYPES, MULTIPLY, SHARED_KIB, WIDTHS, sizes, source, wrong
 from small_runs import ROOT
 
 triton_blocks = pytest.importorskip("cseg.losses.triton_blocks")
@@ -74,14 +74,19 @@ GRID = sorted((ROOT / "benchmarks" / "results").glob("kernels_*.csv"))
 def test_the_grid_of_all_kernels_is_of_this_code_and_keeps_to_the_limits(path, monkeypatch):
     table = pd.read_csv(path, keep_default_na=False)
     check(table.to_dict("records"))
+    assert set(table["source"]) == {source()}, "run python tests/kernel_grid.py"
     walks = table[table["kernel"] == "walk"].groupby(["card", "dtype", "channels"])["blocks"]
-    blocks = {key: set(found) for key, found in walks}
-    assert set(blocks) == set(itertools.product(SHARED_KIB, DTYPES, WIDTHS))
-    for card, dtype, width in blocks:
+    assert set(walks.groups) == set(itertools.product(SHARED_KIB, DTYPES, WIDTHS))
+    for card, dtype, width in walks.groups:
         monkeypatch.setattr(triton_blocks, "card_of", lambda _, card=card: card)
         feats = torch.empty(1, 1, width, dtype=getattr(torch, dtype))
         options, _ = triton_blocks.launch_options(feats, 0.07)
-        assert blocks[card, dtype, width] == {sizes(options)}
+        own = table[
+            (table["card"] == card) & (table["dtype"] == dtype) & (table["channels"] == width)
+        ]
+        for kernel, tile in (("walk", options["TILE"]), ("gradient", options["MUTUAL"])):
+            found = set(own[own["kernel"] == kernel]["blocks"])
+            assert found == {sizes({**options, "TILE": tile})}
 
 
 def test_the_grid_has_the_oldest_triton_and_a_new_one():
