@@ -87,7 +87,7 @@ def can_start(whole: Experiment, arm: str, work: Path) -> bool:
 def run_stage(
     stage: str, data: RunInputs, settings: RunSettings, folder: Path, arm: str, threads: int
 ) -> None:
-    """One stage of a run whose files lie in the folder, as a job does it."""
+    """Run one stage as a job does; the files of the run are in `folder`."""
     done = {name: TrainingOutputs.of(folder, name) for name in settings.trainings}
     if stage == "evaluate":
         evaluate(

@@ -18,7 +18,7 @@ from cseg.losses.scopes import (
     candidate_bags,
     pixel_bags,
 )
-from cseg.losses.unit import normalized
+from cseg.losses.unit import normalized, wide
 
 
 def view_loss(
@@ -53,7 +53,8 @@ def candidate_loss(bags: CandidateBags, temperature: Tensor, ignore_index: int) 
 
     -1/N Σ_p 1/N_pos(p) Σ_{q: y_q = y_p} log( e_pq / Σ_k e_pk ), e = exp(x·y / temperature).
     """
-    sim = _wide(bags.anchors_GND) @ _wide(bags.cands_GMD).mT / temperature
+    dtype = wide(bags.anchors_GND.dtype)
+    sim = bags.anchors_GND.to(dtype) @ bags.cands_GMD.to(dtype).mT / temperature
     labels, cand_labels = bags.anchor_labels_GN[:, :, None], bags.cand_labels_GM[:, None, :]
     real = (labels != ignore_index) & (cand_labels != ignore_index)
     positive = real & (labels == cand_labels)
@@ -72,7 +73,7 @@ def pixel_loss(bags: PixelBags, temperature: Tensor, ignore_index: int) -> Tenso
 
     1/N Σ_p 1/N_pos(p) Σ_{q: y_q = y_p} -log( e_pq / (e_pq + Σ_{k: y_k ≠ y_p, same side} e_pk) ).
     """
-    feats = _wide(bags.feats_GND)
+    feats = bags.feats_GND.to(wide(bags.feats_GND.dtype))
     sim = feats @ feats.mT / temperature
     real = bags.labels_GN != ignore_index
     real = real[:, :, None] & real[:, None, :]
@@ -87,10 +88,6 @@ def pixel_loss(bags: PixelBags, temperature: Tensor, ignore_index: int) -> Tenso
     pair = -F.logsigmoid(sim - log_negatives[:, :, None])  # softplus(n - s) without its cut-off
     per_anchor = torch.where(positive, pair, 0).sum(2) / count.clamp(min=1)
     return (per_anchor * weights).sum()
-
-
-def _wide(feats: Tensor) -> Tensor:
-    return feats if feats.dtype == torch.float64 else feats.float()
 
 
 def _masked_logsumexp(sim: Tensor, mask: Tensor) -> Tensor:

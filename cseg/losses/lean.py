@@ -52,7 +52,8 @@ def loss_and_grads(
         loss, found = compute(engine, views, tau, partner, scope, ignore_index, needs)
         grads = list(found)
         for number, ((feats, labels), length) in enumerate(zip(given, lengths)):
-            if length is not None and (grad := grads[number]) is not None:
+            grad = grads[number]
+            if needs[number] and length is not None and grad is not None:
                 ignored = labels == ignore_index
                 grads[number] = unit.through_length(grad, feats, ignored, length)
     loss_dtype, grad_dtype = dtypes(feats_BPD)
@@ -69,8 +70,7 @@ def dtypes(feats: Tensor) -> tuple[torch.dtype, torch.dtype]:
     The loss is float64 for float64 features and float32 for all others. A gradient has the dtype of
     the features, but float32 for float16, in which it could underflow before a loss scale comes.
     """
-    loss = torch.float64 if feats.dtype == torch.float64 else torch.float32
-    return loss, torch.float32 if feats.dtype == torch.float16 else feats.dtype
+    return unit.wide(feats.dtype), torch.float32 if feats.dtype == torch.float16 else feats.dtype
 
 
 def _paper(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cseg.losses.unit import wide
+
 View = tuple[Tensor, Tensor]  # features (B,P,D) and labels (B,P) of a batch of images
 Needs = Sequence[bool]  # which gradients are wanted, in the order of the features
 
@@ -195,5 +197,4 @@ def longest(feats_GND: Tensor) -> float:
 
 
 def _lengths(feats_GND: Tensor) -> Tensor:
-    dtype = torch.float64 if feats_GND.dtype == torch.float64 else torch.float32
-    return torch.linalg.vector_norm(feats_GND, dim=2, dtype=dtype)
+    return torch.linalg.vector_norm(feats_GND, dim=2, dtype=wide(feats_GND.dtype))
