@@ -80,9 +80,7 @@ def test_the_training_miou_is_measured_on_the_labelled_images(run):
     for pair in labelled_pairs(data)[0]:
         image = torch.from_numpy(read_image(pair.image)).permute(2, 0, 1)
         truth = read_label(pair.label, info)
-        guess = predict(
-            loaded.network, image, truth.shape, ProtocolSettings(None, None), torch.device("cpu")
-        )
+        guess = predict(loaded.network, image, truth.shape, ProtocolSettings(None, None))
         total += confusion_matrix(truth, guess.numpy(), info.num_classes)
     row = pd.read_csv(out.metrics).iloc[0]
     assert row["train_miou"] == pytest.approx(mean_iou(total), abs=1e-6) != row["miou"]
@@ -102,17 +100,15 @@ def test_a_sliding_window_over_the_whole_image_is_the_whole_image(run):
     data, weights, _ = run
     loaded = load_segmenter(weights)
     image = torch.from_numpy(read_image(validation_pairs(data.index)[0].image)).permute(2, 0, 1)
-    size, device = (32, 32), torch.device("cpu")
-    whole = predict(loaded.network, image, size, ProtocolSettings(None, None), device)
-    one = predict(loaded.network, image, size, ProtocolSettings(None, (32, 32)), device)
-    many = predict(loaded.network, image, size, ProtocolSettings(None, (16, 16)), device)
+    size = (32, 32)
+    whole = predict(loaded.network, image, size, ProtocolSettings(None, None))
+    one = predict(loaded.network, image, size, ProtocolSettings(None, (32, 32)))
+    many = predict(loaded.network, image, size, ProtocolSettings(None, (16, 16)))
     assert torch.equal(whole, one) and tuple(many.shape) == size
 
 
 def test_answers_come_at_the_asked_resolution(run):
     loaded = load_segmenter(run[1])
     image = torch.zeros(3, 50, 70, dtype=torch.uint8)
-    out = predict(
-        loaded.network, image, (101, 141), ProtocolSettings(32, None), torch.device("cpu")
-    )
+    out = predict(loaded.network, image, (101, 141), ProtocolSettings(32, None))
     assert tuple(out.shape) == (101, 141) and out.dtype == torch.uint8

@@ -15,12 +15,13 @@ from cseg.inference import load, predict
 from cseg.inference.load import load_segmenter
 from cseg.inference.predict import ProtocolSettings, predict_sure, score_bands
 
-CPU = torch.device("cpu")
 SIDES = st.integers(1, 40)
 
 
 class Pixelwise(nn.Module):
     """Logits that depend on a pixel and on its place in what it is shown with."""
+
+    mean = torch.zeros(1)
 
     def forward(self, images):
         rows = torch.linspace(0, 1, images.shape[-2])[:, None].expand(images.shape[-2:])
@@ -33,7 +34,7 @@ def noise(height, width, seed=0):
 
 
 def scores(image, size, protocol):
-    bands = list(score_bands(Pixelwise(), image, size, protocol, CPU))
+    bands = list(score_bands(Pixelwise(), image, size, protocol))
     return torch.cat(bands, dim=1), len(bands)
 
 
@@ -82,11 +83,11 @@ def test_resizing_in_bands_is_resizing_at_once(size, wanted, most):
 def test_bands_change_no_label(monkeypatch):
     image = noise(30, 21)
     protocol = ProtocolSettings(15, None)
-    whole = predict.predict(Pixelwise(), image, (30, 21), protocol, CPU)
-    sure = predict_sure(Pixelwise(), image, protocol, CPU)
+    whole = predict.predict(Pixelwise(), image, (30, 21), protocol)
+    sure = predict_sure(Pixelwise(), image, protocol)
     monkeypatch.setattr(predict, "MOST", 4 * 21 * 7)
-    assert torch.equal(whole, predict.predict(Pixelwise(), image, (30, 21), protocol, CPU))
-    again = predict_sure(Pixelwise(), image, protocol, CPU)
+    assert torch.equal(whole, predict.predict(Pixelwise(), image, (30, 21), protocol))
+    again = predict_sure(Pixelwise(), image, protocol)
     assert torch.equal(again[0], sure[0]) and torch.allclose(again[1], sure[1], atol=1e-6)
 
 
@@ -119,7 +120,7 @@ def test_a_large_image_is_seen_once_but_for_the_overlap(overlap, windows):
             return super().forward(images)
 
     protocol = ProtocolSettings(None, (128, 128), overlap)
-    rows = [b.shape[1] for b in score_bands(Watched(), noise(400, 600), (400, 600), protocol, CPU)]
+    rows = [b.shape[1] for b in score_bands(Watched(), noise(400, 600), (400, 600), protocol)]
     assert seen == [(128, 128)] * windows
     assert sum(rows) == 400 and max(rows) <= 128
 
@@ -148,17 +149,17 @@ def test_where_windows_start(length, side, overlap, starts):
 
     image = torch.arange(length, dtype=torch.uint8).expand(3, 2, length)  # a column's own number
     protocol = ProtocolSettings(None, (2, side), overlap)
-    list(score_bands(Placed(), image, (2, length), protocol, CPU))
+    list(score_bands(Placed(), image, (2, length), protocol))
     assert seen == starts
 
 
 def test_no_memory_is_one_sentence_with_the_remedy():
-    class Greedy(nn.Module):
+    class Greedy(Pixelwise):
         def forward(self, images):
             return torch.empty(2**50)
 
     with pytest.raises(TrainingError, match=r"image of 20x10 pixels needs more memory .*--window"):
-        predict.predict(Greedy(), noise(20, 10), (20, 10), ProtocolSettings(None, None), CPU)
+        predict.predict(Greedy(), noise(20, 10), (20, 10), ProtocolSettings(None, None))
 
 
 def test_an_empty_window_is_refused():

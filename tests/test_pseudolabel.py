@@ -160,7 +160,7 @@ def test_a_share_of_each_class_lowers_the_threshold_and_never_raises_it(taught, 
     answers = [
         predict_sure(
             network, torch.from_numpy(read_image(files[name])).permute(2, 0, 1),
-            ProtocolSettings(None, None), torch.device("cpu"),
+            ProtocolSettings(None, None),
         )
         for name in table["id"]
     ]  # fmt: skip
@@ -175,8 +175,8 @@ def test_sure_predictions_are_the_predictions(taught):
     _, teacher = taught
     network, image = load_segmenter(teacher).network, torch.randint(0, 256, (3, 40, 56)).byte()
     for protocol in (ProtocolSettings(None, None), ProtocolSettings(36, (24, 24))):
-        whole = predict(network, image, (40, 56), protocol, torch.device("cpu"))
-        found, sure = predict_sure(network, image, protocol, torch.device("cpu"))
+        whole = predict(network, image, (40, 56), protocol)
+        found, sure = predict_sure(network, image, protocol)
         assert torch.equal(found, whole)
         assert sure.min() >= 1 / 7 - 1e-6 and sure.max() <= 1 + 1e-6  # the best of seven
 

@@ -22,17 +22,16 @@ def matrices_by_image(
     pairs: Sequence[Pair],
     info: DatasetInfo,
     protocol: ProtocolSettings,
-    device: torch.device,
     keep: Callable[[np.ndarray], bytes] | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
     """Confusion matrices (K, K), int64, by image id, and what `keep` makes of the predictions.
 
     Rank r predicts images r, r + ranks, ...; the leading one gets them all, in the order of
-    `pairs`, and the others nothing. The network is in evaluation mode, on `device`.
+    `pairs`, and the others nothing. The network is in evaluation mode.
     """
     found = {
         name: (matrix, keep(guess) if keep else b"")
-        for name, matrix, guess in _own_share(network, pairs, info, protocol, device)
+        for name, matrix, guess in _own_share(network, pairs, info, protocol)
     }
     everything = {name: pair for part in gather_to_leader(found) for name, pair in part.items()}
     ordered = [pair.id for pair in pairs if pair.id in everything]
@@ -43,25 +42,17 @@ def matrices_by_image(
 
 
 def validation_miou(
-    network: Segmenter,
-    pairs: Sequence[Pair],
-    info: DatasetInfo,
-    protocol: ProtocolSettings,
-    device: torch.device,
+    network: Segmenter, pairs: Sequence[Pair], info: DatasetInfo, protocol: ProtocolSettings
 ) -> float:
     """The mIoU on all `pairs`, alike on every rank; arguments as in `matrices_by_image`."""
     total = np.zeros((info.num_classes,) * 2, np.int64)
-    for _, matrix, _ in _own_share(network, pairs, info, protocol, device):
+    for _, matrix, _ in _own_share(network, pairs, info, protocol):
         total += matrix
     return mean_iou(sum_over_ranks(torch.from_numpy(total)).numpy())
 
 
 def _own_share(
-    network: Segmenter,
-    pairs: Sequence[Pair],
-    info: DatasetInfo,
-    protocol: ProtocolSettings,
-    device: torch.device,
+    network: Segmenter, pairs: Sequence[Pair], info: DatasetInfo, protocol: ProtocolSettings
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Id, confusion matrix and predicted classes of every image that this rank predicts."""
     share = current_share()
@@ -69,5 +60,5 @@ def _own_share(
         assert pair.label is not None  # only unlabelled images have none; they are not evaluated
         truth = read_label(pair.label, info, pair.label_sha256)
         image = torch.from_numpy(read_image(pair.image, info, pair.image_sha256)).permute(2, 0, 1)
-        guess = predict(network, image, truth.shape, protocol, device).numpy()
+        guess = predict(network, image, truth.shape, protocol).numpy()
         yield pair.id, confusion_matrix(truth, guess, info.num_classes), guess

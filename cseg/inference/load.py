@@ -69,7 +69,7 @@ class LoadedSegmenter:
         """
         pixels = image_pixels(image, self.info)
         size = (pixels.shape[-2], pixels.shape[-1])
-        return predict(self.network, pixels, size, self.protocol(size, window), self.device).numpy()
+        return predict(self.network, pixels, size, self.protocol(size, window)).numpy()
 
     def probabilities(self, image: ImageLike, window: tuple[int, int] | None = None) -> np.ndarray:
         """The probability of each class at each pixel, float32 (K, H, W); see `predict`."""
@@ -82,7 +82,7 @@ class LoadedSegmenter:
         """Classes (rows, W) and probabilities (K, rows, W) of bands of rows, top to bottom."""
         size = (image_3HW.shape[-2], image_3HW.shape[-1])
         protocol = self.protocol(size, window)
-        for scores in score_bands(self.network, image_3HW, size, protocol, self.device):
+        for scores in score_bands(self.network, image_3HW, size, protocol):
             yield scores.argmax(dim=0), probabilities(scores, protocol)
 
     def protocol(self, size: tuple[int, int], window: tuple[int, int] | None) -> ProtocolSettings:

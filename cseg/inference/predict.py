@@ -42,22 +42,18 @@ def protocol_settings(settings: RunSettings) -> ProtocolSettings:
 
 
 def predict(
-    network: Segmenter,
-    image_3HW: Tensor,
-    size: tuple[int, int],
-    protocol: ProtocolSettings,
-    device: torch.device,
+    network: Segmenter, image_3HW: Tensor, size: tuple[int, int], protocol: ProtocolSettings
 ) -> Tensor:
     """The class of each pixel, uint8 on the CPU, at resolution `size`.
 
     `size` is usually that of the label map; takes what `score_bands` takes, and raises as it does.
     """
-    bands = score_bands(network, image_3HW, size, protocol, device)
+    bands = score_bands(network, image_3HW, size, protocol)
     return torch.cat([scores.argmax(dim=0).to(torch.uint8).cpu() for scores in bands])
 
 
 def predict_sure(
-    network: Segmenter, image_3HW: Tensor, protocol: ProtocolSettings, device: torch.device
+    network: Segmenter, image_3HW: Tensor, protocol: ProtocolSettings
 ) -> tuple[Tensor, Tensor]:
     """The class of each pixel of the image, uint8 on the CPU, and its probability, float32.
 
@@ -65,7 +61,7 @@ def predict_sure(
     """
     size = (image_3HW.shape[-2], image_3HW.shape[-1])
     bands = []
-    for scores in score_bands(network, image_3HW, size, protocol, device):
+    for scores in score_bands(network, image_3HW, size, protocol):
         best, classes = probabilities(scores, protocol).max(dim=0)
         bands.append((classes.to(torch.uint8).cpu(), best.float().cpu()))
     found, sure = zip(*bands, strict=True)
@@ -79,28 +75,24 @@ def probabilities(scores_KHW: Tensor, protocol: ProtocolSettings) -> Tensor:
 
 @torch.inference_mode()
 def score_bands(
-    network: Segmenter,
-    image_3HW: Tensor,
-    size: tuple[int, int],
-    protocol: ProtocolSettings,
-    device: torch.device,
+    network: Segmenter, image_3HW: Tensor, size: tuple[int, int], protocol: ProtocolSettings
 ) -> Iterator[Tensor]:
     """Scores (K, rows, W) of bands of rows, from top to bottom; together they are K, H, W = `size`.
 
     They are logits for a whole image, and mean probabilities for a sliding window. A large image
     comes in several bands, so that memory grows with its width and not with its area.
 
-    The network is in evaluation mode, on `device`; the image is uint8, RGB.
+    The network is in evaluation mode; the image is uint8, RGB, on any device.
 
     Raises:
         TrainingError: the device has not enough memory for the image.
     """
-    resized = resize_short_side(image_3HW, protocol.short_side)
+    resized, device = resize_short_side(image_3HW, protocol.short_side), network.mean.device
     try:
         if protocol.window is None:
-            maps = iter([network(_input(resized, device))[0]])
+            maps = iter([network(_input(resized.to(device)))[0]])
         else:
-            maps = _slide(network, resized, protocol.window, protocol.overlap, device)
+            maps = _slide(network, resized, protocol.window, protocol.overlap)
         if tuple(resized.shape[-2:]) == tuple(size):
             yield from maps
         else:
@@ -114,16 +106,12 @@ def score_bands(
         ) from error
 
 
-def _input(image_3HW: Tensor, device: torch.device) -> Tensor:
-    return to_unit(image_3HW.to(device))[None].contiguous(memory_format=torch.channels_last)
+def _input(image_3HW: Tensor) -> Tensor:
+    return to_unit(image_3HW)[None].contiguous(memory_format=torch.channels_last)
 
 
 def _slide(
-    network: Segmenter,
-    image_3HW: Tensor,
-    window: tuple[int, int],
-    overlap: int | None,
-    device: torch.device,
+    network: Segmenter, image_3HW: Tensor, window: tuple[int, int], overlap: int | None
 ) -> Iterator[Tensor]:
     """Mean class probabilities (K, rows, w) over overlapping windows, in bands of rows."""
     if min(window) < 1:
@@ -133,10 +121,10 @@ def _slide(
     total = weight = torch.zeros(0, 0, 0)
     for top, after in zip(tops, [*tops[1:], height], strict=True):
         bottom = min(top + window[0], height)
-        strip = image_3HW[:, top:bottom].to(device)
+        strip = image_3HW[:, top:bottom].to(network.mean.device)
         for left in lefts:
             columns = slice(left, min(left + window[1], width))
-            part = network(_input(strip[..., columns], device)).softmax(dim=1)[0]
+            part = network(_input(strip[..., columns])).softmax(dim=1)[0]
             if not total.numel():
                 total = part.new_zeros(part.shape[0], 0, width)
                 weight = part.new_zeros(1, 0, width)

@@ -75,9 +75,9 @@ def evaluate(
     loaded.network.to(device).to(memory_format=torch.channels_last)
     pairs, subset = labelled_pairs(inputs)
     measured = pairs[: settings.evaluate.train_images]
-    train, _ = matrices_by_image(loaded.network, measured, info, protocol, device)
+    train, _ = matrices_by_image(loaded.network, measured, info, protocol)
     val, pictures = matrices_by_image(
-        loaded.network, validation_pairs(inputs.index), info, protocol, device, partial(_png, info)
+        loaded.network, validation_pairs(inputs.index), info, protocol, partial(_png, info)
     )
     if not current_share().leads:
         return

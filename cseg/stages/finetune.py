@@ -164,7 +164,7 @@ def finetune(
     if own.validate_every:
         miou = partial(
             validation_miou, network, validation_pairs(inputs.index), info,
-            protocol_settings(settings), device,
+            protocol_settings(settings),
         )  # fmt: skip
     objective = FinetuneObjective(network, own, contrast, consistency)
     batches = step_batches(pairs, info, training, unlabelled)

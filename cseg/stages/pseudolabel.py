@@ -66,7 +66,7 @@ def pseudolabel(
     def answer(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
         """The teacher's class of each pixel, and its probability."""
         image = torch.from_numpy(read_image(pair.image, info, pair.image_sha256)).permute(2, 0, 1)
-        guess, sure = predict_sure(loaded.network, image, protocol, device)
+        guess, sure = predict_sure(loaded.network, image, protocol)
         return guess.numpy(), sure.numpy()
 
     thresholds = np.full(info.num_classes, chosen.threshold)
