@@ -12,7 +12,7 @@ from threading import Lock
 
 from PIL import Image, UnidentifiedImageError
 
-from cseg.datasets.samples import MEGAPIXELS
+from cseg.datasets.samples import PLAIN, DatasetInfo
 from cseg.errors import DataError, reason
 
 UNREADABLE = (  # what Pillow raises on damaged files
@@ -46,16 +46,15 @@ class Decoded:
 def open_image(
     path: str | Path,
     kind: str = "image",
+    info: DatasetInfo = PLAIN,
     data: bytes | None = None,
     sha256: str | None = None,
-    upright: bool = True,
-    max_megapixels: int = MEGAPIXELS,
 ) -> Decoded:
     """Open and fully decode an image file.
 
-    Messages call it an "image" or "label" (`kind`). `data` are its bytes, where they have been read
-    already, and `sha256` says which file it must be. Pixels are turned as the orientation tag says
-    if `upright`. Images of more than `max_megapixels` are refused before they are decoded.
+    Messages call it an "image" or "label" (`kind`). `info` says whether pixels are turned as the
+    orientation tag says, and how large an image may be. `data` are the file's bytes, where they
+    have been read already, and `sha256` says which file it must be.
 
     Raises:
         DataError: the file is missing, truncated, too large, no image, a stack of images or
@@ -71,8 +70,8 @@ def open_image(
             )
         with _no_limit():
             image = Image.open(io.BytesIO(data))
-        _check(name, image, max_megapixels)
-        return decoded(image, upright, _is_lossy(image, data))
+        _check(name, image, info.max_megapixels)
+        return decoded(image, info, _is_lossy(image, data))
     except UNREADABLE as error:
         # Pillow names the buffer it read from where it knows no format: of no use to the user.
         why = "no known format" if isinstance(error, UnidentifiedImageError) else reason(error)
@@ -81,13 +80,13 @@ def open_image(
         ) from error
 
 
-def decoded(image: Image.Image, upright: bool, lossy: bool = False) -> Decoded:
+def decoded(image: Image.Image, info: DatasetInfo, lossy: bool = False) -> Decoded:
     """Decode an opened image; arguments as `open_image` and `Decoded`.
 
     Raises:
         UNREADABLE: damaged files, as Pillow reports them.
     """
-    bits, form = _bits(image), image.format or ""
+    bits, form, upright = _bits(image), image.format or "", info.orientation != "stored"
     turned = form == "TIFF"  # Pillow turns these by itself when it loads them
     orientation = _orientation(image) if turned else 1
     _load(image)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from cseg.datasets.decode import Decoded, read_bytes
+from cseg.datasets.decode import Decoded, open_image, read_bytes
 from cseg.datasets.label_values import Meaning, RawLabel, meaning_of
-from cseg.datasets.reading import decode_image, is_deep, read_raw_label, to_rgb
+from cseg.datasets.reading import is_deep, read_raw_label, to_rgb
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
 from cseg.errors import DataError
 
@@ -58,7 +58,7 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
     image = raw = meaning = None
     try:
         image_data = read_bytes(sample.image, "image")
-        image = decode_image(sample.image, info, image_data)
+        image = open_image(sample.image, "image", info, image_data)
         if is_deep(image):
             to_rgb(sample.image, image, info)  # refuses a wrong value anywhere
         few = image.image.resize((SAMPLED, SAMPLED), Image.Resampling.NEAREST)

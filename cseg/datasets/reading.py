@@ -12,27 +12,18 @@ from PIL import Image
 
 from cseg.datasets.decode import Decoded, open_image
 from cseg.datasets.label_values import RawLabel, class_ids, raw_label
-from cseg.datasets.samples import IGNORE, DatasetInfo
+from cseg.datasets.samples import IGNORE, PLAIN, DatasetInfo
 from cseg.errors import DataError
 from cseg.storage.files import atomic
 
 IGNORED_COLOUR = (224, 224, 192)  # as VOC draws its void
-PLAIN = DatasetInfo("", (), (), {}, {}, "", "")  # reads images of any dataset by the defaults
 
 
 def read_image(
     path: str | Path, info: DatasetInfo = PLAIN, sha256: str | None = None
 ) -> np.ndarray:
     """Decode an image file to upright uint8 RGB, HxWx3; raises as `open_image` and `to_rgb` do."""
-    return to_rgb(path, decode_image(path, info, sha256=sha256), info)
-
-
-def decode_image(
-    path: str | Path, info: DatasetInfo, data: bytes | None = None, sha256: str | None = None
-) -> Decoded:
-    """Decode an image file as the dataset wants it turned; arguments as `open_image`."""
-    upright = info.orientation != "stored"
-    return open_image(path, "image", data, sha256, upright, info.max_megapixels)
+    return to_rgb(path, open_image(path, "image", info, sha256=sha256), info)
 
 
 def is_deep(decoded: Decoded) -> bool:
@@ -90,8 +81,7 @@ def read_raw_label(
     path: str | Path, info: DatasetInfo, data: bytes | None = None, sha256: str | None = None
 ) -> RawLabel:
     """Decode a label file to what it stores; arguments as `open_image`."""
-    upright = info.orientation != "stored"
-    return raw_label(path, open_image(path, "label", data, sha256, upright, info.max_megapixels))
+    return raw_label(path, open_image(path, "label", info, data, sha256))
 
 
 def read_class_ids(path: str | Path, sha256: str | None = None) -> np.ndarray:

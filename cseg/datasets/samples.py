@@ -53,6 +53,9 @@ class DatasetInfo:
         return len(self.class_names)
 
 
+PLAIN = DatasetInfo("", (), (), {}, {}, "", "")  # reads images of any dataset by the defaults
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image with its label map: id (unique in the dataset), split, files.

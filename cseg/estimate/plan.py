@@ -72,8 +72,7 @@ def image_size(experiment: Experiment) -> tuple[int, int]:
         return int(side), int(side)
     samples = _described(experiment)[:OPENED]
     if samples:
-        most = experiment.info.max_megapixels
-        sizes = [open_image(s.image, max_megapixels=most).image.size for s in samples]
+        sizes = [open_image(s.image, info=experiment.info).image.size for s in samples]
         return int(median(h for _, h in sizes)), int(median(w for w, _ in sizes))
     raise ConfigError(
         f"the size of the images of {experiment.name} is not known before {index} exists; "

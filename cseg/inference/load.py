@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 from cseg.datasets.decode import decoded
-from cseg.datasets.reading import PLAIN, read_image, to_rgb
-from cseg.datasets.samples import DatasetInfo, info_from_json
+from cseg.datasets.reading import read_image, to_rgb
+from cseg.datasets.samples import PLAIN, DatasetInfo, info_from_json
 from cseg.errors import DataError, readable
 from cseg.images.transforms import resized_shape
 from cseg.inference.predict import (
@@ -122,7 +122,7 @@ def image_pixels(image: ImageLike, info: DatasetInfo = PLAIN) -> Tensor:
     if isinstance(image, (str, Path)):
         pixels = read_image(image, info)
     elif isinstance(image, Image.Image):
-        pixels = to_rgb("given", decoded(image, info.orientation != "stored"), info)
+        pixels = to_rgb("given", decoded(image, info), info)
     else:
         pixels = _array_pixels(image)
     return torch.from_numpy(pixels).permute(2, 0, 1)
