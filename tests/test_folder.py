@@ -64,7 +64,7 @@ def test_a_description_may_stand_in_the_config(root):
         str(root / "val.txt"),
     ]
     assert description_files("folder", root, written)[0] == written["description"]
-    with pytest.raises(ConfigError, match=r"folder: description: colour is unknown"):
+    with pytest.raises(ConfigError, match=r"folder: description\.colour is unknown"):
         folder.info({"description": {**described, "colour": 1}})
 
 
@@ -173,23 +173,35 @@ def test_absent_data_are_named_with_what_to_put_there(root):
         ("- a", r"is no mapping of keys; see docs/datasets\.md"),
         ("classes: [", r"cannot read .*fields\.yaml"),
         ("train: a\nval: b", "classes is missing"),
-        (LISTS + "color: 1", "color is unknown; there are name, classes"),
-        (LISTS.replace("colour: [60", "color: [60"), r"classes\[1\]\.color is unknown"),
+        (LISTS + "color: 1", "color is unknown; use one of name, classes"),
+        (
+            LISTS.replace("colour: [60", "color: [60"),
+            r"classes\.1\.color is unknown; use one of name, colour, values",
+        ),
         (LISTS.replace("ignore: 255", "ignore: 7"), "label value 7, which is taken"),
         (
             LISTS.replace("values: [2, 7]", "values: [2, 1]"),
-            r"classes\[2\] claims .* value 1",
+            r"classes\.2 claims .* value 1",
         ),
         (LISTS.replace("name: weed", "name: crop"), "names a class twice"),
-        (LISTS.replace("[60, 180, 60]", "[60, 180]"), r"classes\[1\]\.colour must be three whole"),
-        (LISTS.replace("[60, 180, 60]", "[60, 180, 256]"), r"classes\[1\]\.colour must be three"),
+        (
+            LISTS.replace("[60, 180, 60]", "[60, 180]"),
+            r"classes\.1\.colour is \[60, 180\]; give a list of 3",
+        ),
+        (
+            LISTS.replace("[60, 180, 60]", "[60, 180, 256]"),
+            r"classes\.1\.colour\.2 is 256; .* from 0 to 255",
+        ),
         (LISTS.replace("val: val.txt", ""), "train and val are missing"),
         (LISTS + "val_share: 0.5", "val_share stands beside a list"),
-        (SHARE.replace("0.25", "1.5"), "val_share must lie between 0 and 1"),
-        (SHARE.replace("0.25", "few"), "val_share must be of type float"),
-        (LISTS.replace("ignore: 255", "ignore: 1.5"), "ignore must be of type int or list"),
-        ("classes: []\nval_share: 0.5", "classes is empty"),
-        ("classes: [soil]\nval_share: 0.5", r"classes\[0\] must be a mapping"),
+        (SHARE.replace("0.25", "1.5"), "val_share is 1.5; give a number above 0 to below 1"),
+        (SHARE.replace("0.25", "few"), "val_share is 'few'; give a number above 0"),
+        (
+            LISTS.replace("ignore: 255", "ignore: 1.5"),
+            "ignore has the label value 1.5, which is no whole number",
+        ),
+        ("classes: []\nval_share: 0.5", "classes is missing or empty"),
+        ("classes: [soil]\nval_share: 0.5", r"classes\.0 is 'soil'; give a mapping of keys"),
     ],
 )
 def test_a_wrong_description_is_one_sentence(root, text, message):

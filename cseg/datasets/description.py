@@ -1,9 +1,9 @@
 """The description of a user's own dataset: its keys, checked, as a record."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -18,19 +18,10 @@ from cseg.datasets.samples import (
     default_colours,
 )
 from cseg.errors import ConfigError, reason
-from cseg.settings.keys import build
+from cseg.settings.keys import build, key
 
 INLINE = "dataset_options: folder: description"
 UNSTATED = "not stated"
-VALUES = (int, list, str)
-KEYS: dict[str, Any] = {  # of the description, with their types
-    "name": str, "classes": list, "ignore": VALUES, "images": str, "labels": (str, list),
-    "label_suffix": str, "labels_by": str, "background": str, "train": str, "val": str,
-    "val_share": float, "split_seed": int, "unlabelled": str, "image_range": list,
-    "orientation": str, "max_megapixels": int, "licence": str, "citation": str,
-}  # fmt: skip
-CLASS_KEYS = {"name": str, "colour": list, "values": VALUES}
-CHOICES = {"labels_by": ("stored", "shown"), "orientation": ("upright", "stored")}
 BACKGROUNDS = ("background", "_background_")
 
 
@@ -41,23 +32,51 @@ class Options(SharedOptions):
     description: Any = ""  # the path of the YAML file, or its keys
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClassKeys:
+    """The keys of a class."""
+
+    name: str = ""
+    colour: tuple[int, int, int] | None = key("RGB colour", default=None, ge=0, le=255)
+    values: Any = None  # number, colour, name of a polygon's label, or a list; None for its place
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescriptionKeys:
+    """The keys of a description; folders and lists as written, below data_dir."""
+
+    name: str = "folder"  # name of the dataset
+    classes: tuple[ClassKeys, ...] = ()
+    ignore: Any = None  # values of ignored pixels, as those of a class; None for 255
+    images: str = "images"  # folder of the images
+    labels: Any = "labels"  # folder of the labels, or one or several COCO files
+    # what follows an image's id in its label's name; None takes what is there
+    label_suffix: str | None = None
+    labels_by: Literal["stored", "shown"] | None = None  # as `DatasetInfo` has it
+    background: str | None = None  # class of pixels that no polygon covers, or ignore
+    train: str = ""  # list files of the splits, unless `val_share` divides the images
+    val: str = ""
+    val_share: float | None = key("share of images for validation", default=None, gt=0, lt=1)
+    split_seed: int = 0  # seed of that division
+    unlabelled: str = ""  # folder or list of images without label; empty if there is none
+    # as `DatasetInfo` has them
+    image_range: tuple[float, float] | None = None
+    orientation: Literal["upright", "stored"] | None = None
+    max_megapixels: int = MEGAPIXELS
+    licence: str = UNSTATED
+    citation: str = UNSTATED
+
+
 @dataclass(frozen=True)
 class Description:
-    """A dataset as its user describes it; folders and lists as written, below data_dir."""
+    """A dataset as its user describes it."""
 
     place: str  # where the description is, for messages
-    info: DatasetInfo  # classes, and how files are read
+    keys: DescriptionKeys  # what it says
+    info: DatasetInfo  # what that means: classes, and how files are read
     label_names: Mapping[str, int]  # name of a polygon's label -> class id or 255
     # class id, or 255, of pixels that no polygon covers; None if nobody said
     background: int | None
-    images: str  # folder of the images
-    labels: tuple[str, ...]  # folder of the labels, or COCO files
-    # what follows an image's id in its label's name; None takes what is there
-    label_suffix: str | None
-    lists: Mapping[str, str]  # list file by split; empty if `val_share` divides the images
-    val_share: float  # share of the images for validation
-    split_seed: int  # seed of that division
-    unlabelled: str  # folder or list of images without label; empty if there is none
     relax_counts: bool  # whether lists may name images that are not there
 
 
@@ -69,56 +88,43 @@ def read_description(options: Mapping[str, Any]) -> Description:
             classes; names file, key and remedy.
     """
     chosen = build(Options, options, "dataset_options.folder")
-    place, keys = _located(chosen.description)
-    _check_keys(place, "", keys, KEYS, required=("classes",))
-    for key, choices in CHOICES.items():
-        if keys.get(key, choices[0]) not in choices:
-            raise _wrong(place, key, f"is {keys[key]!r}; it must be {' or '.join(choices)}")
+    place, content = _located(chosen.description)
+    keys = build(DescriptionKeys, content, place)
     _check_split(place, keys)
-    for key in ("train", "val", "unlabelled", "labels"):
-        if any("{" in str(name) or "}" in str(name) for name in _as_list(keys.get(key, ""))):
-            raise _wrong(place, key, "has braces, which Snakemake takes for wildcards")
+    for name in ("train", "val", "unlabelled", "labels"):
+        if {"{", "}"} & set(str(getattr(keys, name))):
+            raise _wrong(place, name, "has braces, which Snakemake takes for wildcards")
+    if keys.image_range and keys.image_range[0] >= keys.image_range[1]:
+        raise _wrong(place, "image_range", "must be two numbers, the lower one first")
     meanings = _Meanings(place)
-    if "ignore" in keys:
-        for value in _as_list(keys["ignore"]):
-            meanings.add("ignore", value, IGNORE)
-    names, palette = _classes(place, keys["classes"], meanings)
-    by_default = "ignore" not in keys and IGNORE not in meanings.numbers
+    for value in [] if keys.ignore is None else as_list(keys.ignore):
+        meanings.add("ignore", value, IGNORE)
+    names, palette = _classes(place, keys.classes, meanings)
+    by_default = keys.ignore is None and IGNORE not in meanings.numbers
     info = DatasetInfo(
-        name=keys.get("name", "folder"),
+        name=keys.name,
         class_names=names,
         palette=palette,
         label_map=meanings.numbers | ({IGNORE: IGNORE} if by_default else {}),
         split_sizes={},
-        licence=keys.get("licence", UNSTATED),
-        citation=keys.get("citation", UNSTATED),
+        licence=keys.licence,
+        citation=keys.citation,
         colour_map=meanings.colours,
         ignore_default=by_default,
-        labels_by=keys.get("labels_by", ""),
-        image_range=_image_range(place, keys.get("image_range")),
-        orientation=keys.get("orientation", ""),
-        max_megapixels=keys.get("max_megapixels", MEGAPIXELS),
+        labels_by=keys.labels_by or "",
+        image_range=keys.image_range,
+        orientation=keys.orientation or "",
+        max_megapixels=keys.max_megapixels,
     )
-    return Description(
-        place=place,
-        info=info,
-        label_names={name: c for c, name in enumerate(names)} | meanings.names,
-        background=_background(place, keys, names),
-        images=keys.get("images", "images"),
-        labels=tuple(map(str, _as_list(keys.get("labels", "labels")))),
-        label_suffix=keys.get("label_suffix"),
-        lists={split: keys[split] for split in ("train", "val") if split in keys},
-        val_share=keys.get("val_share", 0.0),
-        split_seed=keys.get("split_seed", 0),
-        unlabelled=keys.get("unlabelled", ""),
-        relax_counts=chosen.relax_counts,
-    )
+    label_names = {name: c for c, name in enumerate(names)} | meanings.names
+    background = _background(place, keys.background, names)
+    return Description(place, keys, info, label_names, background, chosen.relax_counts)
 
 
-def _located(description: Any) -> tuple[str, dict[str, Any]]:
+def _located(description: Any) -> tuple[str, Mapping[str, Any]]:
     """Where the description is, and its keys."""
     if isinstance(description, Mapping):
-        return INLINE, dict(description)
+        return INLINE, description
     if not description:
         raise ConfigError(
             f"{INLINE} is missing; name the YAML file that describes your classes and lists"
@@ -149,7 +155,7 @@ class _Meanings:
         known: dict[Any, int] = self.numbers
         key: Any = value
         if isinstance(value, list):
-            key, known = int.from_bytes(colour(self.place, where, value)), self.colours
+            key, known = int.from_bytes(_colour(self.place, where, value)), self.colours
         elif value == "transparent":
             key, known = TRANSPARENT, self.colours
         elif isinstance(value, str):
@@ -164,32 +170,29 @@ class _Meanings:
 
 
 def _classes(
-    place: str, entries: list, meanings: _Meanings
+    place: str, entries: Sequence[ClassKeys], meanings: _Meanings
 ) -> tuple[tuple[str, ...], tuple[tuple[int, int, int], ...]]:
     """Names and colours of the classes; what their values mean goes to `meanings`."""
     if not entries:
-        raise _wrong(place, "classes", "is empty")
+        raise _wrong(place, "classes", "is missing or empty")
     if len(entries) > MAX_CLASSES:
         raise _wrong(place, "classes", f"names {len(entries)} classes, more than {MAX_CLASSES}")
-    names, palette = [], list(default_colours(len(entries)))
+    names, palette = [entry.name for entry in entries], list(default_colours(len(entries)))
     for number, entry in enumerate(entries):
-        where = f"classes[{number}]"
-        if not isinstance(entry, dict):
-            raise _wrong(place, where, "must be a mapping with name, colour and values")
-        _check_keys(place, where, entry, CLASS_KEYS, required=("name",))
-        names.append(entry["name"])
-        if "colour" in entry:
-            palette[number] = colour(place, f"{where}.colour", entry["colour"])
-            meanings.add(f"{where}.colour", entry["colour"], number)
-        for value in _as_list(entry.get("values", number)):
+        where = f"classes.{number}"
+        if not entry.name:
+            raise _wrong(place, f"{where}.name", "is missing or empty")
+        if entry.colour:
+            palette[number] = entry.colour
+            meanings.add(f"{where}.colour", list(entry.colour), number)
+        for value in as_list(number if entry.values is None else entry.values):
             meanings.add(where, value, number)
     if len(set(names)) < len(names):
         raise _wrong(place, "classes", "names a class twice")
     return tuple(names), tuple(palette)
 
 
-def _background(place: str, keys: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
-    stated = keys.get("background")
+def _background(place: str, stated: str | None, names: tuple[str, ...]) -> int | None:
     if stated == "ignore":
         return IGNORE
     if stated is not None and stated not in names:
@@ -198,45 +201,21 @@ def _background(place: str, keys: Mapping[str, Any], names: tuple[str, ...]) -> 
     return next((c for c, name in enumerate(names) if name in wanted), None)
 
 
-def _check_split(place: str, keys: Mapping[str, Any]) -> None:
-    if "val_share" in keys:
-        if "train" in keys or "val" in keys:
-            raise _wrong(place, "val_share", "stands beside a list; keep one of the two")
-        if not 0 < keys["val_share"] < 1:
-            raise _wrong(place, "val_share", "must lie between 0 and 1")
-    elif not ("train" in keys and "val" in keys):
+def _check_split(place: str, keys: DescriptionKeys) -> None:
+    if keys.val_share and (keys.train or keys.val):
+        raise _wrong(place, "val_share", "stands beside a list; keep one of the two")
+    if not (keys.val_share or (keys.train and keys.val)):
         raise _wrong(place, "train and val", "are missing; name two list files, or give val_share")
 
 
-def _image_range(place: str, value: Any) -> tuple[float, float] | None:
-    if value is None:
-        return None
-    if len(value) != 2 or not all(type(v) in (int, float) for v in value) or value[0] >= value[1]:
-        raise _wrong(place, "image_range", "must be two numbers, the lower one first")
-    return float(value[0]), float(value[1])
-
-
-def _check_keys(place: str, where: str, entry: dict, known: Mapping, required: tuple) -> None:
-    for key, value in entry.items():
-        name = f"{where}.{key}" if where else str(key)
-        if key not in known:
-            raise _wrong(place, name, f"is unknown; there are {', '.join(known)}")
-        if not isinstance(value, known[key]) or isinstance(value, bool):
-            kinds = known[key] if isinstance(known[key], tuple) else (known[key],)
-            raise _wrong(place, name, f"must be of type {' or '.join(k.__name__ for k in kinds)}")
-    for key in required:
-        if key not in entry:
-            raise _wrong(place, f"{where}.{key}" if where else key, "is missing")
-
-
-def colour(place: str, where: str, value: list) -> tuple[int, int, int]:
-    """Check a colour, three whole numbers 0..255."""
+def _colour(place: str, where: str, value: list) -> tuple[int, int, int]:
     if len(value) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in value):
         raise _wrong(place, where, "must be three whole numbers from 0 to 255")
     return value[0], value[1], value[2]
 
 
-def _as_list(value: Any) -> list:
+def as_list(value: Any) -> list:
+    """The list, or a list of the one value."""
     return value if isinstance(value, list) else [value]
 
 

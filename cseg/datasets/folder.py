@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cseg.datasets.description import INLINE, UNSTATED, read_description
+from cseg.datasets.description import INLINE, UNSTATED, as_list, read_description
 from cseg.datasets.description import Options as Options
 from cseg.datasets.image_files import SUFFIXES, KnownImages, bare, find_files, one_form, read_lines
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
@@ -32,7 +32,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
 
 def unlabelled(options: Mapping[str, Any]) -> bool:
     """Whether the description names images without labels."""
-    return bool(read_description(options).unlabelled)
+    return bool(read_description(options).keys.unlabelled)
 
 
 def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
@@ -59,16 +59,16 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
 def sources(root: Path, options: Mapping[str, Any]) -> list[Path]:
     """List the files by which the dataset is described: the YAML file, lists and COCO files."""
     own = _Folder(root, options)
-    described = own.described
-    lists = [own.below(name) for name in (*described.lists.values(), described.unlabelled)]
-    file = [] if described.place == INLINE else [Path(described.place).expanduser()]
+    keys, place = own.keys, own.described.place
+    lists = [own.below(name) for name in (keys.train, keys.val, keys.unlabelled)]
+    file = [] if place == INLINE else [Path(place).expanduser()]
     return [*file, *(path for path in (*lists, *own.coco) if not path.is_dir())]
 
 
 def outlines(root: Path, options: Mapping[str, Any]) -> list[Path]:
     """List labelme's files, a file for each image, from which labels are drawn."""
     own = _Folder(root, options)
-    suffix = (own.described.label_suffix or OUTLINES).lower()
+    suffix = (own.keys.label_suffix or OUTLINES).lower()
     if own.coco or not suffix.endswith(OUTLINES) or not own.labels.is_dir():
         return []
     return [own.labels / file for file in find_files(own.labels, (suffix,))]
@@ -100,10 +100,11 @@ class _Folder:
 
     def __init__(self, root: Path, options: Mapping[str, Any]) -> None:
         self.root, self.described = root, read_description(options)
-        self.images = self.below(self.described.images)
-        names = self.described.labels
-        self.coco = [self.below(name) for name in names if name.endswith(OUTLINES)]
-        self.labels = self.images if self.coco else self.below(names[0])
+        self.keys = self.described.keys
+        self.images = self.below(self.keys.images)
+        self.names = list(map(str, as_list(self.keys.labels)))
+        self.coco = [self.below(name) for name in self.names if name.endswith(OUTLINES)]
+        self.labels = self.images if self.coco else self.below(self.names[0])
 
     def below(self, name: str) -> Path:
         """A path of the description."""
@@ -117,34 +118,33 @@ class _Folder:
 
     def check(self) -> None:
         """Raise a DataError that says which folder or file is not there."""
-        described = self.described
+        keys, place = self.keys, self.described.place
         if not self.root.is_dir():
-            needed = [described.images, *described.labels, *described.lists.values()]
-            work = described.info.citation
+            needed = [keys.images, *self.names, keys.train, keys.val, keys.unlabelled]
             raise DataError(
                 f"data_dir {self.root} does not exist; correct data_dir in the config, or put "
-                f"{', '.join(dict.fromkeys(filter(None, [*needed, described.unlabelled])))} there"
-                + ("" if work == UNSTATED else f", from: {work}")
+                f"{', '.join(dict.fromkeys(filter(None, needed)))} there"
+                + ("" if keys.citation == UNSTATED else f", from: {keys.citation}")
             )
         for key, folder in (("images", self.images), ("labels", self.labels)):
             if not folder.is_dir():
                 raise DataError(
                     f"the folder {folder} does not exist; correct data_dir, or the key {key} in "
-                    f"{described.place}"
+                    f"{place}"
                 )
         for path in self.coco:
             if not path.is_file():
                 raise DataError(
-                    f"the file {path} does not exist; correct the key labels in {described.place}"
+                    f"the file {path} does not exist; correct the key labels in {place}"
                 )
 
     @cached_property
     def files(self) -> list[Path]:
         """Images, as paths below their folder; labels and unlabelled images may be in it, too."""
-        apart, suffix = self.labels != self.images, self.described.label_suffix
+        apart, suffix = self.labels != self.images, self.keys.label_suffix
         others = [self.labels] if apart else []
-        if self.described.unlabelled:
-            others.append(self.below(self.described.unlabelled))
+        if self.keys.unlabelled:
+            others.append(self.below(self.keys.unlabelled))
         return [
             file
             for file in find_files(self.images)
@@ -160,7 +160,7 @@ class _Folder:
     @cached_property
     def labels_by_id(self) -> dict[str, list[Path]]:
         """Label files, as paths below their folder, by the id of the image they may belong to."""
-        suffix, found = self.described.label_suffix, dict[str, list[Path]]()
+        suffix, found = self.keys.label_suffix, dict[str, list[Path]]()
         for file in find_files(self.labels, (suffix.lower(),) if suffix else (*SUFFIXES, OUTLINES)):
             name = one_form(file.as_posix())
             found.setdefault(name[: -len(suffix or file.suffix)], []).append(file)
@@ -177,19 +177,18 @@ class _Folder:
 
     def divided(self) -> dict[str, list[tuple[Path, str]]]:
         """Images by split, each with the label that its list names, if it names one."""
-        described = self.described
-        if described.lists:
-            return {split: self.from_list(described.lists[split]) for split in SPLITS}
+        if self.keys.val_share is None:
+            return {s: self.from_list(getattr(self.keys, s)) for s in SPLITS}
         ids: dict[str, Path] = {}
         for file in self.files:
             other = ids.setdefault(_id(file), file)
             if other != file:
                 raise DataError(
                     f"two images have the name {_id(file)}: {other} and {file} in "
-                    f"{described.images}; rename or remove one"
+                    f"{self.keys.images}; rename or remove one"
                 )
-        count = math.ceil(described.val_share * len(ids))
-        val = set(keyed_order(ids, described.split_seed)[:count])
+        count = math.ceil(self.keys.val_share * len(ids))
+        val = set(keyed_order(ids, self.keys.split_seed)[:count])
         return {
             split: [(file, "") for name, file in ids.items() if (name in val) == (split == "val")]
             for split in SPLITS
@@ -213,8 +212,8 @@ class _Folder:
         if absent and not self.described.relax_counts:
             raise DataError(
                 f"the list {path} names {len(absent)} images that are not in "
-                f"{self.described.images}: {listed(absent, 10)}; restore them or take them off "
-                "the list"
+                f"{self.keys.images}: {listed(absent, 10)}; restore them or take them off the "
+                "list"
             )
         return found
 
@@ -232,12 +231,12 @@ class _Folder:
                 f"the image {own} has the labels {files[0]} and {files[1]} in {self.labels}; set "
                 "label_suffix in the description to say which counts, or remove one"
             )
-        usual = f"{_id(image)}{self.described.label_suffix or '.png'}"
+        usual = f"{_id(image)}{self.keys.label_suffix or '.png'}"
         return self.labels / (files[0] if files else usual)
 
     def unlabelled(self) -> list[Sample]:
         """Images of which nobody has to have labels: of a folder, or listed."""
-        name = self.described.unlabelled
+        name = self.keys.unlabelled
         if not name:
             return []
         place = self.below(name)
