@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cseg
@@ -48,21 +49,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-def positive(text: str) -> int:
-    """A whole number of at least 1, of the command line."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def positive_number(text: str) -> float:
-    """A finite number above 0, of the command line."""
+def positive(text: str, kind: type[int] | type[float] = int) -> float:
+    """A number above 0 of the command line, whole unless `kind` is float."""
     try:
-        number = float(text)
+        number = kind(text)
     except ValueError:
-        number = 0.0
+        number = 0
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+        wanted = "whole number of at least 1" if kind is int else "number above 0"
+        raise argparse.ArgumentTypeError(f"{text!r} is not a {wanted}")
     return number
 
 
@@ -111,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--calibration", type=Path, help="costs saved before; measures nothing")
     plan.add_argument(
         "--teraflops",
-        type=positive_number,
+        type=partial(positive, kind=float),
         help="count for a device that reaches so much; measures nothing",
     )
     plan.add_argument("--save", type=Path, help="file for the costs measured here")

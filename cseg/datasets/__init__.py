@@ -24,9 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cseg.datasets.samples import DatasetInfo
 from cseg.errors import ConfigError
-from cseg.settings.keys import build, plain
 from cseg.storage.files import fingerprint
 
 MODULES = ("camvid", "cityscapes", "folder", "shapes", "voc2012")
@@ -43,26 +41,6 @@ def dataset_module(name: str) -> ModuleType:
             f"config key dataset is {name!r}, which is unknown; choose one of {', '.join(MODULES)}"
         )
     return import_module(f"cseg.datasets.{name}")
-
-
-def typed_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with text as the type of the option, as --config of Snakemake hands on mappings.
-
-    Raises:
-        ConfigError: no such dataset or option, or a wrong value.
-    """
-    typed = build(dataset_module(name).Options, options, f"dataset_options.{name}")
-    return {key: plain(getattr(typed, key)) for key in options}
-
-
-def dataset_info(name: str, options: Mapping[str, Any]) -> DatasetInfo:
-    """Facts of the dataset called `name` with the options of the config.
-
-    Raises:
-        ConfigError: no such dataset or option.
-    """
-    info: DatasetInfo = dataset_module(name).info(options)
-    return info
 
 
 def description_files(name: str, data_dir: str | Path, options: Mapping[str, Any]) -> list[str]:

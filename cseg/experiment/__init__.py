@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from cseg.datasets import typed_options
+from cseg.datasets import dataset_module
 from cseg.errors import ConfigError, reason
 from cseg.experiment.checks import check
 from cseg.experiment.definition import Arm, Experiment, Run
 from cseg.pipeline import DEFAULT_CONFIG
-from cseg.settings.keys import build, merge
+from cseg.settings.keys import build, merge, plain
 from cseg.settings.label_counts import count_token, parse_token
 
 __all__ = ["Arm", "Experiment", "Run", "load", "merge", "parse", "read_yaml"]
@@ -46,11 +46,13 @@ def parse(config: Mapping[str, Any]) -> Experiment:
     counts = tuple(
         n if n in lists else parse_token(count_token(n)) for n in experiment.label_counts
     )
-    options = {experiment.dataset: typed_options(experiment.dataset, experiment.options)}
+    dataset, given = experiment.dataset, experiment.options
+    options = build(dataset_module(dataset).Options, given, f"dataset_options.{dataset}")
+    typed = {dataset: {name: plain(getattr(options, name)) for name in given}}
     experiment = replace(
         experiment,
         label_counts=counts,
-        dataset_options={**experiment.dataset_options, **options},
+        dataset_options={**experiment.dataset_options, **typed},
     )
     check(experiment)
     return experiment

@@ -27,15 +27,11 @@ def resize_short_side(image_3HW: Tensor, short_side: int | None) -> Tensor:
     """Resize an image, bilinear with antialiasing, so that its shorter side is `short_side`."""
     height, width = image_3HW.shape[-2:]
     size = resized_shape(height, width, short_side)
-    if size == (height, width):
-        return image_3HW
     return F.resize(image_3HW, list(size), InterpolationMode.BILINEAR, antialias=True)
 
 
 def resize_label(label_HW: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize a label map to `size`, nearest neighbour."""
-    if tuple(label_HW.shape) == tuple(size):
-        return label_HW
     return F.resize(label_HW[None], list(size), InterpolationMode.NEAREST_EXACT)[0]
 
 
@@ -60,9 +56,8 @@ def random_crop(
     source, target = (tuple(slice(*ends) for ends in span) for span in zip(*spans, strict=True))
     image, label = image_3HW[:, *source], label_HW[source]
     size = tuple(part.stop - part.start for part in target)
-    if tuple(label.shape) != size:
-        image = F.resize(image, list(size), InterpolationMode.BILINEAR, antialias=True)
-        label = resize_label(label, size)
+    image = F.resize(image, list(size), InterpolationMode.BILINEAR, antialias=True)
+    label = resize_label(label, size)
     if size != tuple(settings.crop):
         rows, columns = target
         after = (settings.crop[1] - columns.stop, settings.crop[0] - rows.stop)

@@ -16,7 +16,7 @@ from torchvision.ops import Conv2dNormActivation
 from cseg.errors import ConfigError
 from cseg.model.encoders import Encoder
 from cseg.model.weights import Start, start_encoder
-from cseg.settings.network import Init, ModelSettings
+from cseg.settings.network import Head, Init, ModelSettings
 from cseg.settings.training import Trained
 
 
@@ -145,7 +145,7 @@ def compile_features(network: Segmenter) -> None:
     network.features = torch.compile(network.features)  # type: ignore[method-assign]
 
 
-def build_projector(head: str, channels: int, projected: int) -> nn.Sequential:
+def build_projector(head: Head, channels: int, projected: int) -> nn.Sequential:
     """The projection head: "paper" (arXiv 2012.06985 as restated) or "released" (their code)."""
     if head == "paper":
         return nn.Sequential(
@@ -155,11 +155,11 @@ def build_projector(head: str, channels: int, projected: int) -> nn.Sequential:
             nn.ReLU(inplace=True),
             nn.Conv2d(projected, projected, 1),
         )
-    if head == "released":
-        return nn.Sequential(
-            nn.Conv2d(channels, projected, 1, bias=False),
-            nn.BatchNorm2d(projected),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(projected, projected, 1),
-        )
-    raise ConfigError(f"model.head is {head!r}; use paper or released")
+    if head != "released":
+        raise ConfigError(f"model.head is {head!r}; use paper or released")
+    return nn.Sequential(
+        nn.Conv2d(channels, projected, 1, bias=False),
+        nn.BatchNorm2d(projected),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(projected, projected, 1),
+    )

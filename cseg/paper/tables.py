@@ -10,9 +10,8 @@ import pandas as pd
 from cseg.paper.markup import Table, html_page, html_table, latex, markdown
 from cseg.paper.published import published_table, read_published
 from cseg.paper.results import Results, read_results
-from cseg.paper.table_extras import ablation_table, pseudo_table
 from cseg.paper.table_labels import label_table
-from cseg.paper.table_main import main_table, recommendation_table
+from cseg.paper.table_main import ablation_table, main_table, pseudo_table, recommendation_table
 from cseg.paper.table_means import class_tables, cost_table, separability_table
 from cseg.storage.files import write_text
 from cseg.storage.tables import write_table
