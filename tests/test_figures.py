@@ -13,7 +13,7 @@ from fake_results import CLASSES, paint_extras, paint_results
 from golden import golden_results
 from PIL import Image
 
-from cseg.paper import figure_classes, figure_curves
+from cseg.paper import plots
 from cseg.paper.figures import figures
 from cseg.paper.results import read_results
 from cseg.paper.style import SETTINGS, arm_styles, figure_style, save
@@ -56,7 +56,7 @@ def test_label_efficiency_draws_the_means_and_breaks_at_gaps(tmp_path):
     extra = rows[rows["n"] == 16].assign(n=64)
     pd.concat([rows, extra[extra["arm"] != "cross"]]).to_csv(folder / "summary.csv", index=False)
     with figure_style():
-        figure = figure_curves.label_efficiency(read_results(folder))
+        figure = plots.label_efficiency(read_results(folder))
     axes = figure.axes[0]
     lines = {line.get_label(): line for line in axes.get_lines()}
     assert list(lines["scratch"].get_xdata()) == [4, 16, 64]
@@ -74,7 +74,7 @@ def test_a_single_label_count_is_a_dot_plot(tmp_path):
     folder = golden_results(tmp_path / "hand")
     rows = pd.read_csv(folder / "summary.csv")
     rows[rows["n"] == 4].to_csv(folder / "summary.csv", index=False)
-    axes = figure_curves.label_efficiency(read_results(folder)).axes[0]
+    axes = plots.label_efficiency(read_results(folder)).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "scratch",
         "cross",
@@ -85,22 +85,22 @@ def test_a_single_label_count_is_a_dot_plot(tmp_path):
 
 def test_confusion_rows_sum_to_one_and_equal_the_counts(full):
     results = read_results(full)
-    matrix = figure_classes.confusion_matrices(results, 4)["cross"]
+    matrix = plots.confusion_matrices(results, 4)["cross"]
     assert matrix.sum(axis=1) == pytest.approx(np.ones(len(CLASSES)))
     rows = pd.read_csv(full / "confusion.csv")
     rows = rows[(rows["arm"] == "cross") & (rows["n"] == 4) & (rows["truth"] == 2)]
     hit = rows[rows["predicted"] == 2]["pixels"].sum()
     assert matrix[2, 2] == pytest.approx(hit / rows["pixels"].sum())
-    assert "imagenet" not in figure_classes.confusion_matrices(results, 16)
+    assert "imagenet" not in plots.confusion_matrices(results, 16)
 
 
 def test_of_many_label_counts_three_are_shown():
-    assert figure_classes.shown_counts((4, 8, 16)) == [4, 8, 16]
-    assert figure_classes.shown_counts((1, 2, 4, 8, 16, 32)) == [1, 8, 32]
+    assert plots.shown_counts((4, 8, 16)) == [4, 8, 16]
+    assert plots.shown_counts((1, 2, 4, 8, 16, 32)) == [1, 8, 32]
 
 
 def test_training_curves_have_a_panel_per_stage_and_label_count(full):
-    figure = figure_curves.training_curves(read_results(full))
+    figure = plots.training_curves(read_results(full))
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [f"{s}, n = {n}" for s in ("pretrain", "finetune") for n in (4, 16, 64)]
     scratch = next(line for line in figure.axes[3].get_lines() if line.get_label() == "scratch")
@@ -108,12 +108,12 @@ def test_training_curves_have_a_panel_per_stage_and_label_count(full):
 
 
 def test_feature_space_shows_both_methods_and_all_arms(full):
-    figure = figure_classes.feature_space(read_results(full))
+    figure = plots.feature_space(read_results(full))
     assert len(figure.axes) == 2 * 4
     assert [axes.get_title() for axes in figure.axes[:4]] == [
         "scratch", "within", "cross", "imagenet",
     ]  # fmt: skip
-    pairs = {figure_classes.class_style(c) for c in range(60)}
+    pairs = {plots.class_style(c) for c in range(60)}
     assert len(pairs) == 60  # colour and marker together tell many classes apart
 
 
@@ -165,7 +165,7 @@ def test_fonts_are_embedded_in_the_vector_files(full):
 
 def test_same_csvs_same_bytes(full, tmp_path):
     with figure_style():
-        save(figure_curves.label_efficiency(read_results(full)), tmp_path / "label_efficiency")
+        save(plots.label_efficiency(read_results(full)), tmp_path / "label_efficiency")
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (full / "figures" / path.name).read_bytes(), path.name
 
@@ -217,7 +217,7 @@ def test_without_scratch_everything_is_compared_with_the_reference(tmp_path):
     summary(runs, tmp_path / "fake")
     results = read_results(tmp_path / "fake")
     assert (results.reference, results.rival) == ("cross", "imagenet")
-    titles = [axes.get_title() for axes in figure_classes.confusion_difference(results, 4).axes]
+    titles = [axes.get_title() for axes in plots.confusion_difference(results, 4).axes]
     assert titles[:2] == ["imagenet − cross", "within − cross"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from cseg.errors import CsegError
-from cseg.paper import figure_classes, figure_curves, panels
+from cseg.paper import panels, plots
 from cseg.paper.results import Results, read_results
 from cseg.paper.style import figure_style, save
 
@@ -30,12 +30,12 @@ def figures(results_dir: Path, out_dir: Path, *, only: Collection[str] = ()) -> 
     results = read_results(results_dir)
     n = results.label_counts[0]  # of panels and matrices: where labels are scarcest
     drawings: dict[str, Callable[[], Figure | None]] = {
-        "label_efficiency": lambda: figure_curves.label_efficiency(results),
-        "per_class": lambda: figure_classes.per_class(results),
-        "confusion": lambda: figure_classes.confusion(results, n),
-        "confusion_difference": lambda: figure_classes.confusion_difference(results, n),
-        "training_curves": lambda: figure_curves.training_curves(results),
-        "feature_space": lambda: figure_classes.feature_space(results),
+        "label_efficiency": lambda: plots.label_efficiency(results),
+        "per_class": lambda: plots.per_class(results),
+        "confusion": lambda: plots.confusion(results, n),
+        "confusion_difference": lambda: plots.confusion_difference(results, n),
+        "training_curves": lambda: plots.training_curves(results),
+        "feature_space": lambda: plots.feature_space(results),
         "qualitative": lambda: _qualitative(results, n),
         "largest_changes": lambda: _largest_changes(results, n),
     }
