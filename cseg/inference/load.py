@@ -42,15 +42,12 @@ ImageLike = str | Path | Image.Image | np.ndarray | Tensor
 class LoadedSegmenter:
     """A fine-tuned network and what it was made for."""
 
-    network: Segmenter  # in evaluation mode; images RGB in 0..1, already resized, to class logits
+    # in evaluation mode; images RGB in 0..1, already resized, to class logits; it computes where it
+    # is: `segmenter.network.to("cuda")`
+    network: Segmenter
     info: DatasetInfo  # classes and palette
     settings: RunSettings  # the run's
     title: str  # dataset, arm, n and seed
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is, and predictions are computed: `segmenter.network.to("cuda")`."""
-        return next(self.network.parameters()).device
 
     def predict(self, image: ImageLike, window: tuple[int, int] | None = None) -> np.ndarray:
         """The class id of each pixel, uint8 (H, W): what `cseg predict` writes as a mask.
