@@ -24,7 +24,7 @@ from cseg.init import proposal
 from cseg.init.files import label_suffix
 from cseg.init.look import choose_split, look
 from cseg.init.proposal import Data, Machine, fit, fit_steps, propose
-from cseg.init.text import config_text
+from cseg.init.write import config_text
 
 COST = ArmCost(0.1, 0.05, 0.01, 2.0, 800.0, 4.0, 0.001, "made up")
 PALETTE = [(40 + 7 * i % 200, (90 * i) % 256, 255 - i) for i in range(256)]  # all different
