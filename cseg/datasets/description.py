@@ -90,7 +90,10 @@ def read_description(options: Mapping[str, Any]) -> Description:
     chosen = build(Options, options, "dataset_options.folder")
     place, content = _located(chosen.description)
     keys = build(DescriptionKeys, content, place)
-    _check_split(place, keys)
+    if keys.val_share and (keys.train or keys.val):
+        raise _wrong(place, "val_share", "stands beside a list; keep one of the two")
+    if not (keys.val_share or (keys.train and keys.val)):
+        raise _wrong(place, "train and val", "are missing; name two list files, or give val_share")
     for name in ("train", "val", "unlabelled", "labels"):
         if {"{", "}"} & set(str(getattr(keys, name))):
             raise _wrong(place, name, "has braces, which Snakemake takes for wildcards")
@@ -155,7 +158,9 @@ class _Meanings:
         known: dict[Any, int] = self.numbers
         key: Any = value
         if isinstance(value, list):
-            key, known = int.from_bytes(_colour(self.place, where, value)), self.colours
+            if len(value) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in value):
+                raise _wrong(self.place, where, "must be three whole numbers from 0 to 255")
+            key, known = int.from_bytes(value), self.colours
         elif value == "transparent":
             key, known = TRANSPARENT, self.colours
         elif isinstance(value, str):
@@ -199,19 +204,6 @@ def _background(place: str, stated: str | None, names: tuple[str, ...]) -> int |
         raise _wrong(place, "background", f"is {stated!r}; it must be a class or ignore")
     wanted = (stated,) if stated else BACKGROUNDS
     return next((c for c, name in enumerate(names) if name in wanted), None)
-
-
-def _check_split(place: str, keys: DescriptionKeys) -> None:
-    if keys.val_share and (keys.train or keys.val):
-        raise _wrong(place, "val_share", "stands beside a list; keep one of the two")
-    if not (keys.val_share or (keys.train and keys.val)):
-        raise _wrong(place, "train and val", "are missing; name two list files, or give val_share")
-
-
-def _colour(place: str, where: str, value: list) -> tuple[int, int, int]:
-    if len(value) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in value):
-        raise _wrong(place, where, "must be three whole numbers from 0 to 255")
-    return value[0], value[1], value[2]
 
 
 def as_list(value: Any) -> list:

@@ -5,8 +5,8 @@ differ in marker and line too, so that the figures survive a grey print.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -103,11 +103,9 @@ def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
     return styles
 
 
-@contextmanager
-def figure_style() -> Iterator[None]:
+def figure_style() -> AbstractContextManager[None]:
     """Apply the look to figures made inside the block, whatever the user's matplotlibrc says."""
-    with plt.style.context(cast(Any, ["default", SETTINGS])):
-        yield
+    return plt.style.context(cast(Any, ["default", SETTINGS]))
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
