@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cseg
 from cseg import pipeline
@@ -96,13 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="jobs, device-hours, disk and memory of a config")
     plan.add_argument("--configfile", type=Path, nargs="+", default=[], help="as for snakemake")
     plan.add_argument("--devices", type=positive, default=1, help="how many runs go on at a time")
-    plan.add_argument(
-        "--size",
-        type=positive,
-        nargs=2,
-        metavar=("H", "W"),
-        help="size of an image, where no index is",
-    )
+    pixels: dict[str, Any] = {"type": positive, "nargs": 2, "metavar": ("H", "W")}
+    plan.add_argument("--size", **pixels, help="size of an image, where no index is")
     plan.add_argument("--calibration", type=Path, help="costs saved before; measures nothing")
     plan.add_argument(
         "--teraflops",
@@ -126,9 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--threads", type=positive, default=1, help="CPU threads")
     predict.add_argument(
         "--window",
-        type=positive,
-        nargs=2,
-        metavar=("H", "W"),
+        **pixels,
         help="sliding window, pixels; without it images are predicted as the run's evaluation did, "
         "and those from 17 megapixels on by windows of 1024x1024",
     )

@@ -98,27 +98,6 @@ def meaning_of(raw: RawLabel, info: DatasetInfo) -> Meaning:
     """
     counts = count_values(raw.values_HW)
     used = list(counts)
-    classes, ways, unsure = _classes(raw, counts, info)
-    told = bool(info.colour_map or info.labels_by)
-    by_index = raw.kind == "palette" and not told and classes == _stored(raw, used, info)
-    palette = {value: raw.colours.get(value, -1) for value in used} if by_index else {}
-    return Meaning(classes, counts, palette, ways, unsure)
-
-
-def count_values(values_HW: np.ndarray) -> dict[int, int]:
-    """Pixels by value, ascending."""
-    if values_HW.dtype == np.uint8:
-        counted = enumerate(Image.fromarray(values_HW).histogram())
-        return {value: count for value, count in counted if count}
-    values, counts = np.unique(values_HW, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
-
-
-def _classes(
-    raw: RawLabel, counts: Mapping[int, int], info: DatasetInfo
-) -> tuple[Classes, frozenset[str], str]:
-    """The class of each value that a file uses, and `Meaning.ways` and `Meaning.unsure`."""
-    used = list(counts)
     stored = _stored(raw, used, info)
     levels, colours = _looked_up(_levels(raw, used), info.label_map), _by_colour(raw, used, info)
     if info.labels_by == "stored" and raw.kind != "colour":
@@ -142,7 +121,20 @@ def _classes(
         raise _two_readings(raw, used)
     if raw.kind == "palette" and colours is None and info.labels_by != "stored":
         _check_stated(raw, sure[0], info)
-    return sure[0], frozenset(ways), ways[0] if len(sure) < len(possible) else ""
+    told = bool(info.colour_map or info.labels_by)
+    by_index = raw.kind == "palette" and not told and sure[0] == stored
+    palette = {value: raw.colours.get(value, -1) for value in used} if by_index else {}
+    unsure = ways[0] if len(sure) < len(possible) else ""
+    return Meaning(sure[0], counts, palette, frozenset(ways), unsure)
+
+
+def count_values(values_HW: np.ndarray) -> dict[int, int]:
+    """Pixels by value, ascending."""
+    if values_HW.dtype == np.uint8:
+        counted = enumerate(Image.fromarray(values_HW).histogram())
+        return {value: count for value, count in counted if count}
+    values, counts = np.unique(values_HW, return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def _stored(raw: RawLabel, used: Sequence[int], info: DatasetInfo) -> Classes | None:
