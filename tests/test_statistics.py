@@ -209,7 +209,7 @@ def test_few_seeds_are_compared_by_resampling_images():
     def boot(hit):
         hits = np.stack([hit, hit], axis=1)
         predicted = hits + (10 - hits)[:, ::-1]
-        return statistics.bootstrap_miou(np.stack([hits, truth, predicted]), weights)
+        return statistics.miou(*(weights @ np.stack([hits, truth, predicted])))
 
     base = generator.integers(2, 8, images)
     better = alone(0.1, resampled=boot(base + 2) - boot(base))
@@ -223,7 +223,7 @@ def test_few_seeds_are_compared_by_resampling_images():
 def test_bootstrap_of_the_unchanged_set_is_the_miou_itself():
     hits, truth, predicted = [[3, 1], [0, 2]], [[4, 1], [2, 3]], [[3, 2], [1, 4]]
     counts = np.array([hits, truth, predicted])
-    got = statistics.bootstrap_miou(counts, np.array([[1.0, 1.0], [2, 0]]))
+    got = statistics.miou(*(np.array([[1.0, 1.0], [2, 0]]) @ counts))
     # by hand: class 0: 3 / (6 + 4 - 3), class 1: 3 / (4 + 6 - 3); the first image twice: 3/4, 1/2
     assert got == pytest.approx([3 / 7, (3 / 4 + 1 / 2) / 2])
 

@@ -84,7 +84,7 @@ class Results:
         weights_BN = statistics.resample_weights(len(ids.pop()), RESAMPLES)
         boots: dict[Cell, dict[int, np.ndarray]] = {}
         for (arm, n, seed), (_, counts_3NC) in counts.items():
-            boots.setdefault((arm, n), {})[seed] = statistics.bootstrap_miou(counts_3NC, weights_BN)
+            boots.setdefault((arm, n), {})[seed] = statistics.miou(*(weights_BN @ counts_3NC))
         return boots
 
     @cached_property

@@ -187,14 +187,6 @@ def resample_weights(images: int, resamples: int, seed: int = 0) -> np.ndarray:
     return generator.multinomial(images, shares, size=resamples).astype(float)
 
 
-def bootstrap_miou(counts_3NC: np.ndarray, weights_BN: np.ndarray) -> np.ndarray:
-    """MIoU of each resample of the validation images; shape (B,).
-
-    `counts_3NC` are pixels that are right, true and predicted, per image and class.
-    """
-    return miou(*(weights_BN @ counts_3NC))
-
-
 def labels_needed(
     label_counts_K: Sequence[float], miou_BK: np.ndarray, target_B: np.ndarray
 ) -> np.ndarray:
