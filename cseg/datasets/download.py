@@ -8,8 +8,6 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +15,7 @@ from cseg.errors import DataError
 from cseg.storage.files import NO_SPACE, take
 
 CHUNK = 1 << 18  # bytes read at a time
+LINE = 50 << 20  # bytes, at least, between lines of progress where there is no terminal
 LONGEST_PAUSE = 30.0  # seconds
 RETRIED = (408, 425, 429, 500, 502, 503, 504)  # HTTP states that may pass
 
@@ -117,6 +116,8 @@ def _collect(
 
 def _append(url: str, stream: BinaryIO, name: str, timeout: float) -> None:
     """One request: go on behind the bytes in `stream`, or from zero if the server cannot."""
+    from tqdm import tqdm  # planning does without
+
     start = stream.seek(0, 2)
     headers = {"User-Agent": "cseg", "Accept-Encoding": "identity"}
     if start:
@@ -139,10 +140,19 @@ def _append(url: str, stream: BinaryIO, name: str, timeout: float) -> None:
             stream.seek(0)
         length = response.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else None
-        with _progress(name, start, total) as advance:
+        shown, step = start, max((total or 0) // 10, LINE)
+        with tqdm(
+            desc=name, initial=start, total=total, unit="B", unit_scale=True, unit_divisor=1024,
+            disable=None,
+        ) as bar:  # fmt: skip
             while chunk := response.read1(CHUNK):
                 stream.write(chunk)
-                advance(len(chunk))
+                bar.update(len(chunk))
+                done = stream.tell()
+                if bar.disable and (done - shown >= step or done == total):  # no terminal
+                    of = f" of {total >> 20}" if total else ""
+                    print(f"{name}: {done >> 20}{of} MiB", file=sys.stderr, flush=True)
+                    shown = done
         stream.flush()
         if total is not None and stream.tell() != total:
             raise http.client.HTTPException(
@@ -161,27 +171,3 @@ def _check(path: Path, url: str, sha256: str | None, md5: str | None) -> None:
                 f"{path.name} from {url} has {kind} {found} instead of {expected}; "
                 f"delete {path} if it is there and run again, or check whether the source changed"
             )
-
-
-@contextmanager
-def _progress(name: str, start: int, total: int | None) -> Iterator[Callable[[int], object]]:
-    """Yield `advance(bytes)`: a bar on a terminal, else a line per tenth of the file."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm  # planning does without
-
-        with tqdm(
-            desc=name, initial=start, total=total, unit="B", unit_scale=True, unit_divisor=1024
-        ) as bar:
-            yield bar.update
-        return
-    state = {"done": start, "shown": start}
-    step = max((total or 0) // 10, 50 << 20)
-
-    def advance(count: int) -> None:
-        state["done"] += count
-        if state["done"] - state["shown"] >= step or state["done"] == total:
-            of = f" of {total >> 20}" if total else ""
-            print(f"{name}: {state['done'] >> 20}{of} MiB", file=sys.stderr, flush=True)
-            state["shown"] = state["done"]
-
-    yield advance
