@@ -112,13 +112,8 @@ def measure(name: str, pixels: int, channels: int, repeats: int, threads: int, w
         loss.backward()
         return time.perf_counter() - start, time.process_time() - busy, loss.item()
 
-    if warm != pixels:  # large runs warm up on a smaller bag
-        small = inputs(warm, channels)
-        step_of(name, *small)().backward()
-        del small
+    step_of(name, *inputs(warm, channels))().backward()  # large runs warm up on a smaller bag
     step = step_of(name, feats, other, labels)
-    if warm == pixels:
-        once(step)
     timed = [once(step) for _ in range(repeats)]
     grad = feats.grad.norm().item()
     feats.grad = other.grad = None

@@ -164,7 +164,9 @@ def test_the_teacher_is_the_moving_average_of_weights_and_statistics():
     for name in ("conv.weight", "norm.bias", "norm.running_var"):
         torch.testing.assert_close(teacher[name].double(), expected[name], rtol=1e-4, atol=1e-6)
     assert teacher["norm.num_batches_tracked"] == 30
-    assert not criterion.teacher.training
+    labels = torch.zeros(1, 2, 2, dtype=torch.int64)
+    criterion.targets(network, labels, torch.rand(1, 3, 2, 2), labels == 0)
+    assert network.training and not criterion.teacher.training
     assert not any(p.requires_grad for p in criterion.teacher.parameters())
 
 

@@ -150,9 +150,7 @@ def _take(name: str, place: int, jobs_per_gpu: int, folder: Path) -> ExitStack |
     with ExitStack() as held:
         for file, kind in locks:
             handle = _open(folder / file.replace("/", "_"))
-            held.callback(
-                os.close, handle
-            )  # of the last copy of an open file: it gives up the lock
+            held.callback(os.close, handle)  # of the last copy of a file: gives up the lock
             try:
                 fcntl.flock(handle, kind | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from functools import cache
+from operator import ge, gt, le, lt
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -20,7 +21,7 @@ from cseg.errors import ConfigError
 
 T = TypeVar("T")
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-BOUNDS = {"ge": "from", "gt": "above", "le": "to", "lt": "to below"}  # of numbers, in words
+BOUNDS = {"ge": ("from", ge), "gt": ("above", gt), "le": ("to", le), "lt": ("to below", lt)}
 Metadata = Mapping[str, Any]
 
 
@@ -66,7 +67,9 @@ def _wanted(kind: Any, metadata: Metadata) -> str:
     if choices(kind):
         return "one of " + ", ".join(map(str, choices(kind)))
     if kind in (int, float):
-        told = [f"{BOUNDS[name]} {metadata[name]}" for name in BOUNDS if name in metadata]
+        told = [
+            f"{word} {metadata[name]}" for name, (word, _) in BOUNDS.items() if name in metadata
+        ]
         return " ".join(["a whole number" if kind is int else "a number", *told])
     if get_origin(kind) is tuple:
         first, *rest = get_args(kind)
@@ -125,33 +128,19 @@ def _value(hint: Any, told: Metadata, value: Any, path: str) -> Any:
     kinds, null = optional(hint)
     if null and (value is None or value in ("null", "~")):
         return None
+    records = [kind for kind in kinds if is_dataclass(kind)]
+    if records and (isinstance(value, Mapping) or len(kinds) == 1):
+        return build(records[0], value, path)  # type: ignore[arg-type]
     if len(kinds) > 1:
-        return _any_of(kinds, told, value, path)
-    (kind,) = kinds
+        hint = next((kind for kind in kinds if type(value) is kind), kinds[0])
+    kind = optional(hint)[0][0]
     if kind is Any:
         return value
-    if is_dataclass(kind):
-        return build(kind, value, path)  # type: ignore[arg-type]
     if get_origin(kind) is tuple:
         return _items(hint, told, value, path)
     if get_origin(kind) is Mapping:
         return _entries(hint, told, value, path)
     return _scalar(hint, told, value, path)
-
-
-def _any_of(kinds: tuple[Any, ...], told: Metadata, value: Any, path: str) -> Any:
-    records = [kind for kind in kinds if is_dataclass(kind)]
-    if records and isinstance(value, Mapping):
-        return build(records[0], value, path)  # type: ignore[arg-type]
-    others = [kind for kind in kinds if kind not in records]
-    if len(others) == 1 and not choices(others[0]):
-        return _scalar(others[0], told, value, path)
-    for kind in others:
-        if value in choices(kind):
-            return value
-        if type(value) is kind and (kind is not float or math.isfinite(value)):
-            return value
-    raise _wrong(kinds[0], told, value, path)
 
 
 def _items(hint: Any, told: Metadata, value: Any, path: str) -> tuple[Any, ...]:
@@ -190,10 +179,11 @@ def _scalar(hint: Any, told: Metadata, value: Any, path: str) -> Any:
     target = type(allowed[0]) if allowed else kind
     found = from_text(target, value) if isinstance(value, str) else value
     found = float(found) if target is float and type(found) is int else found
-    if allowed and not any(found == one and type(found) is type(one) for one in allowed):
+    unknown = allowed and not any(found == one and type(found) is type(one) for one in allowed)
+    if unknown and "wants" not in told:
         listed = ", ".join(map(str, allowed))
         raise ConfigError(f"config key {path} is {_shown(value)}; choose one of {listed}")
-    if type(found) is not target or not _within(found, told):
+    if unknown or type(found) is not target or not _within(found, told):
         raise _wrong(hint, told, value, path)
     return found
 
@@ -213,13 +203,8 @@ def _within(value: Any, told: Metadata) -> bool:
         return re.fullmatch(told.get("pattern", "(?s:.*)"), value) is not None
     if isinstance(value, bool):
         return True
-    return (
-        math.isfinite(value)
-        and value >= told.get("ge", -math.inf)
-        and value > told.get("gt", -math.inf)
-        and value <= told.get("le", math.inf)
-        and value < told.get("lt", math.inf)
-    )
+    bounds = ((holds, told[name]) for name, (_, holds) in BOUNDS.items() if name in told)
+    return math.isfinite(value) and all(holds(value, bound) for holds, bound in bounds)
 
 
 def _wrong(hint: Any, told: Metadata, value: Any, path: str) -> ConfigError:

@@ -2,7 +2,8 @@
 
 import math
 import re
-from decimal import Decimal, InvalidOperation
+from contextlib import suppress
+from decimal import Decimal
 from fractions import Fraction
 
 from cseg.errors import ConfigError
@@ -65,17 +66,13 @@ def _parse(n: Count) -> int | Fraction | None:
     text = str(n).strip()
     if text == "all":
         return None
-    try:
-        if re.fullmatch(r"\d+", text) and not isinstance(n, bool) and int(text) > 0:
-            return int(text)
-        if re.fullmatch(r"\d+\s*/\s*\d+", text):
-            value = Fraction(text.replace(" ", ""))
-        else:
-            value = Fraction(Decimal(text))
+    if re.fullmatch(r"\d+", text) and int(text) > 0:
+        return int(text)
+    with suppress(ArithmeticError, ValueError):
+        ratio = re.fullmatch(r"(\d+) */ *(\d+)", text)
+        value = Fraction(*map(int, ratio.groups())) if ratio else Fraction(Decimal(text))
         if 0 < value < 1:
             return value
-    except (InvalidOperation, ValueError, ZeroDivisionError, OverflowError):
-        pass
     raise ConfigError(
         f"label_counts: {n!r} is no count; write a whole number from 1, a fraction such as 1/30 "
         "or 0.05, all, or a name that label_lists defines"

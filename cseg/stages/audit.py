@@ -182,10 +182,9 @@ def _use_index(row: Row, lines: list[tuple[str, str]], table: pd.DataFrame) -> N
     row.classes = int((pixels[chosen].sum(axis=0) > 0).sum())
     row.class_distance = round(class_distance(pixels[chosen].sum(axis=0), total), 4)
     places = {name: place for place, name in enumerate(train["id"])}
-    draws = []
-    for draw in range(RANDOM_DRAWS):
-        drawn = [places[name] for name in keyed_order(places, f"audit {draw}")[: row.matched]]
-        draws.append(class_distance(pixels[drawn].sum(axis=0), total))
+    orders = (keyed_order(places, f"audit {draw}") for draw in range(RANDOM_DRAWS))
+    drawn = ([places[name] for name in order[: row.matched]] for order in orders)
+    draws = [class_distance(pixels[chosen].sum(axis=0), total) for chosen in drawn]
     row.class_distance_random = round(float(np.mean(draws)), 4)
 
 

@@ -68,6 +68,7 @@ def evaluate(
     Training mIoU is measured on images of the subset; `costs` are the cost files of the run.
     """
     started = time.monotonic()
+    seconds = {cost.name.removesuffix("_cost.json"): read_json(cost)["seconds"] for cost in costs}
     protocol = protocol_settings(settings)
     device = open_device(settings.device, threads)
     info, facts = load_info(inputs.dataset), read_json(inputs.dataset)
@@ -94,7 +95,8 @@ def evaluate(
         "train_miou": mean_iou(sum(train.values(), np.zeros_like(confusion))),
         "n_train": facts["train_size"],
         **_plan_columns(settings, loaded, protocol),
-        **_seconds(costs),
+        "pretrain_seconds": seconds.get("pretrain", 0.0),
+        "finetune_seconds": seconds.get("finetune", 0.0),
         "evaluate_seconds": round(time.monotonic() - started, 2),
         "subset_fingerprint": subset,
         "index_fingerprint": facts["index_fingerprint"],
@@ -143,14 +145,6 @@ def _plan_columns(
         "protocol": protocol.name,
         "model_choice": settings.finetune.report,
     }
-
-
-def _seconds(costs: Sequence[Path]) -> dict[str, float]:
-    seconds = {"pretrain_seconds": 0.0, "finetune_seconds": 0.0}
-    for path in costs:
-        stage = Path(path).name.removesuffix("_cost.json")
-        seconds[f"{stage}_seconds"] = read_json(path)["seconds"]
-    return seconds
 
 
 def _tables(

@@ -186,9 +186,19 @@ def separability(units_PC: np.ndarray, classes_P: np.ndarray) -> dict[str, float
 
 
 def project(units_PC: np.ndarray) -> dict[str, np.ndarray]:
-    """Two coordinates for each pixel, (P, 2), by method: pca and tsne (exact same bytes again)."""
+    """Two coordinates for each pixel, (P, 2), by method: pca and tsne (exact same bytes again).
+
+    t-SNE (van der Maaten 2008; Barnes-Hut) begins at the principal components.
+    """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
     pca = principal_components(units_PC)
-    return {"pca": pca, "tsne": _tsne(units_PC, pca)}
+    start = pca / max(float(pca[:, 0].std()), 1e-12) * 1e-4
+    perplexity = max(min(PERPLEXITY, (len(units_PC) - 1) / 3), 1e-3)
+    with threadpool_limits(1):  # sums over threads would differ in their last digits
+        method = TSNE(perplexity=perplexity, init=start, random_state=0, n_jobs=1)
+        return {"pca": pca, "tsne": method.fit_transform(units_PC)}
 
 
 def principal_components(rows_PC: np.ndarray) -> np.ndarray:
@@ -199,17 +209,3 @@ def principal_components(rows_PC: np.ndarray) -> np.ndarray:
     signs[signs == 0] = 1
     xy = (left * size * signs)[:, :2]
     return np.pad(xy, [(0, 0), (0, 2 - xy.shape[1])])
-
-
-def _tsne(units_PC: np.ndarray, pca_P2: np.ndarray) -> np.ndarray:
-    """t-SNE (van der Maaten 2008; Barnes-Hut) from the principal components, one thread."""
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    spread = max(float(pca_P2[:, 0].std()), 1e-12)
-    perplexity = min(PERPLEXITY, (len(units_PC) - 1) / 3)
-    with threadpool_limits(1):  # sums over threads would differ in their last digits
-        found: np.ndarray = TSNE(
-            perplexity=max(perplexity, 1e-3), init=pca_P2 / spread * 1e-4, random_state=0, n_jobs=1
-        ).fit_transform(units_PC)
-    return found

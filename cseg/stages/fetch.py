@@ -57,11 +57,6 @@ def listed_samples(
         DataError: lists that are missing or empty, ids listed twice.
     """
     samples = dataset_module(dataset).samples(root, work, options)
-    _check_ids(dataset, samples)
-    return _without(dataset, samples, options.get("exclude", []))
-
-
-def _check_ids(dataset: str, samples: list[Sample]) -> None:
     places: dict[str, list[str]] = {}
     for sample in samples:
         places.setdefault(sample.id, []).append(sample.split)
@@ -74,13 +69,11 @@ def _check_ids(dataset: str, samples: list[Sample]) -> None:
     for split in SPLITS:
         if not any(sample.split == split for sample in samples):
             raise DataError(f"the {split} list of {dataset} is empty; name at least one image")
-
-
-def _without(dataset: str, samples: list[Sample], exclude: list[str]) -> list[Sample]:
-    unknown = sorted(set(exclude) - {sample.id for sample in samples})
+    exclude = set(options.get("exclude", []))
+    unknown = sorted(exclude - places.keys())
     if unknown:
         raise ConfigError(
             f"config key dataset_options.{dataset}.exclude names {unknown[0]}, which is no id of "
             f"{dataset}; remove it"
         )
-    return [sample for sample in samples if sample.id not in set(exclude)]
+    return [sample for sample in samples if sample.id not in exclude]

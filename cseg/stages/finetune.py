@@ -101,7 +101,12 @@ class FinetuneObjective(Objective):
         return torch.stack([labelled + added, *parts])
 
     def _labelled_loss(self, images: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
-        images = self._distorted(images, rng)
+        if self.settings.distortion:  # of some images
+            share = current_share()
+            drawn = rng.random(len(images) * share.ranks) < self.settings.distortion_share
+            chosen = to_device(share.part(drawn), images.device)
+            distorted = distort(images, self.settings.distortion, rng, share)
+            images = torch.where(chosen[:, None, None, None], distorted, images)
         if self.contrast is None:
             return cross_entropy(self.network(images), labels)
         feats = self.network.features(images)
@@ -110,16 +115,6 @@ class FinetuneObjective(Objective):
         projected = self.network.project(feats, self.contrast.settings.grid)
         contrasted: Tensor = self.contrast(projected, labels, None, rng, hard)
         return cross_entropy(logits, labels) + self.settings.contrast_weight * contrasted
-
-    def _distorted(self, images: Tensor, rng: np.random.Generator) -> Tensor:
-        """The batch with the colours of some images distorted."""
-        if self.settings.distortion == 0:
-            return images
-        share = current_share()
-        drawn = rng.random(len(images) * share.ranks) < self.settings.distortion_share
-        chosen = to_device(share.part(drawn), images.device)
-        distorted = distort(images, self.settings.distortion, rng, share)
-        return torch.where(chosen[:, None, None, None], distorted, images)
 
 
 def finetune(

@@ -64,8 +64,7 @@ class OwnFiles:
         if foreign:
             raise CsegError(
                 f"{self.folder} holds files that cseg did not write, or that have changed since: "
-                f"{listed(foreign)}; move them, or choose another folder for the "
-                "results"
+                f"{listed(foreign)}; move them, or choose another folder for the results"
             )
 
     def _is_foreign(self, name: str) -> bool:

@@ -51,18 +51,10 @@ class Consistency(nn.Module):
         self.teacher: Segmenter | None = None
         if settings.teacher == "average":
             self.teacher = copy.deepcopy(network).requires_grad_(False)
-            self.teacher.eval()
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
         self.register_buffer("labelled", torch.zeros(classes))  # labelled pixels by class, so far
         self.register_buffer("predicted", torch.full((classes,), 1 / classes))
         self.register_buffer("confidence", torch.ones(classes))
-
-    def train(self, mode: bool = True) -> "Consistency":
-        """Switch to training; the teacher stays in evaluation mode."""
-        super().train(mode)
-        if self.teacher is not None:
-            self.teacher.eval()
-        return self
 
     def forward(
         self,
@@ -92,13 +84,10 @@ class Consistency(nn.Module):
     @torch.no_grad()
     def targets(self, network: Segmenter, labels: Tensor, images: Tensor, valid: Tensor) -> Tensor:
         """Classes (B, H, W) of confident pixels; the others are ignored."""
-        if self.teacher is not None:
-            logits = self.teacher(images)
-        else:
-            network.eval()
-            logits = network(images)
-            network.train()
-        probs = logits.float().softmax(1)
+        teacher = network if self.teacher is None else self.teacher
+        teacher.eval()
+        probs = teacher(images).float().softmax(1)
+        network.train()
         self._count(labels, probs, valid)
         if self.settings.align:
             target_share = self.labelled / self.labelled.sum().clamp(min=1)

@@ -165,16 +165,9 @@ def teacher(wildcards):
     return file_of(wildcards, "finetune.pt", EXPERIMENT.arms[wildcards.arm].teacher)
 
 
-def pseudo_list(wildcards):
-    """The list of pseudo labels, if the arm has a teacher."""
-    taught = EXPERIMENT.arms[wildcards.arm].teacher
-    return file_of(wildcards, "pseudo_labels.csv") if taught else []
-
-
-def pseudo_folder(wildcards):
-    """The folder of pseudo labels, if the arm has a teacher."""
-    taught = EXPERIMENT.arms[wildcards.arm].teacher
-    return file_of(wildcards, "pseudo_labels") if taught else []
+def pseudo(name):
+    """What lists or holds the pseudo labels, if the arm has a teacher."""
+    return lambda run: file_of(run, name) if EXPERIMENT.arms[run.arm].teacher else []
 
 
 def costs(wildcards):

@@ -6,8 +6,8 @@ rule finetune:
         subset=subset_of,
         pixels=PIXELS,
         places=PLACES,
-        pseudo=pseudo_list,
-        pseudo_folder=pseudo_folder,
+        pseudo=pseudo("pseudo_labels.csv"),
+        pseudo_folder=pseudo("pseudo_labels"),
         pretrained=pretrained,
     output:
         weights=f"{RUN}/finetune.pt",

@@ -6,8 +6,8 @@ rule pretrain:
         subset=subset_of,
         pixels=PIXELS,
         places=PLACES,
-        pseudo=pseudo_list,
-        pseudo_folder=pseudo_folder,
+        pseudo=pseudo("pseudo_labels.csv"),
+        pseudo_folder=pseudo("pseudo_labels"),
     output:
         weights=f"{RUN}/pretrain.pt",
         curve=f"{RUN}/pretrain.csv",
