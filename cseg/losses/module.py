@@ -117,17 +117,12 @@ class PixelContrastLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         check_tensor(name, feats)
         check_tensor(labels_name, labels)
-        if not feats.is_floating_point() or feats.dim() not in (3, 4):
-            raise LossInputError(
-                f"{name} must be (B,D,H,W) or (B,P,D) of a float dtype, not {tuple(feats.shape)} "
-                f"{feats.dtype}"
-            )
         if self.grid is not None:
-            if feats.dim() != 4 or labels.dim() != 3:
+            if not feats.is_floating_point() or feats.dim() != 4 or labels.dim() != 3:
                 raise LossInputError(
-                    f"{name} must be (B,D,H,W) and {labels_name} (B,H,W) to be resized to "
-                    f"grid={self.grid}, not {tuple(feats.shape)} and {tuple(labels.shape)}; "
-                    "give grid=None for (B,P,D)"
+                    f"{name} must be (B,D,H,W) of a float dtype and {labels_name} (B,H,W) to be "
+                    f"resized to grid={self.grid}, not {tuple(feats.shape)} {feats.dtype} and "
+                    f"{tuple(labels.shape)}; give grid=None for (B,P,D)"
                 )
             if feats.shape[2:] != self.grid:
                 broken = self._ignored(nearest(labels, feats.shape[2], feats.shape[3]))

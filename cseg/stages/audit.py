@@ -212,9 +212,8 @@ def _draw(rows: Sequence[Row], sets: Mapping[str, set[str]], paths: Sequence[Pat
     axes = figure.subplots(1, 2, width_ratios=[side, 5]) if judged else [figure.subplots()]
     image = axes[0].imshow(shares, cmap="viridis", vmin=0, vmax=1)
     axes[0].set_yticks(range(len(names)), labels, fontsize=6)
-    axes[0].set_xticks(
-        range(len(names)), [str(i + 1) for i in range(len(names))], fontsize=5, rotation=90
-    )
+    numbers = [str(i) for i in range(1, len(names) + 1)]
+    axes[0].set_xticks(range(len(names)), numbers, fontsize=5, rotation=90)
     axes[0].set_title("Share of the row's images that the column's list holds", fontsize=9)
     figure.colorbar(image, ax=axes[0], shrink=0.6)
     if judged:

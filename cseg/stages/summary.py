@@ -107,20 +107,18 @@ def _read_csv(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def _keyed(path: Path, run: pd.Series) -> pd.DataFrame:
-    """The rows of a file with the run's key columns in front; none where there is no such file."""
+def _keyed(path: Path, run: pd.Series, **more: str) -> pd.DataFrame:
+    """The rows of a file with the run's key and `more` in front; none where there is no file."""
     rows = _read_csv(path) if path.is_file() else pd.DataFrame(dtype=str)
-    front = pd.DataFrame([run[KEY].to_dict()] * len(rows), columns=KEY, dtype=str)
+    key = run[KEY].to_dict() | more
+    front = pd.DataFrame([key] * len(rows), columns=list(key), dtype=str)
     return pd.concat([front, rows.drop(columns=KEY, errors="ignore")], axis=1)
 
 
 def _curves(runs: Sequence[Run]) -> pd.DataFrame:
     parts = [pd.DataFrame(columns=[*KEY, "stage", "step", "loss", "lr"], dtype=str)]
     for folder, row in runs:
-        for stage in STAGES:
-            rows = _keyed(folder / f"{stage}.csv", row)
-            rows.insert(len(KEY), "stage", stage)
-            parts.append(rows)
+        parts += [_keyed(folder / f"{stage}.csv", row, stage=stage) for stage in STAGES]
     return pd.concat(parts, ignore_index=True)
 
 

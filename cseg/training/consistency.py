@@ -88,7 +88,9 @@ class Consistency(nn.Module):
         teacher.eval()
         probs = teacher(images).float().softmax(1)
         network.train()
-        self._count(labels, probs, valid)
+        self.labelled += self._by_class(labels, labels != IGNORE)
+        pixels = self._by_class(probs.argmax(1), valid).float()
+        self.predicted.lerp_(pixels / pixels.sum().clamp(min=1), 1 - MEMORY)
         if self.settings.align:
             target_share = self.labelled / self.labelled.sum().clamp(min=1)
             ratio = (target_share / self.predicted.clamp(min=1e-6)).clamp(max=MOST)
@@ -97,12 +99,6 @@ class Consistency(nn.Module):
         best, guess = probs.max(1)
         threshold = self.settings.threshold * self._ease(best, guess, valid)
         return guess.masked_fill(~valid | (best < threshold[guess]), IGNORE)
-
-    def _count(self, labels: Tensor, probs: Tensor, valid: Tensor) -> None:
-        """Update the class distributions of the labels and of the predictions."""
-        self.labelled += self._by_class(labels, labels != IGNORE)
-        pixels = self._by_class(probs.argmax(1), valid).float()
-        self.predicted.lerp_(pixels / pixels.sum().clamp(min=1), 1 - MEMORY)
 
     def _by_class(self, classes: Tensor, values: Tensor) -> Tensor:
         """Sum of `values` (B, H, W) over the pixels of each class (K), on all ranks."""
