@@ -1,10 +1,12 @@
 """The report of `benchmarks/gpu.py`: every figure, those with a target next to it, its packages."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from operator import eq, ge, le
 from pathlib import Path
 from typing import Any
+
+from cseg.storage.tables import markdown
 
 Results = Mapping[str, Mapping[str, Any]]
 OURS = "ours, paper's form, within"
@@ -78,7 +80,7 @@ def page(
         for what, value, sign, target in targets(results)
     ]  # fmt: skip
     compared += [(name, UNKNOWN, "", "") for name in WITH_TARGETS if name not in results]
-    lines += ["## Targets", "", *table(("what", "measured", "target", ""), compared)]
+    lines += ["## Targets", "", *markdown(("what", "measured", "target", ""), compared)]
     lines += ["", *(f"- {sentence}" for sentence in missing)]
     for name in parts:
         found = results.get(name)
@@ -88,18 +90,12 @@ def page(
         spent = f", {found['seconds']:g} s" if "seconds" in found else ""
         header = list(found["rows"][0])
         cells = [[_cell(row[column]) for column in header] for row in found["rows"]]
-        lines += ["", f"## {name}{spent}", "", *table(header, cells)]
+        lines += ["", f"## {name}{spent}", "", *markdown(header, cells)]
     return "\n".join(lines) + "\n"
 
 
 def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> list[str]:
-    """Lines of a table in Markdown, whose first `left` columns are left-aligned."""
-    rule = ["---"] * left + ["---:"] * (len(header) - left)
-    return [f"| {' | '.join(map(str, row))} |" for row in (header, rule, *rows)]
 
 
 def needs() -> str:
@@ -117,4 +113,4 @@ def needs() -> str:
         places = [Path(str(found.locate_file(file))) for file in found.files or ()]
         size = sum(place.stat().st_size for place in places if place.exists())
         rows.append((name, why, found.version, f"{size / 1e6:.1f}"))
-    return "\n".join(table(("package", "for", "installed here", "MB"), rows, left=3))
+    return "\n".join(markdown(("package", "for", "installed here", "MB"), rows, left=3))

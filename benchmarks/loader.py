@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-import gpu_page
 import numpy as np
 import torch
 from index import photograph
@@ -33,7 +32,7 @@ from cseg.datasets.samples import default_colours
 from cseg.images.transforms import random_crop, to_unit
 from cseg.settings.network import ImageSettings
 from cseg.storage.files import write_text
-from cseg.storage.tables import write_rows
+from cseg.storage.tables import markdown, write_rows
 from cseg.training.loader import iterate
 from cseg.training.prepared_cache import Place
 from cseg.training.sampling import Pair, StepBatches, load_pair
@@ -146,8 +145,8 @@ def report(rows: list[dict[str, object]], costs: dict[str, float], facts: dict[s
     """The measurements as Markdown, with the reason for the difference."""
     lines = ["# Loading against torchvision", "", ", ".join(f"{k} {v}" for k, v in facts.items())]
     header = ("pipeline", "workers", "clock", "images/s", "times the faster torchvision")
-    lines += ["", *gpu_page.table(header, [[*row.values()] for row in rows])]
-    lines += ["", REASON, "", *gpu_page.table(("step, one core", "ms per image"), costs.items())]
+    lines += ["", *markdown(header, [[*row.values()] for row in rows])]
+    lines += ["", REASON, "", *markdown(("step, one core", "ms per image"), costs.items())]
     return "\n".join(lines) + "\n"
 
 

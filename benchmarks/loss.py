@@ -18,7 +18,6 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import gpu_page
 import pandas as pd
 import rivals
 import torch
@@ -26,7 +25,7 @@ import torch
 from cseg.losses import pixel_contrast_loss
 from cseg.storage.files import write_text
 from cseg.storage.provenance import git_revision
-from cseg.storage.tables import write_table
+from cseg.storage.tables import markdown, write_table
 
 HERE = Path(__file__).parent
 OURS = "ours (tiled), "
@@ -195,7 +194,7 @@ def report(
         for r in rows
     ]  # fmt: skip
     header = ("row", "pixels", "median ms (min - max, runs)", "cpu ms", "extra MiB")
-    lines += [*gpu_page.table(header, table), ""]
+    lines += [*markdown(header, table), ""]
     full = pixels == SCALING[0]  # the size that the targets are meant for
     ratios = [
         (rival, f"{ratio('cpu_ms', rival, ours):.1f}x", f">= {faster}x" if full else "",
@@ -210,7 +209,7 @@ def report(
         floor = f"floor of the GEMM rate, {ours}: {work / gflops:.0f} ms"
         ratios.append((floor, f"{share:.0%} of it", ">= 70 %" if full else "", "", ""))
     header = ("against", "its time / ours", "target", "its memory / ours", "target")
-    return "\n".join([*lines, *gpu_page.table(header, ratios)]) + "\n"
+    return "\n".join([*lines, *markdown(header, ratios)]) + "\n"
 
 
 def cpu_name() -> str:

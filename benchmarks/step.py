@@ -20,7 +20,6 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-import gpu_page
 import pandas as pd
 import plain_loop
 import torch
@@ -38,7 +37,7 @@ from cseg.model.network import Segmenter
 from cseg.settings.run import RunSettings
 from cseg.storage.files import write_text
 from cseg.storage.provenance import git_revision
-from cseg.storage.tables import write_table
+from cseg.storage.tables import markdown, write_table
 from cseg.training import loop
 
 HERE = Path(__file__).parent
@@ -191,7 +190,7 @@ def report(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
             f"{r['share_of_matmul']:.0%}", _spread(r, "plain_ms"), f"{r['times_plain']:.2f}x",
             f"{r['planned_steps']}: {r['planned_hours']:.3g}",
         ))  # fmt: skip
-    return "\n".join([*lines, *gpu_page.table(header, rows, left=2)]) + "\n"
+    return "\n".join([*lines, *markdown(header, rows, left=2)]) + "\n"
 
 
 def _spread(row: Mapping[str, Any], name: str) -> str:

@@ -21,6 +21,7 @@ from cseg.settings.label_counts import Count, resolve_count
 from cseg.stages.fetch import listed_samples
 from cseg.storage.files import read_json, write_json
 from cseg.storage.index_and_subset import read_index
+from cseg.storage.tables import markdown
 
 # every config has them once; the target `all` is a job of its own
 ONCE = ("fetch", "index", "features", "best", "manifest", "summary", "figures", "tables", "all")
@@ -229,10 +230,8 @@ def render(
     devices: int,
 ) -> str:
     """The table and the totals, as Markdown."""
-    lines = [
-        "| arm | runs | jobs | hours per run | device-hours | disk GB | peak memory GB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    header = ("arm", "runs", "jobs", "hours per run", "device-hours", "disk GB", "peak memory GB")
+    rows = []
     hours = disk = 0.0
     for arm in planned_arms(experiment):
         runs = [run for run in seconds if run.arm == arm]
@@ -240,17 +239,15 @@ def render(
         spent = sum(seconds[run] for run in runs) / 3600
         each = costs[arm].weights_mib + evaluated * costs[arm].prediction_mib * sizes.val
         stored = len(runs) * each * 2**20 / 1e9
-        lines.append(
-            f"| {arm} | {len(runs)} | {sum(len(run.stages) for run in runs)} "
-            f"| {spent / len(runs):.3g} | {spent:.3g} | {stored:.2g} "
-            f"| {costs[arm].memory_mib * 2**20 / 1e9:.2g} |"
-        )
+        jobs, peak = sum(len(run.stages) for run in runs), costs[arm].memory_mib * 2**20 / 1e9
+        numbers = f"{spent / len(runs):.3g}", f"{spent:.3g}", f"{stored:.2g}", f"{peak:.2g}"
+        rows.append((arm, len(runs), jobs, *numbers))
         hours, disk = hours + spent, disk + stored
     counts = job_counts(experiment, seconds)
     named = ", ".join(sorted({cost.device for cost in costs.values()}))
     return "\n".join(
         [
-            *lines,
+            *markdown(header, rows),
             "",
             f"{sum(counts.values())} jobs; {hours:.3g} device-hours on {named}; {disk:.2g} GB of "
             f"weights and predictions, at most; {finish(seconds, devices) / 3600:.3g} hours on "

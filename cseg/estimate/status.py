@@ -13,6 +13,7 @@ from typing import Any
 
 from cseg.errors import DataError
 from cseg.storage.files import read_json
+from cseg.storage.tables import markdown
 
 PLAN = "experiment.json"  # written by the rule manifest
 LAST = {"pseudolabel": "pseudo_labels.csv", "pretrain": "pretrain.pt", "finetune": "finetune.pt",
@@ -138,16 +139,11 @@ def _progress(jobs: Sequence[Job]) -> tuple[list[Which], set[Which], set[Which]]
 def _described(folder: Path) -> str:
     jobs = read_jobs(folder)
     runs, begun, done = _progress(jobs)
-    lines = [
-        headline(folder),
-        "",
-        "| arm | done | begun | to come |",
-        "| --- | ---: | ---: | ---: |",
-    ]
+    rows = []
     for arm in dict.fromkeys(run[0] for run in runs):
         own = {run for run in runs if run[0] == arm}
-        counts = len(own & done), len((own & begun) - done), len(own - begun)
-        lines.append(f"| {arm} | {' | '.join(map(str, counts))} |")
+        rows.append((arm, len(own & done), len((own & begun) - done), len(own - begun)))
+    lines = [headline(folder), "", *markdown(("arm", "done", "begun", "to come"), rows)]
     begun_jobs = [job for job in jobs if job.word is not None]
     lines += [""] * bool(begun_jobs)
     for job in begun_jobs:

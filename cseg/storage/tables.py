@@ -1,4 +1,4 @@
-"""Tables as CSV files; jobs that train do without pandas, which is slow to import."""
+"""Tables as CSV and Markdown; jobs that train do without pandas, which is slow to import."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -23,6 +23,12 @@ def write_rows(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[object]], left: int = 1) -> list[str]:
+    """Lines of a table in Markdown, whose first `left` columns are left-aligned."""
+    rule = ["---"] * left + ["---:"] * (len(header) - left)
+    return [f"| {' | '.join(map(str, row))} |" for row in (header, rule, *rows)]
 
 
 def read_rows(path: str | Path, columns: Sequence[str]) -> list[dict[str, str]]:
