@@ -106,7 +106,7 @@ def leased(count: int, jobs_per_gpu: int = 1, folder: Path = FOLDER) -> Iterator
     held, locks = _wait(names, count, jobs_per_gpu, folder)
     # A loader's process that was forked must not keep the lease of a job that was killed.
     os.register_at_fork(after_in_child=locks.close)
-    before = os.environ.get(VISIBLE)
+    before = {VISIBLE: os.environ[VISIBLE]} if VISIBLE in os.environ else {}
     os.environ[VISIBLE] = ",".join(held)
     print(f"GPU {', '.join(held)}", file=sys.stderr, flush=True)
     try:
@@ -114,8 +114,7 @@ def leased(count: int, jobs_per_gpu: int = 1, folder: Path = FOLDER) -> Iterator
     finally:
         locks.close()
         os.environ.pop(VISIBLE)
-        if before is not None:
-            os.environ[VISIBLE] = before
+        os.environ.update(before)
 
 
 def _wait(

@@ -73,12 +73,11 @@ class PixelContrastLoss(nn.Module):
         Features and labels need the same height and width only where `grid` is None; (B,P,D)
         features and (B,P) labels are taken then, too.
         """
-        if other_feats is not None and other_labels is None:
-            other_labels = labels
+        seen = labels if other_labels is None else other_labels
         feats, labels = self._resized("feats", feats, "labels", labels)
-        if other_feats is not None and other_labels is not None:
+        if other_feats is not None:
             other_feats, other_labels = self._resized(
-                "other_feats", other_feats, "other_labels", other_labels
+                "other_feats", other_feats, "other_labels", seen
             )
         return pixel_contrast_loss(
             feats,

@@ -106,12 +106,6 @@ class Training:
         """Seed of order, geometry, distortion and dropout, different for each stage of a run."""
         return 2 * self.settings.seed + ("pretrain", "finetune").index(self.stage)
 
-    @property
-    def board(self) -> Path | None:
-        """Folder of TensorBoard's curves, if the run writes them."""
-        folder = self.state.parent / "tensorboard" / self.stage
-        return folder if self.settings.tensorboard else None
-
 
 def train(
     objective: Objective,
@@ -155,8 +149,10 @@ def train(
     pin = device.type == "cuda"
     spare = torch.get_num_threads() - 1 if pin else 0
     workers = spare if settings.workers is None else settings.workers
+    folder = training.weights.parent / "tensorboard" / training.stage
+    board = folder if training.settings.tensorboard else None
     reports = Progress(
-        title, settings.steps, first, settings.batch, shown=share.leads, folder=training.board
+        title, settings.steps, first, settings.batch, shown=share.leads, folder=board
     )
     with closing(reports) as progress, stop_flag(*SIGNALS, patient=True) as stop:
         for step, batch in enumerate(iterate(source, workers, pin), first):
