@@ -38,7 +38,7 @@ from cseg.training.prepared_cache import Place
 from cseg.training.sampling import Pair, StepBatches, load_pair
 
 CROP, SCALE, BATCH = 513, (0.5, 2.0), 16
-INFO = voc2012.info({})
+INFO = voc2012.info(voc2012.Options())
 IMAGE = ImageSettings(short_side=None, crop=(CROP, CROP), scale=SCALE, flip=True)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 REASON = """\

@@ -9,6 +9,7 @@ import pytest
 from made_trees import make_cityscapes
 
 from cseg.datasets import cityscapes
+from cseg.datasets.cityscapes import Options
 from cseg.errors import ConfigError, DataError
 from cseg.stages.fetch import fetch
 from cseg.stages.index import index
@@ -26,7 +27,7 @@ def zip_folder(root, folder, target):
 
 
 def test_classes_are_those_of_the_official_table():
-    info = cityscapes.info({})
+    info = cityscapes.info(Options())
     assert len(info.class_names) == 19
     for row in labels:
         if row.id < 0:
@@ -61,7 +62,7 @@ def test_pairs_are_sorted_by_city_and_mapped_to_train_ids(tmp_path):
 def test_official_sizes_are_asked_for(tmp_path):
     make_cityscapes(tmp_path)
     with pytest.raises(DataError, match=r"train list of cityscapes has 3 images instead of 2975"):
-        cityscapes.samples(tmp_path, tmp_path, {})
+        cityscapes.samples(tmp_path, tmp_path, Options())
 
 
 def test_archives_in_data_dir_are_unpacked_once(tmp_path):
@@ -70,10 +71,10 @@ def test_archives_in_data_dir_are_unpacked_once(tmp_path):
     data.mkdir()
     for folder, name in cityscapes.ARCHIVES.items():
         zip_folder(tmp_path / "source", folder, data / name)
-    cityscapes.fetch(data, tmp_path / "work", RELAXED)
-    assert len(cityscapes.samples(data, tmp_path / "work", RELAXED)) == 5
+    cityscapes.fetch(data, tmp_path / "work", Options(relax_counts=True))
+    assert len(cityscapes.samples(data, tmp_path / "work", Options(relax_counts=True))) == 5
     before = (data / "gtFine").stat().st_mtime_ns
-    cityscapes.fetch(data, tmp_path / "work", RELAXED)
+    cityscapes.fetch(data, tmp_path / "work", Options(relax_counts=True))
     assert (data / "gtFine").stat().st_mtime_ns == before
 
 
@@ -82,13 +83,13 @@ def test_a_missing_archive_is_named_with_both_ways_out(tmp_path):
     (tmp_path / "gtFine").rename(tmp_path / "elsewhere")
     message = r"neither gtFine nor gtFine_trainvaltest\.zip .*put the archive .*download: true"
     with pytest.raises(DataError, match=message):
-        cityscapes.fetch(tmp_path, tmp_path / "work", RELAXED)
+        cityscapes.fetch(tmp_path, tmp_path / "work", Options(relax_counts=True))
 
 
 def test_the_package_is_asked_for_by_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "cityscapesscripts.helpers.labels", None)
     with pytest.raises(ConfigError, match="pip install 'cityscapesscripts=="):
-        cityscapes.info({})
+        cityscapes.info(Options())
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def site(tmp_path, monkeypatch):
     thread.join()
 
 
-DOWNLOAD = RELAXED | {"download": True}
+DOWNLOAD = Options(relax_counts=True, download=True)
 
 
 def test_it_is_downloaded_with_credentials_from_the_environment(tmp_path, site, monkeypatch, capfd):
@@ -178,7 +179,7 @@ def test_it_is_downloaded_with_credentials_from_the_environment(tmp_path, site, 
     monkeypatch.setenv(cityscapes.PASSWORD, "pass word&")
     data = tmp_path / "data"
     cityscapes.fetch(data, tmp_path / "work", DOWNLOAD)
-    assert len(cityscapes.samples(data, tmp_path / "work", RELAXED)) == 5
+    assert len(cityscapes.samples(data, tmp_path / "work", Options(relax_counts=True))) == 5
     output = capfd.readouterr()
     assert "pass word" not in output.out + output.err
     assert not any(b"pass word" in p.read_bytes() for p in data.rglob("*") if p.is_file())

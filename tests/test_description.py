@@ -2,7 +2,7 @@
 
 import pytest
 
-from cseg.datasets.description import read_description
+from cseg.datasets.description import Options, read_description
 from cseg.datasets.samples import TRANSPARENT
 from cseg.errors import ConfigError
 
@@ -10,7 +10,7 @@ TWO = [{"name": "soil"}, {"name": "crop"}]
 
 
 def read(**keys):
-    return read_description({"description": {"classes": TWO, "val_share": 0.5, **keys}})
+    return read_description(Options(description={"classes": TWO, "val_share": 0.5, **keys}))
 
 
 def test_255_is_ignored_by_default_unless_a_class_or_ignore_says_otherwise():
@@ -68,4 +68,4 @@ def test_what_makes_no_sense_is_one_sentence(keys, message):
 def test_a_description_below_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.yaml").write_text("classes: [{name: a}, {name: b}]\nval_share: 0.5\n")
-    assert read_description({"description": "~/mine.yaml"}).info.class_names == ("a", "b")
+    assert read_description(Options(description="~/mine.yaml")).info.class_names == ("a", "b")

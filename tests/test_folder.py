@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import kind_folders
@@ -45,8 +46,12 @@ def options(root, text):
     return {"description": str(root / "fields.yaml")}
 
 
+def described(root, text):
+    return folder.Options(**options(root, text))
+
+
 def test_lists_name_images_with_or_without_suffix(root):
-    found = folder.samples(root, root, options(root, LISTS))
+    found = folder.samples(root, root, described(root, LISTS))
     assert [(s.id, s.split) for s in found] == [
         ("h", "train"), ("a", "train"), ("north field/b", "train"),
         ("north field/ü", "val"), ("d.e", "val"),
@@ -55,24 +60,25 @@ def test_lists_name_images_with_or_without_suffix(root):
 
 
 def test_a_description_may_stand_in_the_config(root):
-    described = yaml.safe_load(LISTS)
-    written, inline = options(root, LISTS), {"description": described}
-    assert folder.info(inline) == folder.info(written)
-    assert folder.samples(root, root, inline) == folder.samples(root, root, written)
+    keys = yaml.safe_load(LISTS)
+    written, inline = options(root, LISTS), {"description": keys}
+    typed = [folder.Options(**own) for own in (inline, written)]
+    assert folder.info(typed[0]) == folder.info(typed[1])
+    assert folder.samples(root, root, typed[0]) == folder.samples(root, root, typed[1])
     assert description_files("folder", root, inline) == [
         str(root / "train.txt"),
         str(root / "val.txt"),
     ]
     assert description_files("folder", root, written)[0] == written["description"]
     with pytest.raises(ConfigError, match=r"folder: description\.colour is unknown"):
-        folder.info({"description": {**described, "colour": 1}})
+        folder.info(folder.Options(description={**keys, "colour": 1}))
 
 
 @pytest.mark.parametrize("key", ["train", "val", "unlabelled", "labels"])
 def test_files_that_the_workflow_watches_have_no_braces(root, key):
-    described = {**yaml.safe_load(LISTS), key: "mine_{a}.json"}
+    keys = {**yaml.safe_load(LISTS), key: "mine_{a}.json"}
     with pytest.raises(ConfigError, match=f"{key} has braces, which Snakemake takes for wildcards"):
-        folder.info({"description": described})
+        folder.info(folder.Options(description=keys))
 
 
 def test_the_state_of_outlines_follows_each_edit(tmp_path):
@@ -91,24 +97,24 @@ def test_the_state_of_outlines_follows_each_edit(tmp_path):
 
 
 def test_classes_colours_and_values(root):
-    info = folder.info(options(root, LISTS))
+    info = folder.info(described(root, LISTS))
     assert info.class_names == ("soil", "crop", "weed")
     assert info.palette[2] == (200, 30, 30)
     assert info.label_map == {0: 0, 1: 1, 2: 2, 7: 2, 255: 255}
     assert (info.name, info.licence, info.citation) == ("fields", "mine", "me")
-    short = folder.info(options(root, "classes: [{name: a}, {name: b}]\nval_share: 0.5"))
+    short = folder.info(described(root, "classes: [{name: a}, {name: b}]\nval_share: 0.5"))
     assert short.palette == ((0, 0, 0), (128, 0, 0))
     assert short.label_map == {0: 0, 1: 1, 255: 255}
 
 
 def test_a_share_divides_the_same_way_everywhere(root):
-    found = folder.samples(root, root, options(root, SHARE))
+    found = folder.samples(root, root, described(root, SHARE))
     assert sorted(s.id for s in found) == sorted(NAMES)
     assert [s.id for s in found if s.split == "val"] == ["c", "d.e"]
     (root / "images" / "notes.txt").write_text("no image")
     (root / "images" / "._a.jpg").write_text("what some systems leave beside a copied file")
-    assert folder.samples(root, root, options(root, SHARE)) == found
-    other = folder.samples(root, root, options(root, SHARE.replace("split_seed: 3", "")))
+    assert folder.samples(root, root, described(root, SHARE)) == found
+    other = folder.samples(root, root, described(root, SHARE.replace("split_seed: 3", "")))
     assert {s.id for s in other if s.split == "val"} != {"c", "d.e"}
 
 
@@ -128,14 +134,14 @@ def test_labels_can_have_another_suffix_and_folder(root):
     for path in (root / "masks").rglob("*.png"):
         path.rename(path.with_name(f"{path.stem}_mask.png"))
     text = LISTS + "labels: masks\nlabel_suffix: _mask.png\n"
-    assert all(s.label.is_file() for s in folder.samples(root, root, options(root, text)))
+    assert all(s.label.is_file() for s in folder.samples(root, root, described(root, text)))
 
 
 def test_list_lines_that_match_nothing_are_all_named(root):
     write_list(root / "val.txt", ["south field/b", "zz", "d.e"])
     named = r"val\.txt names 2 images that are not in .*: south field/b, zz;"
     with pytest.raises(DataError, match=named):
-        folder.samples(root, root, options(root, LISTS))
+        folder.samples(root, root, described(root, LISTS))
 
 
 def test_two_images_of_one_name_are_noticed(root):
@@ -146,25 +152,25 @@ def test_two_images_of_one_name_are_noticed(root):
 
 def test_relaxed_counts_leave_out_what_is_not_there(root):
     write_list(root / "train.txt", ["h.tif", "gone"])
-    found = folder.samples(root, root, options(root, LISTS) | {"relax_counts": True})
+    found = folder.samples(root, root, replace(described(root, LISTS), relax_counts=True))
     assert [s.id for s in found if s.split == "train"] == ["h"]
     with pytest.raises(DataError, match="gone"):
-        folder.samples(root, root, options(root, LISTS) | {"relax_counts": False})
+        folder.samples(root, root, replace(described(root, LISTS), relax_counts=False))
 
 
 def test_missing_folders_are_named_with_their_key(root):
     (root / "labels").rename(root / "elsewhere")
     with pytest.raises(DataError, match=r"labels does not exist; correct .* the key labels"):
-        folder.fetch(root, root, options(root, LISTS))
+        folder.fetch(root, root, described(root, LISTS))
 
 
 def test_absent_data_are_named_with_what_to_put_there(root):
     said = r"absent does not exist; .* or put images, labels, train\.txt, val\.txt there, from: me$"
     with pytest.raises(DataError, match=said):
-        folder.fetch(root / "absent", root, options(root, LISTS))
+        folder.fetch(root / "absent", root, described(root, LISTS))
     with pytest.raises(DataError, match=r"or put images, labels there$"):
         text = SHARE.replace("citation: me\n", "")
-        folder.fetch(root / "absent", root, options(root, text))
+        folder.fetch(root / "absent", root, described(root, text))
 
 
 @pytest.mark.parametrize(
@@ -206,13 +212,13 @@ def test_absent_data_are_named_with_what_to_put_there(root):
 )
 def test_a_wrong_description_is_one_sentence(root, text, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        folder.info(options(root, text))
+        folder.info(described(root, text))
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_description_names_the_key():
     with pytest.raises(CsegError, match=r"cannot read nowhere\.yaml .*folder: description"):
-        folder.info({"description": "nowhere.yaml"})
+        folder.info(folder.Options(description="nowhere.yaml"))
 
 
 def test_the_worked_example_of_the_documentation_works(tmp_path):

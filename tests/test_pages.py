@@ -11,7 +11,7 @@ from config_page import facts
 from shipped_pages import PAGES, code_spans, pages
 from small_runs import ROOT
 
-from cseg.datasets import dataset_module
+from cseg.datasets import dataset_module, typed_options
 from cseg.experiment.definition import Experiment
 
 TOP = ["cseg", "workflow", "docs", "tests", "benchmarks", "envs", "profiles", "examples"]
@@ -45,7 +45,7 @@ def test_the_table_of_datasets_has_their_numbers_of_classes():
     for name, images, classes in rows:
         if name == "folder":
             continue  # its numbers are the user's
-        info = dataset_module(name).info({})
+        info = dataset_module(name).info(typed_options(name, {}))
         assert classes == str(info.num_classes), name
         for split, size in info.split_sizes.items():  # those of shapes are as the config asks
             assert name == "shapes" or f"{size:,}" in images, (name, split)

@@ -10,8 +10,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from shared_data import shared_data
 
-from cseg.datasets import MODULES, dataset_module, shapes
-from cseg.datasets.camvid import info as camvid_info
+from cseg.datasets import MODULES, camvid, dataset_module, shapes, typed_options
 from cseg.datasets.image_files import read_lines
 from cseg.datasets.reading import read_image, read_label, write_image, write_label
 from cseg.datasets.samples import (
@@ -123,17 +122,17 @@ def test_a_list_that_is_missing_or_no_text(tmp_path):
 
 
 def test_options_are_filled_in_and_checked():
-    assert shapes.info({"train": 9}).split_sizes == {"train": 9, "val": 200}
+    assert shapes.info(shapes.Options(train=9)).split_sizes == {"train": 9, "val": 200}
     with pytest.raises(ConfigError, match=r"shapes\.siz is unknown; use one of relax_counts, excl"):
-        shapes.info({"siz": 9})
-    assert shapes.info({"train": "9"}) == shapes.info({"train": 9})  # text of --config
+        typed_options("shapes", {"siz": 9})
+    assert typed_options("shapes", {"train": "9"}) == shapes.Options(train=9)  # text of --config
     for wrong in ("nine", 9.0, True, None, 0):
         with pytest.raises(ConfigError, match=r"shapes\.train is .*; give a whole number from 1"):
-            shapes.info({"train": wrong})
+            typed_options("shapes", {"train": wrong})
 
 
 def test_sizes_are_compared_unless_relaxed():
-    info = replace(camvid_info({}), name="d", split_sizes={"train": 2, "val": 1})
+    info = replace(camvid.info(camvid.Options()), name="d", split_sizes={"train": 2, "val": 1})
     one, two, three = (Sample(name, "train", Path(name), None) for name in "abc")
     assert check_sizes({"train": [one, two], "val": [three]}, info, False) == [one, two, three]
     assert check_sizes({"train": [one], "val": [three]}, info, True) == [one, three]
@@ -145,7 +144,7 @@ def test_sizes_are_compared_unless_relaxed():
 
 
 def test_facts_survive_json():
-    info = camvid_info({})
+    info = camvid.info(camvid.Options())
     assert info_from_json(json.loads(json.dumps(info_to_json(info)))) == info
 
 

@@ -12,7 +12,7 @@ from cseg.training.sampling import Pair, StepBatches, draw_order
 
 @pytest.fixture
 def batches(tmp_path):
-    options = {"size": 24, "train": 5, "val": 1, "seed": 0}
+    options = shapes.Options(size=24, train=5, val=1, seed=0)
     shapes.fetch(tmp_path, tmp_path, options)
     pairs = [
         Pair(s.id, s.image, s.label)

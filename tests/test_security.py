@@ -66,7 +66,7 @@ def test_python_tags_in_a_description_of_a_folder_are_refused_by_name(tmp_path, 
     path = tmp_path / "evil.yaml"
     path.write_text("classes: " + tag.format(path=tmp_path / "executed") + "\n")
     with pytest.raises(ConfigError, match=r"cannot read .*evil\.yaml .*python/"):
-        folder.info({"description": str(path)})
+        folder.info(folder.Options(description=str(path)))
     assert not (tmp_path / "executed").exists()
     tried("Hostile files", "Python tags in a folder's description", 1,
           "refused by name, nothing executed")  # fmt: skip

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from cseg.datasets import shapes
+from cseg.datasets import shapes, typed_options
 from cseg.datasets.painter import paint
 from cseg.datasets.reading import read_image, read_label
 from cseg.errors import ConfigError
@@ -44,7 +44,7 @@ def test_mean_colour_does_not_tell_the_class():
 
 
 def test_fetch_writes_what_paint_makes_and_does_not_repaint(tmp_path):
-    options = {"size": 24, "train": 3, "val": 2, "seed": 4}
+    options = shapes.Options(size=24, train=3, val=2, seed=4)
     shapes.fetch(tmp_path, tmp_path, options)
     listed = shapes.samples(tmp_path, tmp_path, options)
     assert [s.split for s in listed] == ["train"] * 3 + ["val"] * 2
@@ -58,4 +58,4 @@ def test_fetch_writes_what_paint_makes_and_does_not_repaint(tmp_path):
 
 def test_an_unknown_option_is_named():
     with pytest.raises(ConfigError, match="colour"):
-        shapes.info({"colour": 1})
+        typed_options("shapes", {"colour": 1})

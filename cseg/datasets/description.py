@@ -80,15 +80,14 @@ class Description:
     relax_counts: bool  # whether lists may name images that are not there
 
 
-def read_description(options: Mapping[str, Any]) -> Description:
+def read_description(options: Options) -> Description:
     """Read and check a description: a path from the working directory, or the keys themselves.
 
     Raises:
         ConfigError: no description, or one with an unknown key, a wrong type, a value in two
             classes; names file, key and remedy.
     """
-    chosen = build(Options, options, "dataset_options.folder")
-    place, content = _located(chosen.description)
+    place, content = _located(options.description)
     keys = build(DescriptionKeys, content, place)
     if keys.val_share and (keys.train or keys.val):
         raise _wrong(place, "val_share", "stands beside a list; keep one of the two")
@@ -121,7 +120,7 @@ def read_description(options: Mapping[str, Any]) -> Description:
     )
     label_names = {name: c for c, name in enumerate(names)} | meanings.names
     background = _background(place, keys.background, names)
-    return Description(place, keys, info, label_names, background, chosen.relax_counts)
+    return Description(place, keys, info, label_names, background, options.relax_counts)
 
 
 def _located(description: Any) -> tuple[str, Mapping[str, Any]]:

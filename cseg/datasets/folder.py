@@ -5,14 +5,12 @@ outlines that are drawn once into the work folder.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cseg.datasets.description import INLINE, UNSTATED, as_list, read_description
-from cseg.datasets.description import Options as Options
+from cseg.datasets.description import INLINE, UNSTATED, Options, as_list, read_description
 from cseg.datasets.image_files import SUFFIXES, KnownImages, bare, find_files, one_form, read_lines
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
 from cseg.errors import DataError, listed
@@ -25,17 +23,17 @@ OUTLINES = ".json"
 DRAWN = "labels"  # below the work folder
 
 
-def info(options: Mapping[str, Any]) -> DatasetInfo:
+def info(options: Options) -> DatasetInfo:
     """Facts from `description`, read and checked as `read_description` does."""
     return read_description(options).info
 
 
-def unlabelled(options: Mapping[str, Any]) -> bool:
+def unlabelled(options: Options) -> bool:
     """Whether the description names images without labels."""
     return bool(read_description(options).keys.unlabelled)
 
 
-def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
+def fetch(root: Path, work_dir: Path, options: Options) -> None:
     """Check that images and labels are there, and draw outlines; nothing is downloaded.
 
     Raises:
@@ -56,7 +54,7 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
         write_label(_drawn(work_dir, sample), ids, described.info.palette)
 
 
-def sources(root: Path, options: Mapping[str, Any]) -> list[Path]:
+def sources(root: Path, options: Options) -> list[Path]:
     """List the files by which the dataset is described: the YAML file, lists and COCO files."""
     own = _Folder(root, options)
     keys, place = own.keys, own.described.place
@@ -65,7 +63,7 @@ def sources(root: Path, options: Mapping[str, Any]) -> list[Path]:
     return [*file, *(path for path in (*lists, *own.coco) if not path.is_dir())]
 
 
-def outlines(root: Path, options: Mapping[str, Any]) -> list[Path]:
+def outlines(root: Path, options: Options) -> list[Path]:
     """List labelme's files, a file for each image, from which labels are drawn."""
     own = _Folder(root, options)
     suffix = (own.keys.label_suffix or OUTLINES).lower()
@@ -74,7 +72,7 @@ def outlines(root: Path, options: Mapping[str, Any]) -> list[Path]:
     return [own.labels / file for file in find_files(own.labels, (suffix,))]
 
 
-def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
+def samples(root: Path, work_dir: Path, options: Options) -> list[Sample]:
     """List what the lists name, or all images, divided by `val_share`; those without label last.
 
     Raises:
@@ -98,7 +96,7 @@ def _id(file: Path) -> str:
 class _Folder:
     """A described dataset below `root`; the images' folder also holds what COCO files describe."""
 
-    def __init__(self, root: Path, options: Mapping[str, Any]) -> None:
+    def __init__(self, root: Path, options: Options) -> None:
         self.root, self.described = root, read_description(options)
         self.keys = self.described.keys
         self.images = self.below(self.keys.images)

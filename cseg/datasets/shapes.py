@@ -6,13 +6,11 @@ Colour, size, rotation, position, light and noise vary from scene to scene and s
 the class. Every scene is a function of (seed, split, index) alone.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cseg.datasets.samples import IGNORE, SPLITS, DatasetInfo, Sample, SharedOptions
-from cseg.settings.keys import build, key
+from cseg.settings.keys import key
 
 CLASS_NAMES = ("background", "disc", "star", "stripes", "checks", "dots", "rings")
 PALETTE = (
@@ -37,52 +35,42 @@ class Options(SharedOptions):
     seed: int = key("what all random numbers begin with", default=0, ge=0)
 
 
-def info(options: Mapping[str, Any]) -> DatasetInfo:
+def info(options: Options) -> DatasetInfo:
     """Describe the painted dataset; its split sizes are the ones asked for."""
-    chosen = _chosen(options)
     return DatasetInfo(
         name="shapes",
         class_names=CLASS_NAMES,
         palette=PALETTE,
         label_map={value: value for value in range(len(CLASS_NAMES))} | {IGNORE: IGNORE},
-        split_sizes={"train": chosen.train, "val": chosen.val},
+        split_sizes={"train": options.train, "val": options.val},
         licence="Painted by cseg; no rights reserved.",
         citation="cseg, painted shapes",
         labels_by="stored",
     )
 
 
-def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
+def fetch(root: Path, work_dir: Path, options: Options) -> None:
     """Paint every scene that is not there yet, as PNG, below `root`."""
     from cseg.datasets.painter import paint  # planning needs no numpy
     from cseg.datasets.reading import write_image, write_label
 
-    chosen = _chosen(options)
-    for split, index, sample in _listing(root, chosen):
-        label_path = sample.label
-        if label_path is None or (sample.image.exists() and label_path.exists()):
-            continue
-        keyed = (chosen.seed, SPLITS.index(split), index)
-        image, label = paint(chosen.size, keyed, CLASS_NAMES)
-        write_image(sample.image, image)
-        write_label(label_path, label, PALETTE)
+    listed = samples(root, work_dir, options)
+    for number, split in enumerate(SPLITS):
+        for index, sample in enumerate(each for each in listed if each.split == split):
+            if sample.label and not (sample.image.exists() and sample.label.exists()):
+                keyed = (options.seed, number, index)
+                image, label = paint(options.size, keyed, CLASS_NAMES)
+                write_image(sample.image, image)
+                write_label(sample.label, label, PALETTE)
 
 
-def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
+def samples(root: Path, work_dir: Path, options: Options) -> list[Sample]:
     """List the scenes, train first."""
-    return [sample for _, _, sample in _listing(root, _chosen(options))]
-
-
-def _chosen(options: Mapping[str, Any]) -> Options:
-    return build(Options, options, "dataset_options.shapes")
-
-
-def _listing(root: Path, chosen: Options) -> list[tuple[str, int, Sample]]:
-    folder = root / f"shapes-painter{PAINTER}-{chosen.size}px-seed{chosen.seed}"
-    listing = []
-    for split, count in (("train", chosen.train), ("val", chosen.val)):
+    folder = root / f"shapes-painter{PAINTER}-{options.size}px-seed{options.seed}"
+    found = []
+    for split, count in info(options).split_sizes.items():
         for index in range(count):
             name = f"{split}_{index:05d}"
             image, label = (folder / split / kind / f"{name}.png" for kind in ("images", "labels"))
-            listing.append((split, index, Sample(name, split, image, label)))
-    return listing
+            found.append(Sample(name, split, image, label))
+    return found

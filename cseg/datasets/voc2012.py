@@ -6,10 +6,9 @@ train_aug = (SBD train + SBD val + VOC train) - VOC val. An image that both anno
 label, which is drawn more finely and marks object boundaries 255; SBD's labels have no boundary.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cseg.datasets.archives import extract
 from cseg.datasets.download import download, home_for
@@ -26,7 +25,6 @@ from cseg.datasets.samples import (
 )
 from cseg.errors import ConfigError, DataError, readable
 from cseg.pipeline import HOME
-from cseg.settings.keys import build
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,10 +63,17 @@ class Options(SharedOptions):
     train_set: Literal["train", "train_aug"] = "train"
     voc_url: str = VOC_URL
 
+    def __post_init__(self) -> None:
+        if self.lists and self.train_set != "train":
+            raise ConfigError(
+                "dataset_options: voc2012: lists replaces VOC's train.txt and val.txt, and "
+                "train_aug adds SBD's; keep one of the two"
+            )
 
-def info(options: Mapping[str, Any]) -> DatasetInfo:
+
+def info(options: Options) -> DatasetInfo:
     """Facts of VOC 2012; `train_set` is train or train_aug."""
-    train_set = _chosen(options).train_set
+    train_set = options.train_set
     return DatasetInfo(
         name="voc2012",
         class_names=CLASSES,
@@ -82,7 +87,7 @@ def info(options: Mapping[str, Any]) -> DatasetInfo:
     )
 
 
-def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
+def fetch(root: Path, work_dir: Path, options: Options) -> None:
     """Find VOC (and SBD, for train_aug) in `root` or download them; turn SBD's .mat into PNG.
 
     Raises:
@@ -92,15 +97,14 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
 
     from cseg.datasets.reading import write_label
 
-    chosen = _chosen(options)
     require_folder(root)
-    archives = [(VOC_FOLDER, chosen.voc_url, VOC_MD5)]
-    if chosen.train_set == "train_aug":
-        archives.append((SBD_FOLDER, chosen.sbd_url, SBD_MD5))
+    archives = [(VOC_FOLDER, options.voc_url, VOC_MD5)]
+    if options.train_set == "train_aug":
+        archives.append((SBD_FOLDER, options.sbd_url, SBD_MD5))
     for folder, url, md5 in archives:
         if _find(root, work_dir, folder) is not None:
             continue
-        if not chosen.download:
+        if not options.download:
             raise DataError(
                 f"no {folder} in data_dir {root}; correct data_dir, "
                 "or set dataset_options: voc2012: download: true"
@@ -109,7 +113,7 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
         archive = home / url.rsplit("/", 1)[-1]
         download(url, archive, md5=md5)
         extract(archive, home / folder, inside=folder)
-    if chosen.train_set == "train":
+    if options.train_set == "train":
         return
     voc, sbd = _home(root, work_dir)
     present = {path.stem for p in (root, work_dir) for path in (p / SBD_LABELS).glob("*")}
@@ -120,7 +124,7 @@ def fetch(root: Path, work_dir: Path, options: Mapping[str, Any]) -> None:
         write_label(target / f"{name}.png", label, default_colours(len(CLASSES)))
 
 
-def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Sample]:
+def samples(root: Path, work_dir: Path, options: Options) -> list[Sample]:
     """List VOC's train ids, then (train_aug) SBD's sorted by id, then VOC's val ids.
 
     The option `lists` names a folder whose train.txt and val.txt replace VOC's.
@@ -128,13 +132,12 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
     Raises:
         DataError: a list is missing, empty or not of the official size.
     """
-    chosen = _chosen(options)
-    if chosen.train_set == "train_aug":
+    if options.train_set == "train_aug":
         voc, sbd = _home(root, work_dir)
         extra = _sbd_ids(voc, sbd)
     else:
         voc, extra = _find(root, work_dir, VOC_FOLDER) or root, []
-    lists = _lists(voc, chosen)
+    lists = _lists(voc, options)
     found: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     for split, pairs in found.items():
         for name in read_lines(lists / f"{split}.txt"):
@@ -144,7 +147,7 @@ def samples(root: Path, work_dir: Path, options: Mapping[str, Any]) -> list[Samp
         places = [folder / SBD_LABELS / f"{name}.png" for folder in (root, work_dir)]
         label = next((path for path in places if path.exists()), places[0])
         found["train"].append(Sample(name, "train", voc / "JPEGImages" / f"{name}.jpg", label))
-    return check_sizes(found, info(options), chosen.relax_counts)
+    return check_sizes(found, info(options), options.relax_counts)
 
 
 def read_sbd_label(path: Path) -> "np.ndarray":
@@ -162,17 +165,16 @@ def read_sbd_label(path: Path) -> "np.ndarray":
         return np.asarray(label, dtype=np.uint8)
 
 
-def sources(root: Path, options: Mapping[str, Any]) -> list[Path]:
+def sources(root: Path, options: Options) -> list[Path]:
     """The list files that the option `lists` names; VOC's own are not the user's to edit."""
-    chosen = _chosen(options)
-    return [_lists(root, chosen) / f"{s}.txt" for s in SPLITS] if chosen.lists else []
+    return [_lists(root, options) / f"{s}.txt" for s in SPLITS] if options.lists else []
 
 
-def _lists(voc: Path, chosen: Options) -> Path:
+def _lists(voc: Path, options: Options) -> Path:
     """The folder of train.txt and val.txt: as the config says it, or as shipped, or VOC's own."""
-    if not chosen.lists:
+    if not options.lists:
         return voc / "ImageSets" / "Segmentation"
-    named = Path(chosen.lists).expanduser()
+    named = Path(options.lists).expanduser()
     return named if named.is_dir() else HOME / named
 
 
@@ -196,13 +198,3 @@ def _home(root: Path, work_dir: Path) -> tuple[Path, Path]:
 def _find(root: Path, work_dir: Path, folder: str) -> Path | None:
     places = (root / folder, root / "VOC2012", root, work_dir / folder)
     return next((place for place in places if (place / HOLDS[folder]).is_dir()), None)
-
-
-def _chosen(options: Mapping[str, Any]) -> Options:
-    chosen = build(Options, options, "dataset_options.voc2012")
-    if chosen.lists and chosen.train_set != "train":
-        raise ConfigError(
-            "dataset_options: voc2012: lists replaces VOC's train.txt and val.txt, and train_aug "
-            "adds SBD's; keep one of the two"
-        )
-    return chosen

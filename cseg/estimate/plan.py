@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from cseg.datasets import dataset_module
+from cseg.datasets import dataset_module, typed_options
 from cseg.datasets.decode import open_image
 from cseg.datasets.image_files import read_published
 from cseg.datasets.samples import SPLITS, UNLABELLED, Sample
@@ -88,7 +88,8 @@ def _described(experiment: Experiment) -> list[Sample]:
     """
     if not hasattr(dataset_module(experiment.dataset), "sources"):
         return []
-    root, options = Path(experiment.data_dir).expanduser(), experiment.options
+    root = Path(experiment.data_dir).expanduser()
+    options = typed_options(experiment.dataset, experiment.options)
     return listed_samples(experiment.dataset, root, work=Path(), options=options)
 
 

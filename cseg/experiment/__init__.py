@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from cseg.datasets import dataset_module
+from cseg.datasets import typed_options
 from cseg.errors import ConfigError, reason
 from cseg.experiment.checks import check
 from cseg.experiment.definition import Arm, Experiment, Run
@@ -47,7 +47,7 @@ def parse(config: Mapping[str, Any]) -> Experiment:
         n if n in lists else parse_token(count_token(n)) for n in experiment.label_counts
     )
     dataset, given = experiment.dataset, experiment.options
-    options = build(dataset_module(dataset).Options, given, f"dataset_options.{dataset}")
+    options = typed_options(dataset, given)
     typed = {dataset: {name: plain(getattr(options, name)) for name in given}}
     experiment = replace(
         experiment,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from cseg.datasets import dataset_module
+from cseg.datasets import dataset_module, typed_options
 from cseg.datasets.samples import DatasetInfo
 from cseg.settings.keys import build, key, merge, plain, types
 from cseg.settings.label_counts import Count, count_token
@@ -148,7 +148,8 @@ class Experiment(SharedSettings):
     @cached_property
     def info(self) -> DatasetInfo:
         """What the dataset is; a folder's description is read once."""
-        info: DatasetInfo = dataset_module(self.dataset).info(self.options)
+        options = typed_options(self.dataset, self.options)
+        info: DatasetInfo = dataset_module(self.dataset).info(options)
         return info
 
     @property

@@ -161,7 +161,8 @@ def _inspect(
     lists = {split: str(work.absolute() / f"{split}.txt") for split in SPLITS}
     write_list(Path(lists["train"]), opened_images(files))
     write_list(Path(lists["val"]), ())
-    root, options = files.images.absolute().parent, {"description": {**description, **lists}}
+    root = files.images.absolute().parent
+    options = folder.Options(description={**description, **lists})
     folder.fetch(root, work, options)
     info, samples = folder.info(options), folder.samples(root, work, options)
     found: list[Pair] = []
@@ -227,7 +228,7 @@ def choose_split(seen: Seen) -> Split:
     """The lists of the folder, or a fifth of the images with every class on both sides."""
     listed = {split: f"{split}.txt" for split in SPLITS}
     if all((seen.root / name).is_file() for name in listed.values()):
-        options = {"description": {**seen.description, **listed}}
+        options = folder.Options(description={**seen.description, **listed})
         try:
             samples = folder.samples(seen.root, seen.root, options)
         except DataError:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cseg.datasets import dataset_module
-from cseg.datasets.samples import SPLITS, Sample, info_to_json
+from cseg.datasets import dataset_module, typed_options
+from cseg.datasets.samples import SPLITS, Sample, SharedOptions, info_to_json
 from cseg.errors import ConfigError, DataError
 from cseg.storage.files import write_json
 
@@ -28,10 +28,10 @@ def fetch(
     out = Path(out)
     root = Path(data_dir).expanduser()
     work = out.parent / "prepared"
-    module = dataset_module(dataset)
-    info = module.info(options)
-    module.fetch(root, work, options)
-    samples = listed_samples(dataset, root, work=work, options=options)
+    module, chosen = dataset_module(dataset), typed_options(dataset, options)
+    info = module.info(chosen)
+    module.fetch(root, work, chosen)
+    samples = listed_samples(dataset, root, work=work, options=chosen)
     write_json(
         out,
         {
@@ -45,9 +45,7 @@ def fetch(
     )
 
 
-def listed_samples(
-    dataset: str, root: Path, *, work: Path, options: Mapping[str, Any]
-) -> list[Sample]:
+def listed_samples(dataset: str, root: Path, *, work: Path, options: SharedOptions) -> list[Sample]:
     """The samples of a dataset whose files are there, without those that the options exclude.
 
     `root` is where the dataset's files are, and `work` where `fetch` put what could not go there.
@@ -69,7 +67,7 @@ def listed_samples(
     for split in SPLITS:
         if not any(sample.split == split for sample in samples):
             raise DataError(f"the {split} list of {dataset} is empty; name at least one image")
-    exclude = set(options.get("exclude", []))
+    exclude = set(options.exclude)
     unknown = sorted(exclude - places.keys())
     if unknown:
         raise ConfigError(
