@@ -9,7 +9,7 @@ from PIL import Image
 from shared_data import shared_data
 from small_runs import ROOT
 
-from cseg.datasets.image_files import match_ids, read_published
+from cseg.datasets.image_files import image_name, match_ids, read_lines
 from cseg.errors import DataError
 from cseg.stages.audit import audit, class_distance, family, find_lists
 from cseg.stages.subset import subset
@@ -36,17 +36,15 @@ from cseg.stages.subset import subset
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_every_published_format_names_its_images(tmp_path, line, name, end):
     write_list(tmp_path / "l.txt", [line, line], end)
-    assert read_published(tmp_path / "l.txt") == [(line, name)] * 2
+    assert list(map(image_name, read_lines(tmp_path / "l.txt"))) == [name] * 2
 
 
 def test_lines_are_matched_by_id_or_by_name_and_the_others_told():
-    lines = [(text, text.rsplit("/")[-1]) for text in ("a", "x/b", "zz", "twice", "field/c")]
     images = {
         name: f"data/x/{name}.png" for name in ("a", "b", "one/twice", "two/twice", "field/c")
     }
-    matches = match_ids(lines, images)
-    assert [name for _, name in matches] == ["a", "b", None, None, "field/c"]
-    assert [line for line, _ in matches] == [line for line, _ in lines]
+    matches = match_ids(["a", "x/b", "zz", "twice", "field/c"], images)
+    assert matches == ["a", "b", None, None, "field/c"]
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 from shared_data import shared_data
 
-from cseg.datasets.copies import near_copies
 from cseg.datasets.pairs import inspect_pair
 from cseg.datasets.reading import PLAIN
 from cseg.datasets.samples import Sample
+from cseg.datasets.whole import near_copies
 
 
 def photograph(seed: int, size: tuple[int, int] = (180, 240)) -> np.ndarray:

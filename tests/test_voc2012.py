@@ -14,7 +14,7 @@ from made_trees import make_sbd, make_voc, write_list
 from unruly_server import serving
 
 from cseg.datasets import voc2012
-from cseg.datasets.reading import read_raw_label
+from cseg.datasets.label_values import read_raw_label
 from cseg.datasets.voc2012 import Options
 from cseg.errors import ConfigError, DataError
 from cseg.stages.fetch import fetch

@@ -5,7 +5,7 @@ import io
 import math
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -41,20 +41,16 @@ class Decoded:
     bits: int  # per channel, as the file has them; Pillow holds 2 and 4 bits stretched to 8
     format: str  # Pillow's name of the format
     lossy: bool  # whether the format changes pixels when it stores them
+    sha256: str  # of the file's bytes; empty for what is no file
 
 
 def open_image(
-    path: str | Path,
-    kind: str = "image",
-    info: DatasetInfo = PLAIN,
-    data: bytes | None = None,
-    sha256: str | None = None,
+    path: str | Path, kind: str = "image", info: DatasetInfo = PLAIN, sha256: str | None = None
 ) -> Decoded:
     """Open and fully decode an image file.
 
     Messages call it an "image" or "label" (`kind`). `info` says whether pixels are turned as the
-    orientation tag says, and how large an image may be. `data` are the file's bytes, where they
-    have been read already, and `sha256` says which file it must be.
+    orientation tag says, and how large an image may be; `sha256` says which file it must be.
 
     Raises:
         DataError: the file is missing, truncated, too large, no image, a stack of images or
@@ -62,16 +58,21 @@ def open_image(
     """
     name = f"{kind} {path}"
     try:
-        data = read_bytes(path, kind) if data is None else data
-        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
-            raise DataError(
-                f"{name} has changed since it was indexed; restore it, or delete index.csv "
-                "and run again"
-            )
+        data = Path(path).read_bytes()
+    except OSError as error:
+        what = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
+        raise DataError(f"{name} {what}; restore it or take it off the list") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != (sha256 or found):
+        raise DataError(
+            f"{name} has changed since it was indexed; restore it, or delete index.csv "
+            "and run again"
+        )
+    try:
         with _no_limit():
             image = Image.open(io.BytesIO(data))
         _check(name, image, info.max_megapixels)
-        return decoded(image, info, _is_lossy(image, data))
+        return decoded(image, info, lossy=_is_lossy(image, data), sha256=found)
     except UNREADABLE as error:
         # Pillow names the buffer it read from where it knows no format: of no use to the user.
         why = "no known format" if isinstance(error, UnidentifiedImageError) else reason(error)
@@ -80,7 +81,9 @@ def open_image(
         ) from error
 
 
-def decoded(image: Image.Image, info: DatasetInfo, lossy: bool = False) -> Decoded:
+def decoded(
+    image: Image.Image, info: DatasetInfo, *, lossy: bool = False, sha256: str = ""
+) -> Decoded:
     """Decode an opened image; arguments as `open_image` and `Decoded`.
 
     Raises:
@@ -89,27 +92,17 @@ def decoded(image: Image.Image, info: DatasetInfo, lossy: bool = False) -> Decod
     bits, form, upright = _bits(image), image.format or "", info.orientation != "stored"
     turned = form == "TIFF"  # Pillow turns these by itself when it loads them
     orientation = _orientation(image) if turned else 1
-    _load(image)
+    # Pillow checks its limit once more, so that large images come singly
+    large = image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf)
+    with _no_limit() if large else nullcontext():
+        image.load()
     if not turned:  # a PNG may have its tag behind the pixels
         orientation = _orientation(image)
     if turned != upright and orientation != 1:
         back = BACK.get(orientation, orientation)
         image = image.transpose(TURNS[back if turned else orientation])
     size = image.size[::-1] if upright and orientation >= 5 else image.size
-    return Decoded(image, size, orientation, bits, form, lossy)
-
-
-def read_bytes(path: str | Path, kind: str) -> bytes:
-    """Read the bytes of an image or label file.
-
-    Raises:
-        DataError: missing or not to be read; names the file.
-    """
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        what = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
-        raise DataError(f"{kind} {path} {what}; restore it or take it off the list") from error
+    return Decoded(image, size, orientation, bits, form, lossy, sha256)
 
 
 @contextmanager
@@ -121,15 +114,6 @@ def _no_limit() -> Iterator[None]:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-
-
-def _load(image: Image.Image) -> None:
-    """Decode the pixels; Pillow checks its limit once more, so that large images come singly."""
-    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-        with _no_limit():
-            image.load()
-    else:
-        image.load()
 
 
 def _check(name: str, image: Image.Image, most: int) -> None:

@@ -77,7 +77,6 @@ class Description:
     label_names: Mapping[str, int]  # name of a polygon's label -> class id or 255
     # class id, or 255, of pixels that no polygon covers; None if nobody said
     background: int | None
-    relax_counts: bool  # whether lists may name images that are not there
 
 
 def read_description(options: Options) -> Description:
@@ -120,7 +119,7 @@ def read_description(options: Options) -> Description:
     )
     label_names = {name: c for c, name in enumerate(names)} | meanings.names
     background = _background(place, keys.background, names)
-    return Description(place, keys, info, label_names, background, options.relax_counts)
+    return Description(place, keys, info, label_names, background)
 
 
 def _located(description: Any) -> tuple[str, Mapping[str, Any]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cseg.datasets.description import INLINE, UNSTATED, Options, as_list, read_description
-from cseg.datasets.image_files import SUFFIXES, KnownImages, bare, find_files, one_form, read_lines
+from cseg.datasets.image_files import SUFFIXES, KnownImages, find_files, image_id, read_lines
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
 from cseg.errors import DataError, listed
 from cseg.storage.files import keyed_order
@@ -89,15 +89,11 @@ def _drawn(work_dir: Path, sample: Sample) -> Path:
     return work_dir / DRAWN / f"{sample.id}.png"
 
 
-def _id(file: Path) -> str:
-    return one_form(bare(file.as_posix()))
-
-
 class _Folder:
     """A described dataset below `root`; the images' folder also holds what COCO files describe."""
 
     def __init__(self, root: Path, options: Options) -> None:
-        self.root, self.described = root, read_description(options)
+        self.root, self.options, self.described = root, options, read_description(options)
         self.keys = self.described.keys
         self.images = self.below(self.keys.images)
         self.names = list(map(str, as_list(self.keys.labels)))
@@ -124,16 +120,13 @@ class _Folder:
                 f"{', '.join(dict.fromkeys(filter(None, needed)))} there"
                 + ("" if keys.citation == UNSTATED else f", from: {keys.citation}")
             )
-        for key, folder in (("images", self.images), ("labels", self.labels)):
-            if not folder.is_dir():
+        folders = [("images", self.images), ("labels", self.labels)]
+        for key, path in [*folders, *(("labels", file) for file in self.coco)]:
+            kind = "file" if path in self.coco else "folder"
+            if not (path.is_file() if kind == "file" else path.is_dir()):
                 raise DataError(
-                    f"the folder {folder} does not exist; correct data_dir, or the key {key} in "
+                    f"the {kind} {path} does not exist; correct data_dir, or the key {key} in "
                     f"{place}"
-                )
-        for path in self.coco:
-            if not path.is_file():
-                raise DataError(
-                    f"the file {path} does not exist; correct the key labels in {place}"
                 )
 
     @cached_property
@@ -153,22 +146,23 @@ class _Folder:
     @cached_property
     def known(self) -> KnownImages:
         """The images as lists may name them."""
-        return KnownImages((file.as_posix(), _id(file), self.images / file) for file in self.files)
+        return KnownImages(
+            (file.as_posix(), image_id(file), self.images / file) for file in self.files
+        )
 
     @cached_property
     def labels_by_id(self) -> dict[str, list[Path]]:
         """Label files, as paths below their folder, by the id of the image they may belong to."""
         suffix, found = self.keys.label_suffix, dict[str, list[Path]]()
         for file in find_files(self.labels, (suffix.lower(),) if suffix else (*SUFFIXES, OUTLINES)):
-            name = one_form(file.as_posix())
-            found.setdefault(name[: -len(suffix or file.suffix)], []).append(file)
+            found.setdefault(image_id(file, suffix or file.suffix), []).append(file)
         return found
 
     def listed(self) -> list[Sample]:
         """The samples, with label files as the user has them; those without label come last."""
         self.check()
         return [
-            Sample(_id(file), split, self.images / file, self.label_of(file, named))
+            Sample(image_id(file), split, self.images / file, self.label_of(file, named))
             for split, entries in self.divided().items()
             for file, named in entries
         ] + self.unlabelled()
@@ -179,10 +173,10 @@ class _Folder:
             return {s: self.from_list(getattr(self.keys, s)) for s in SPLITS}
         ids: dict[str, Path] = {}
         for file in self.files:
-            other = ids.setdefault(_id(file), file)
+            other = ids.setdefault(image_id(file), file)
             if other != file:
                 raise DataError(
-                    f"two images have the name {_id(file)}: {other} and {file} in "
+                    f"two images have the name {image_id(file)}: {other} and {file} in "
                     f"{self.keys.images}; rename or remove one"
                 )
         count = math.ceil(self.keys.val_share * len(ids))
@@ -207,7 +201,7 @@ class _Folder:
                 found.append((Path(files[0]), rest))
             else:
                 absent.append(line)
-        if absent and not self.described.relax_counts:
+        if absent and not self.options.relax_counts:
             raise DataError(
                 f"the list {path} names {len(absent)} images that are not in "
                 f"{self.keys.images}: {listed(absent, 10)}; restore them or take them off the "
@@ -223,13 +217,13 @@ class _Folder:
         own = self.images / image
         if self.coco:
             return own
-        files = [f for f in self.labels_by_id.get(_id(image), []) if self.labels / f != own]
+        files = [f for f in self.labels_by_id.get(image_id(image), []) if self.labels / f != own]
         if len(files) > 1:
             raise DataError(
                 f"the image {own} has the labels {files[0]} and {files[1]} in {self.labels}; set "
                 "label_suffix in the description to say which counts, or remove one"
             )
-        usual = f"{_id(image)}{self.keys.label_suffix or '.png'}"
+        usual = f"{image_id(image)}{self.keys.label_suffix or '.png'}"
         return self.labels / (files[0] if files else usual)
 
     def unlabelled(self) -> list[Sample]:
@@ -240,11 +234,11 @@ class _Folder:
         place = self.below(name)
         if place.is_dir():
             return [
-                Sample(f"{place.name}/{_id(file)}", UNLABELLED, place / file, None)
+                Sample(f"{place.name}/{image_id(file)}", UNLABELLED, place / file, None)
                 for file in find_files(place)
             ]
         listed = self.from_list(name)
-        return [Sample(_id(file), UNLABELLED, self.images / file, None) for file, _ in listed]
+        return [Sample(image_id(file), UNLABELLED, self.images / file, None) for file, _ in listed]
 
     def drawings(self) -> "list[tuple[Sample, Drawing]]":
         """The outlines of the samples that have outlines."""

@@ -90,7 +90,7 @@ def _is_junk(name: str) -> bool:
     return name.startswith(".") or name in JUNK
 
 
-def read_lines(path: Path) -> list[str]:
+def read_lines(path: str | Path) -> list[str]:
     """Lines of a list file, stripped, without empty ones and comments (lines that begin with #).
 
     LF, CRLF or CR; UTF-8 with or without a byte order mark, or UTF-16 with one.
@@ -99,7 +99,7 @@ def read_lines(path: Path) -> list[str]:
         DataError: missing or not text; names the file.
     """
     with readable(f"the list {path}", "restore the file, as UTF-8 text"):
-        data = path.read_bytes()
+        data = Path(path).read_bytes()
         text = data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
     lines = (line.strip() for line in re.split(r"\r\n|\r|\n", text))
     return [line for line in lines if line and not line.startswith("#")]
@@ -114,6 +114,12 @@ def bare(name: str) -> str:
     """A file name without an image's suffix; other dots are part of the name."""
     suffix = next((s for s in SUFFIXES if name.lower().endswith(s)), "")
     return name[: len(name) - len(suffix)]
+
+
+def image_id(file: Path, ending: str = "") -> str:
+    """The id of an image, from its path below its folder, or from its label's, with `ending`."""
+    name = one_form(file.as_posix())
+    return name[: -len(ending)] if ending else bare(name)
 
 
 @dataclass(frozen=True)
@@ -198,29 +204,19 @@ def _fields(line: str) -> Iterator[tuple[str, str]]:
         yield line[: gap.start()].strip("\"' "), line[gap.end() :].strip("\"' ")
 
 
-def read_published(path: str | Path) -> list[tuple[str, str]]:
-    """Read a list in any of the formats: its lines, and their images' names without folder, suffix.
-
-    Raises:
-        DataError: the file is missing or not text; names it.
-    """
-    return [(line, _name(line)) for line in read_lines(Path(path))]
-
-
-def match_ids(
-    lines: Iterable[tuple[str, str]], images: Mapping[str, str]
-) -> list[tuple[str, str | None]]:
+def match_ids(lines: Iterable[str], images: Mapping[str, str]) -> list[str | None]:
     """Map the lines of a list onto a dataset's ids.
 
-    `images` are all of the dataset's, also those that the list should not name: id -> path. Each
-    line comes with the id of its image, or None where it names no image or more than one.
+    `images` are all of the dataset's, also those that the list should not name: id -> path. A line
+    that names no image, or more than one, gives None.
     """
     known = KnownImages((name, name, path) for name, path in images.items())
-    matches = ((line, known.split(line)[0]) for line, _ in lines)
-    return [(line, ids[0] if len(ids) == 1 else None) for line, ids in matches]
+    matches = (known.split(line)[0] for line in lines)
+    return [ids[0] if len(ids) == 1 else None for ids in matches]
 
 
-def _name(line: str) -> str:
+def image_name(line: str) -> str:
+    """The name of the image that a line of a published list names, without folder and suffix."""
     image = IMAGE.match(line)
     path = image.group(1) if image else line.split("\t")[0]
     return bare(re.split(r"[/\\]", path.strip("\"' "))[-1]).removesuffix(CITYSCAPES_SUFFIX)

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cseg.datasets.decode import Decoded
-from cseg.datasets.samples import IGNORE, TRANSPARENT, DatasetInfo, colour_name
+from cseg.datasets.decode import Decoded, open_image
+from cseg.datasets.samples import IGNORE, PLAIN, TRANSPARENT, DatasetInfo, colour_name
 from cseg.errors import DataError, listed
 
 UNKNOWN = 254  # marks values that are no class, until they are reported
@@ -50,13 +50,16 @@ class Meaning:
     unsure: str
 
 
-def raw_label(path: str | Path, file: Decoded) -> RawLabel:
-    """What a label file stores.
+def read_raw_label(
+    path: str | Path, info: DatasetInfo = PLAIN, sha256: str | None = None
+) -> RawLabel:
+    """Decode a label file to what it stores; arguments as `open_image`, which raises, too.
 
     Raises:
         DataError: lossy, decimal values, half-transparent pixels, colours of 16 bits; names the
             file.
     """
+    file = open_image(path, "label", info, sha256)
     path, image = Path(path), file.image
     if file.lossy:
         raise DataError(
@@ -97,9 +100,9 @@ def meaning_of(raw: RawLabel, info: DatasetInfo) -> Meaning:
         DataError: a value or colour that is no class, or two readings that give other classes.
     """
     counts = count_values(raw.values_HW)
-    used = list(counts)
-    stored = _stored(raw, used, info)
-    levels, colours = _looked_up(_levels(raw, used), info.label_map), _by_colour(raw, used, info)
+    shown = _shown(raw, list(counts))
+    stored = None if raw.kind == "colour" else _looked_up({v: v for v in counts}, info.label_map)
+    levels, colours = _looked_up(_levels(shown), info.label_map), _by_colour(raw, shown, info)
     if info.labels_by == "stored" and raw.kind != "colour":
         readings = [stored]
     elif info.labels_by == "shown":
@@ -116,14 +119,14 @@ def meaning_of(raw: RawLabel, info: DatasetInfo) -> Meaning:
     if info.ignore_default and ways:
         sure = [reading for reading in possible if IGNORE not in reading.values()] or possible
     if not sure:
-        raise _unknown(raw, counts, info)
+        raise _unknown(raw, counts, shown, info)
     if any(reading != sure[0] for reading in sure):
-        raise _two_readings(raw, used)
+        raise _two_readings(raw, shown)
     if raw.kind == "palette" and colours is None and info.labels_by != "stored":
         _check_stated(raw, sure[0], info)
     told = bool(info.colour_map or info.labels_by)
     by_index = raw.kind == "palette" and not told and sure[0] == stored
-    palette = {value: raw.colours.get(value, -1) for value in used} if by_index else {}
+    palette = shown if by_index else {}
     unsure = ways[0] if len(sure) < len(possible) else ""
     return Meaning(sure[0], counts, palette, frozenset(ways), unsure)
 
@@ -137,19 +140,13 @@ def count_values(values_HW: np.ndarray) -> dict[int, int]:
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
-def _stored(raw: RawLabel, used: Sequence[int], info: DatasetInfo) -> Classes | None:
-    """Classes by what is stored, if every value has one."""
-    return None if raw.kind == "colour" else _looked_up({v: v for v in used}, info.label_map)
-
-
-def _by_colour(raw: RawLabel, used: Sequence[int], info: DatasetInfo) -> Classes | None:
+def _by_colour(raw: RawLabel, shown: Mapping[int, int], info: DatasetInfo) -> Classes | None:
     """Classes by shown colour, if colours are stated and every one has a class.
 
     A palette's index that is ignored by its number may have any colour.
     """
-    shown = _shown(raw, used)
     if raw.kind == "palette":
-        ignored = {v for v in used if info.label_map.get(v) == IGNORE}
+        ignored = {v for v in shown if info.label_map.get(v) == IGNORE}
         shown = {v: c for v, c in shown.items() if v not in ignored or c in info.colour_map}
         found = _looked_up(shown, info.colour_map)
         return None if found is None else found | dict.fromkeys(ignored - found.keys(), IGNORE)
@@ -162,20 +159,17 @@ def _shown(raw: RawLabel, used: Sequence[int]) -> dict[int, int]:
         return {v: v for v in used}
     if raw.kind == "palette":
         return {v: raw.colours.get(v, -1) for v in used}
-    return {v: level * GREY if level >= 0 else -1 for v, level in _levels(raw, used).items()}
-
-
-def _levels(raw: RawLabel, used: Sequence[int]) -> dict[int, int]:
-    """The grey level, 0..255, that a viewer shows for each value; -1 where not all is grey."""
     bits = raw.file.bits
-    if raw.kind == "grey":
-        if bits <= 8:
-            return {v: v * _step(bits) for v in used}
-        whole = bits == 16 and all(v % 257 == 0 and 0 <= v < 2**16 for v in used)
-        return {v: v // 257 if whole else -1 for v in used}
-    colours = _shown(raw, used)
-    grey = all(0 <= colour < TRANSPARENT and colour % GREY == 0 for colour in colours.values())
-    return {v: colour // GREY if grey else -1 for v, colour in colours.items()}
+    if bits <= 8:
+        return {v: v * _step(bits) * GREY for v in used}
+    whole = bits == 16 and all(v % 257 == 0 and 0 <= v < 2**16 for v in used)
+    return {v: v // 257 * GREY if whole else -1 for v in used}
+
+
+def _levels(shown: Mapping[int, int]) -> dict[int, int]:
+    """The grey level, 0..255, of each value's colour; -1 where not all are grey."""
+    grey = all(0 <= colour < TRANSPARENT and colour % GREY == 0 for colour in shown.values())
+    return {v: colour // GREY if grey else -1 for v, colour in shown.items()}
 
 
 def _step(bits: int) -> int:
@@ -190,13 +184,11 @@ def _looked_up(shown: Mapping[int, int], classes: Mapping[int, int]) -> Classes 
 
 def _check_stated(raw: RawLabel, meaning: Classes, info: DatasetInfo) -> None:
     """Refuse a palette whose colours are not those stated for the classes of its indices."""
-    stated: dict[int, set[int]] = {}
-    for colour, c in info.colour_map.items():
-        stated.setdefault(c, set()).add(colour)
     for value, c in meaning.items():
         colour = raw.colours.get(value, -1)
-        other = info.colour_map.get(colour, c) != c
-        if c != IGNORE and (other or (c in stated and colour not in stated[c])):
+        stated = info.colour_map.get(colour)
+        free = stated is None and c not in info.colour_map.values()
+        if c not in (IGNORE, stated) and not free:
             raise DataError(
                 f"label {raw.path} shows index {value} as {colour_name(colour)}, which is not the "
                 f"stated colour of class {info.class_names[c]}; correct the colours in the "
@@ -204,9 +196,8 @@ def _check_stated(raw: RawLabel, meaning: Classes, info: DatasetInfo) -> None:
             )
 
 
-def _two_readings(raw: RawLabel, used: Sequence[int]) -> DataError:
-    shown = _shown(raw, used)
-    levels = ", ".join(f"{v} is shown as {colour_name(shown[v])}" for v in sorted(used)[:5])
+def _two_readings(raw: RawLabel, shown: Mapping[int, int]) -> DataError:
+    levels = ", ".join(f"{v} is shown as {colour_name(shown[v])}" for v in sorted(shown)[:5])
     return DataError(
         f"label {raw.path} ({raw.kind}, {raw.file.bits} bits) can be read in two ways that give "
         f"other classes: its value {levels}; set labels_by: stored or shown in the description, or "
@@ -214,7 +205,9 @@ def _two_readings(raw: RawLabel, used: Sequence[int]) -> DataError:
     )
 
 
-def _unknown(raw: RawLabel, counts: Mapping[int, int], info: DatasetInfo) -> DataError:
+def _unknown(
+    raw: RawLabel, counts: Mapping[int, int], shown: Mapping[int, int], info: DatasetInfo
+) -> DataError:
     if raw.kind == "colour" and not info.colour_map:
         return DataError(
             f"label {raw.path} is a colour image (mode {raw.file.image.mode}) and no class has a "
@@ -222,7 +215,7 @@ def _unknown(raw: RawLabel, counts: Mapping[int, int], info: DatasetInfo) -> Dat
             "indices are the class ids"
         )
     if raw.kind == "colour" or info.labels_by == "shown":
-        shown, total = _shown(raw, list(counts)), raw.values_HW.size
+        total = raw.values_HW.size
         lost = {v: n for v, n in counts.items() if shown[v] not in info.colour_map}
         lost_values = [
             f"{colour_name(shown[v])} ({100 * n / total:.3g} %)"

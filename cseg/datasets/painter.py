@@ -57,7 +57,9 @@ def _object(
     u = dx * np.cos(angle) + dy * np.sin(angle)
     v = dy * np.cos(angle) - dx * np.sin(angle)
     first = rng.random(3)
-    second = _distinct(rng, first)
+    second = rng.random(3)
+    while np.abs(second - first).sum() < 0.9:  # too much alike
+        second = rng.random(3)
     colour = np.broadcast_to(first, (*x.shape, 3)).copy()
     if name in ("disc", "star"):
         return _outline(name, u, v, radius), colour
@@ -65,14 +67,6 @@ def _object(
     period = rng.uniform(6.0, 9.0) * pixel
     colour[_texture(name, u, v, period)] = second
     return _outline(outline, u, v, radius), colour
-
-
-def _distinct(rng: np.random.Generator, first: np.ndarray) -> np.ndarray:
-    """A colour that differs from `first` by at least 0.5 in some channel sum."""
-    second = rng.random(3)
-    while np.abs(second - first).sum() < 0.9:
-        second = rng.random(3)
-    return second
 
 
 def _outline(name: str, u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray:

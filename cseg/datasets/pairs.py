@@ -1,6 +1,5 @@
 """Look at one image-and-label pair: is it sound, and what is in it."""
 
-import hashlib
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from cseg.datasets.decode import Decoded, open_image, read_bytes
-from cseg.datasets.label_values import Meaning, RawLabel, meaning_of
-from cseg.datasets.reading import is_deep, read_raw_label, to_rgb
+from cseg.datasets.decode import Decoded, open_image
+from cseg.datasets.label_values import Meaning, RawLabel, meaning_of, read_raw_label
+from cseg.datasets.reading import is_deep, to_rgb
 from cseg.datasets.samples import IGNORE, DatasetInfo, Sample
 from cseg.errors import DataError
 
@@ -57,19 +56,16 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
     problems: list[Problem] = []
     image = raw = meaning = None
     try:
-        image_data = read_bytes(sample.image, "image")
-        image = open_image(sample.image, "image", info, image_data)
+        image = open_image(sample.image, "image", info)
         if is_deep(image):
             to_rgb(sample.image, image, info)  # refuses a wrong value anywhere
         few = image.image.resize((SAMPLED, SAMPLED), Image.Resampling.NEAREST)
         sampled = to_rgb(sample.image, replace(image, image=few), info)
     except DataError as error:
         problems.append(_problem(str(error), sample.image, sample))
-    label_data = b""
     if sample.label is not None:
         try:
-            label_data = read_bytes(sample.label, "label")
-            raw = read_raw_label(sample.label, info, label_data)
+            raw = read_raw_label(sample.label, info)
             meaning = meaning_of(raw, info)
         except DataError as error:
             problems.append(_problem(str(error), sample.label, sample))
@@ -90,8 +86,8 @@ def inspect_pair(sample: Sample, info: DatasetInfo) -> Pair | list[Problem]:
         label=sample.label,
         width=image.image.width,
         height=image.image.height,
-        image_sha256=hashlib.sha256(image_data).hexdigest(),
-        label_sha256=hashlib.sha256(label_data).hexdigest() if sample.label else "",
+        image_sha256=image.sha256,
+        label_sha256=raw.file.sha256 if raw else "",
         pixels=tuple(pixels[: info.num_classes]),
         pixels_ignored=pixels[IGNORE],
         crc=zlib.crc32(sampled[::STEP, ::STEP].tobytes()),

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from cseg.datasets.decode import Decoded, open_image
-from cseg.datasets.label_values import RawLabel, class_ids, raw_label
+from cseg.datasets.label_values import class_ids, read_raw_label
 from cseg.datasets.samples import IGNORE, PLAIN, DatasetInfo
 from cseg.errors import DataError
 from cseg.storage.files import atomic
@@ -23,7 +23,7 @@ def read_image(
     path: str | Path, info: DatasetInfo = PLAIN, sha256: str | None = None
 ) -> np.ndarray:
     """Decode an image file to upright uint8 RGB, HxWx3; raises as `open_image` and `to_rgb` do."""
-    return to_rgb(path, open_image(path, "image", info, sha256=sha256), info)
+    return to_rgb(path, open_image(path, "image", info, sha256), info)
 
 
 def is_deep(decoded: Decoded) -> bool:
@@ -74,14 +74,7 @@ def read_label(path: str | Path, info: DatasetInfo, sha256: str | None = None) -
         DataError: unreadable, lossy, ambiguous, or with a value or colour that is no class; names
             file and value.
     """
-    return class_ids(read_raw_label(path, info, sha256=sha256), info)
-
-
-def read_raw_label(
-    path: str | Path, info: DatasetInfo, data: bytes | None = None, sha256: str | None = None
-) -> RawLabel:
-    """Decode a label file to what it stores; arguments as `open_image`."""
-    return raw_label(path, open_image(path, "label", info, data, sha256))
+    return class_ids(read_raw_label(path, info, sha256), info)
 
 
 def read_class_ids(path: str | Path, sha256: str | None = None) -> np.ndarray:

@@ -4,11 +4,12 @@ Label maps are uint8 arrays HxW of class ids; 255 marks ignored pixels.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from cseg.errors import DataError
+from cseg.settings.keys import build
 from cseg.storage.files import read_json
 
 IGNORE = 255
@@ -88,17 +89,12 @@ def info_from_json(value: Mapping[str, Any]) -> DatasetInfo:
 
     Keys that older versions did not write have their defaults.
     """
-    limits = value.get("image_range")
     known = {entry.name: value[entry.name] for entry in fields(DatasetInfo) if entry.name in value}
-    maps = {
-        key: {int(raw): int(c) for raw, c in value[key].items()} for key in MAPS if key in value
+    info = build(DatasetInfo, known, "dataset")
+    maps: dict[str, Any] = {
+        key: {int(raw): c for raw, c in getattr(info, key).items()} for key in MAPS
     }
-    tuples = {
-        "class_names": tuple(value["class_names"]),
-        "palette": tuple(tuple(map(int, colour)) for colour in value["palette"]),
-        "image_range": tuple(map(float, limits)) if limits else None,
-    }
-    return DatasetInfo(**known | maps | tuples)
+    return replace(info, **maps)
 
 
 def load_info(dataset_json: str | Path) -> DatasetInfo:

@@ -73,16 +73,15 @@ class Options(SharedOptions):
 
 def info(options: Options) -> DatasetInfo:
     """Facts of VOC 2012; `train_set` is train or train_aug."""
-    train_set = options.train_set
     return DatasetInfo(
         name="voc2012",
         class_names=CLASSES,
         palette=default_colours(len(CLASSES)),
         label_map={i: i for i in range(len(CLASSES))} | {IGNORE: IGNORE},
-        split_sizes={"train": TRAIN_SIZES[train_set], "val": 1449},
+        split_sizes={"train": TRAIN_SIZES[options.train_set], "val": 1449},
         licence="research use; images are subject to Flickr's terms of use",
         citation="Everingham, Eslami, Van Gool, Williams, Winn, Zisserman: The PASCAL Visual "
-        "Object Classes Challenge: A Retrospective, IJCV 2015" + SBD_CITATION[train_set],
+        "Object Classes Challenge: A Retrospective, IJCV 2015" + SBD_CITATION[options.train_set],
         labels_by="stored",
     )
 

@@ -1,16 +1,31 @@
-"""Judge a dataset as a whole: what no single pair can tell.
+"""Judge a dataset as a whole: what no single pair can tell, such as the same picture twice.
 
 Problems end the index; notices are said in its log.
 """
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
-from cseg.datasets.copies import leaks, near_copies
+import numpy as np
+from PIL import Image
+
 from cseg.datasets.pairs import Pair, Problem
+from cseg.datasets.reading import read_image
 from cseg.datasets.samples import SPLITS, DatasetInfo, colour_name
 from cseg.errors import listed
 
 DARK = 0.5  # a deep image none of whose pixels is above this share of its type's range is too dark
+# Grey levels. JPEG of quality 75 moves the mean of an 8x8 block by up to 4 levels, on CamVid and
+# VOC (the step of its table is 1 level; clipping and coarse colours add to it), and the cells of a
+# sketch by up to 4. Frames of CamVid's camera at a standstill differ by 7 in some block.
+CELL_LEVELS, BLOCK_LEVELS = 8, 5
+BLOCK = 8  # pixels a side
+# Correlation of the detail within blocks: 0.9 and more for JPEG of quality 50 and better, about 0
+# for two photographs of an empty field, which share their shading and not their noise.
+DETAIL = 0.8
+LEAST_DETAIL = 1.0  # grey levels (standard deviation) below which an image is flat
 
 
 def problems_of(pairs: Sequence[Pair], info: DatasetInfo, complete: bool) -> list[str]:
@@ -18,7 +33,7 @@ def problems_of(pairs: Sequence[Pair], info: DatasetInfo, complete: bool) -> lis
 
     The pairs are the sound ones; they are counted if they are `complete`, that is, all there are.
     """
-    found = [*leaks(pairs, info), *_palettes(pairs), *_unsure(pairs), *_dark(pairs)]
+    found = [*_leaks(pairs, info), *_palettes(pairs), *_unsure(pairs), *_dark(pairs)]
     for split in SPLITS if complete else ():
         found += _too_few_classes([pair for pair in pairs if pair.split == split], split, info)
     return found
@@ -53,6 +68,85 @@ def notices_of(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
     return found
 
 
+def _leaks(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
+    """Validation images that are also there to learn from, under another name or format."""
+    learned = [pair for pair in pairs if pair.split != "val"]
+    by_file = {pair.image_sha256: pair for pair in learned}
+    by_crc, read = defaultdict(list), partial(read_image, info=info)
+    for pair in learned:
+        by_crc[pair.crc].append(pair)
+    found = []
+    for pair in pairs:
+        if pair.split != "val":
+            continue
+        other, what = by_file.get(pair.image_sha256), "the same file as"
+        if other is None:
+            what = "the same picture as"
+            alike = by_crc[pair.crc]
+            same = (one for one in alike if np.array_equal(read(one.image), read(pair.image)))
+            other = next(same, None)
+        if other is not None:
+            found.append(
+                f"image {pair.image} (val) is {what} {other.image} ({other.split}); take one off "
+                f"its list, or put its id ({pair.id}) into the dataset's option exclude"
+            )
+    return found
+
+
+def near_copies(pairs: Sequence[Pair], info: DatasetInfo) -> list[tuple[Pair, Pair]]:
+    """Validation images that differ by their compression only from another, each before that one.
+
+    Of each validation image, the one of the same size whose sketch is nearest is looked at; the two
+    are copies if their 8x8 blocks have the same mean and the same detail, but for `BLOCK_LEVELS`
+    and `DETAIL`. Flat images are none.
+    """
+    by_size = defaultdict(list)
+    for pair in pairs:
+        by_size[pair.width, pair.height].append(pair)
+    found = []
+    for alike in by_size.values():
+        learned = [pair for pair in alike if pair.split != "val"]
+        measured = [pair for pair in alike if pair.split == "val"]
+        for pair, other in _nearest(measured, learned):
+            if _compressed_again(pair.image, other.image, info):
+                found.append((pair, other))
+    return found
+
+
+def _nearest(pairs: Sequence[Pair], others: Sequence[Pair]) -> Iterator[tuple[Pair, Pair]]:
+    """Pairs with the one of `others` whose sketch differs least, by `CELL_LEVELS` at most."""
+    if not others:
+        return
+    others = sorted(others, key=lambda pair: sum(pair.sketch))
+    cells = [np.frombuffer(pair.sketch, np.uint8) for pair in others]
+    sketches = np.stack(cells).astype(np.int16)
+    sums = sketches.sum(axis=1, dtype=np.int64)
+    for pair in pairs:
+        own = np.frombuffer(pair.sketch, np.uint8).astype(np.int16)
+        ends = own.sum(dtype=np.int64) + np.array([-1, 1]) * CELL_LEVELS * own.size
+        first, last = np.searchsorted(sums, ends)  # sketches of about the same mean
+        apart = np.abs(sketches[first:last] - own).max(axis=1)
+        if apart.min(initial=CELL_LEVELS + 1) <= CELL_LEVELS:
+            yield pair, others[first + int(apart.argmin())]
+
+
+def _compressed_again(one: Path, other: Path, info: DatasetInfo) -> bool:
+    (means, detail), (other_means, other_detail) = (_in_blocks(p, info) for p in (one, other))
+    spread = detail.std() * other_detail.std() if detail.size else 0.0
+    if spread < LEAST_DETAIL**2 or np.abs(means - other_means).max() > BLOCK_LEVELS:
+        return False
+    return float((detail * other_detail).mean() / spread) >= DETAIL
+
+
+def _in_blocks(path: Path, info: DatasetInfo) -> tuple[np.ndarray, np.ndarray]:
+    """Grey means of an image's blocks, and what its pixels differ from them."""
+    grey = np.asarray(Image.fromarray(read_image(path, info)).convert("L"), np.float32)
+    rows, columns = (length // BLOCK for length in grey.shape)
+    grey = grey[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
+    means = grey.mean(axis=(1, 3), keepdims=True)
+    return means, grey - means
+
+
 def grouped(problems: Sequence[Problem]) -> list[str]:
     """One line for all problems of a kind: the first, how many there are, and three names."""
     kinds: dict[str, list[Problem]] = {}
@@ -68,33 +162,28 @@ def grouped(problems: Sequence[Problem]) -> list[str]:
 
 def _palettes(pairs: Sequence[Pair]) -> list[str]:
     """Palettes that show one index in two colours, or a colour single in both at two indices."""
-    colours: dict[int, tuple[int, Pair]] = {}
-    indices: dict[int, tuple[int, Pair]] = {}
+    seen: dict[tuple[str, int], tuple[int, Pair]] = {}
     for pair in pairs:
         palette = pair.meaning.palette if pair.meaning else {}
-        shown = list(palette.values())
-        for index, colour in palette.items():
-            single = shown.count(colour) == 1 and colour >= 0
-            for seen, key, value in ((colours, index, colour), (indices, colour, index)):
-                if seen is indices and not single:
-                    continue
-                known, other = seen.setdefault(key, (value, pair))
-                if known != value:
-                    return [_two_palettes(pair, other, seen is colours, key, value, known)]
+        shown = Counter(colour for colour in palette.values() if colour >= 0)
+        facts = [("index", index, colour) for index, colour in palette.items()]
+        facts += [("colour", c, index) for index, c in palette.items() if shown[c] == 1]
+        for kind, key, value in facts:
+            known, other = seen.setdefault((kind, key), (value, pair))
+            if known == value:
+                continue
+            if kind == "index":
+                what = f"shows index {key} as {colour_name(value)}"
+                then = f"shows it as {colour_name(known)}"
+            else:
+                what = f"has the colour {colour_name(key)} at index {value}"
+                then = f"has it at index {known}"
+            return [
+                f"the palettes of two labels differ: {pair.label} {what}, {other.label} {then}; "
+                "state the classes' colours, which then decide, or set labels_by: stored if the "
+                "indices are right"
+            ]
     return []
-
-
-def _two_palettes(pair: Pair, other: Pair, by_index: bool, key: int, value: int, known: int) -> str:
-    if by_index:
-        what = f"shows index {key} as {colour_name(value)}"
-        then = f"shows it as {colour_name(known)}"
-    else:
-        what = f"has the colour {colour_name(key)} at index {value}"
-        then = f"has it at index {known}"
-    return (
-        f"the palettes of two labels differ: {pair.label} {what}, {other.label} {then}; state the "
-        "classes' colours, which then decide, or set labels_by: stored if the indices are right"
-    )
 
 
 def _unsure(pairs: Sequence[Pair]) -> list[str]:

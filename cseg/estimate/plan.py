@@ -10,7 +10,7 @@ from statistics import median
 
 from cseg.datasets import dataset_module, typed_options
 from cseg.datasets.decode import open_image
-from cseg.datasets.image_files import read_published
+from cseg.datasets.image_files import read_lines
 from cseg.datasets.samples import SPLITS, UNLABELLED, Sample
 from cseg.errors import ConfigError, CsegError
 from cseg.estimate.calibrate import ArmCost, calibrate
@@ -174,7 +174,7 @@ def run_seconds(
 
 def _labelled(experiment: Experiment, n: Count, sizes: Sizes) -> int:
     if n in experiment.label_lists:
-        return len(read_published(experiment.label_lists[str(n)]))
+        return len(read_lines(experiment.label_lists[str(n)]))
     return resolve_count(n, sizes.train)
 
 

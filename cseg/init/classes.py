@@ -12,8 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from cseg.datasets.decode import open_image
-from cseg.datasets.label_values import count_values, raw_label
+from cseg.datasets.description import BACKGROUNDS
+from cseg.datasets.label_values import count_values, read_raw_label
 from cseg.datasets.polygons import Drawing
 from cseg.datasets.samples import IGNORE, MAX_CLASSES, TRANSPARENT
 from cseg.errors import CsegError, DataError
@@ -21,7 +21,6 @@ from cseg.errors import CsegError, DataError
 MOST_LEVELS = 64  # more grey values than that are shades, not classes
 VOID = 0xE0E0C0  # the colour in which VOC, and cseg, draw ignored pixels
 VOID_NAMES = ("void", "unlabelled", "unlabeled", "ignore", "ignored")
-GROUND = ("background", "_background_")
 NAME_FILES = ("classes.txt", "class_names.txt", "label_colors.txt", "class_dict.csv", "labels.txt")
 COLOUR = re.compile(r"(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})")
 
@@ -57,7 +56,7 @@ class Held:
 def read_held(path: Path) -> Held | str:
     """What a label image holds, or the sentence that says why it cannot be read."""
     try:
-        raw = raw_label(path, open_image(path, "label"))
+        raw = read_raw_label(path)
     except CsegError as error:
         return str(error)
     used = count_values(raw.values_HW)
@@ -112,7 +111,7 @@ def guess_classes(found: LabelKinds, names: Mapping[int, str]) -> dict[str, Any]
     if found.meant_by == "name":  # a class for each, and one for what no outline covers
         if not used:
             raise DataError("the labels have no outline; draw some, or give other labels")
-        ground = next((name for name in used if name.lower() in GROUND), "background")
+        ground = next((name for name in used if name.lower() in BACKGROUNDS), "background")
         others = [{"name": name} for name in used if name != ground]
         return {"classes": [{"name": ground}, *others], "background": ground}
     _check_number(found, used)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cseg.datasets.image_files import SUFFIXES, KnownImages, bare, find_files, one_form
+from cseg.datasets.folder import OUTLINES
+from cseg.datasets.image_files import SUFFIXES, KnownImages, bare, find_files, image_id, one_form
 from cseg.datasets.polygons import read_coco
 from cseg.errors import DataError
 
@@ -17,7 +18,6 @@ LABEL_FOLDERS = (
     "segmentationclass", "targets",
 )  # fmt: skip
 UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
-OUTLINES = ".json"
 SAMPLE = 400  # images from which the ending of the labels' names is learned
 
 
@@ -81,36 +81,32 @@ def pair_files(images: Path, labels: Path) -> Files:
         )
     suffix = ""
     if labels.is_file():
-        known = KnownImages((_id(path), _id(path), images / path) for path in pictures)
+        known = KnownImages((image_id(path), image_id(path), images / path) for path in pictures)
         named = [(name, (*known.find(name), "")[0]) for name in read_coco(labels)]
     else:
         drawn = [one_form(p.as_posix()) for p in find_files(labels, (*SUFFIXES, OUTLINES))]
         same = images.resolve() == labels.resolve()
-        suffix = label_suffix([_id(path) for path in pictures], drawn, same)
+        suffix = label_suffix([image_id(path) for path in pictures], drawn, same)
         if same and suffix:
             pictures = [path for path in pictures if not path.name.endswith(suffix)]
         named = [(name, name.removesuffix(suffix)) for name in drawn if name.endswith(suffix)]
-    ids = {_id(path) for path in pictures}
+    ids = {image_id(path) for path in pictures}
     with_label = {own for _, own in named} & ids if suffix or labels.is_file() else set()
     if not with_label:
         raise DataError(
             f"no label in {labels} has the name of an image in {images}; name labels as their "
-            f"images, such as {_id(pictures[0])}.png, or give their place with --labels"
+            f"images, such as {image_id(pictures[0])}.png, or give their place with --labels"
         )
     around = _folders(images.absolute().parent)
     return Files(
         images=images,
         labels=labels,
         suffix=suffix,
-        labelled=tuple(path for path in pictures if _id(path) in with_label),
-        unlabelled=tuple(path for path in pictures if _id(path) not in with_label),
+        labelled=tuple(path for path in pictures if image_id(path) in with_label),
+        unlabelled=tuple(path for path in pictures if image_id(path) not in with_label),
         orphans=tuple(name for name, own in named if own not in ids),
         more=next((around[name] for name in UNLABELLED_FOLDERS if name in around), None),
     )
-
-
-def _id(image: Path) -> str:
-    return one_form(bare(image.as_posix()))
 
 
 def label_suffix(ids: Sequence[str], labels: Sequence[str], same_folder: bool) -> str:

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,6 +17,7 @@ from cseg.datasets.pairs import Pair, Problem, inspect_pair
 from cseg.datasets.polygons import read_coco, read_labelme
 from cseg.datasets.reading import is_deep
 from cseg.datasets.samples import SPLITS, DatasetInfo
+from cseg.datasets.whole import DARK
 from cseg.errors import DataError
 from cseg.init.classes import (
     LabelKinds,
@@ -40,7 +42,6 @@ LEAST = 3  # pairs that make an experiment: two to learn from and one to measure
 VAL_SHARE = 0.2
 SPLITS_TRIED = 50  # until every class is on both sides
 WIDE = ("I", "F")  # Pillow's modes of 32 bits, whose range is anybody's
-DARK = 0.5  # of a 16-bit range: images that stay below have fewer bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,15 +166,11 @@ def _inspect(
     options = folder.Options(description={**description, **lists})
     folder.fetch(root, work, options)
     info, samples = folder.info(options), folder.samples(root, work, options)
-    found: list[Pair] = []
-    problems: list[Problem] = []
     labelled = [sample for sample in samples if sample.label]
-    for result in in_threads(lambda sample: inspect_pair(sample, info), labelled):
-        if isinstance(result, Pair):
-            found.append(result)
-        else:
-            problems += result
-    return found, problems, info
+    inspected = list(in_threads(partial(inspect_pair, info=info), labelled))
+    pairs = [each for each in inspected if isinstance(each, Pair)]
+    problems = [one for each in inspected if not isinstance(each, Pair) for one in each]
+    return pairs, problems, info
 
 
 def opened_images(files: Files) -> tuple[Path, ...]:

@@ -193,8 +193,7 @@ def from_text(kind: type, text: str) -> Any:
     if kind is bool:
         return {"true": True, "false": False}.get(text.lower(), text)
     if kind in (int, float) and NUMBER.fullmatch(text):
-        number = float(text)
-        return int(text) if re.fullmatch(r"[-+]?\d+", text) else number
+        return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
     return text
 
 

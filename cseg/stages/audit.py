@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cseg.datasets.image_files import match_ids, read_published
+from cseg.datasets.image_files import image_name, match_ids, read_lines
 from cseg.errors import DataError
 from cseg.storage.files import atomic, keyed_order, write_text
 from cseg.storage.index_and_subset import read_index, read_subset
@@ -119,7 +119,7 @@ def read_list(path: Path) -> list[tuple[str, str]]:
     """Read a published list or a subset's CSV as (line, image name) pairs."""
     if path.suffix == ".csv":
         return [(name, name) for name in read_subset(path)[0]]
-    return read_published(path)
+    return [(line, image_name(line)) for line in read_lines(path)]
 
 
 def family(path: str) -> str:
@@ -160,14 +160,14 @@ def _compare(row: Row, rows: Sequence[Row], sets: Mapping[str, set[str]]) -> Non
     path = Path(row.list)
     partner = path.with_name(path.name.replace("labeled", "unlabeled"))
     if partner != path and partner.is_file():
-        unlabelled = {name for _, name in read_published(partner)}
+        unlabelled = set(map(image_name, read_lines(partner)))
         row.unlabelled, row.overlap = len(unlabelled), len(own & unlabelled)
 
 
 def _use_index(row: Row, lines: list[tuple[str, str]], table: pd.DataFrame) -> None:
     """Fill in what the index tells of the images and their classes."""
     train = table[table["split"] == "train"]
-    ids = [name for _, name in match_ids(lines, dict(zip(table["id"], table["image"])))]
+    ids = match_ids((line for line, _ in lines), dict(zip(table["id"], table["image"])))
     splits = dict(zip(table["id"], table["split"]))
     found = [name for name in ids if splits.get(name) == "train"]
     row.unmatched = len(ids) - len(found)

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from cseg.datasets.image_files import match_ids, read_published
+from cseg.datasets.image_files import match_ids, read_lines
 from cseg.errors import DataError, listed
 from cseg.settings.label_counts import Count, count_token, resolve_count
 from cseg.storage.files import fingerprint, keyed_order, read_json, write_text
@@ -69,9 +69,10 @@ def subset_from_list(
     """
     table, facts = read_index(index_csv), read_json(dataset_json)
     train = set(table["id"][table["split"] == "train"])
-    matches = match_ids(read_published(list_path), dict(zip(table["id"], table["image"])))
-    ids = list(dict.fromkeys(name for _, name in matches if name and name in train))
-    lost = [line for line, name in matches if name not in train]
+    lines = read_lines(list_path)
+    matches = match_ids(lines, dict(zip(table["id"], table["image"])))
+    ids = list(dict.fromkeys(name for name in matches if name and name in train))
+    lost = [line for line, name in zip(lines, matches) if name not in train]
     if not ids:
         raise DataError(
             f"no line of {list_path} names a training image of {index_csv}; "
@@ -79,7 +80,7 @@ def subset_from_list(
         )
     if lost and not facts.get("partial", False):
         raise DataError(
-            f"{len(lost)} of {len(matches)} lines of {list_path} name no training image of "
+            f"{len(lost)} of {len(lines)} lines of {list_path} name no training image of "
             f"{index_csv}: {listed(lost)}; correct the list, or set the dataset's option "
             "relax_counts: true to go on without them"
         )
