@@ -8,6 +8,7 @@ from unruly_server import serving
 from cseg.datasets import camvid
 from cseg.datasets.camvid import Options
 from cseg.errors import DataError
+from cseg.stages.fetch import listed_samples
 
 
 def test_pairs_follow_the_lists_whatever_prefix_they_carry(tmp_path):
@@ -29,7 +30,7 @@ def test_the_test_images_can_be_validated_on(tmp_path):
 def test_official_sizes_are_asked_for(tmp_path):
     make_camvid(tmp_path)
     with pytest.raises(DataError, match=r"train list of camvid has 3 images instead of 367"):
-        camvid.samples(tmp_path, tmp_path, Options())
+        listed_samples("camvid", tmp_path, work=tmp_path, options=Options())
 
 
 def test_a_malformed_line_is_shown(tmp_path):

@@ -11,7 +11,7 @@ from made_trees import make_cityscapes
 from cseg.datasets import cityscapes
 from cseg.datasets.cityscapes import Options
 from cseg.errors import ConfigError, DataError
-from cseg.stages.fetch import fetch
+from cseg.stages.fetch import fetch, listed_samples
 from cseg.stages.index import index
 
 RELAXED = {"relax_counts": True}
@@ -62,7 +62,7 @@ def test_pairs_are_sorted_by_city_and_mapped_to_train_ids(tmp_path):
 def test_official_sizes_are_asked_for(tmp_path):
     make_cityscapes(tmp_path)
     with pytest.raises(DataError, match=r"train list of cityscapes has 3 images instead of 2975"):
-        cityscapes.samples(tmp_path, tmp_path, Options())
+        listed_samples("cityscapes", tmp_path, work=tmp_path, options=Options())
 
 
 def test_archives_in_data_dir_are_unpacked_once(tmp_path):

@@ -52,6 +52,15 @@ def test_ids_can_be_left_out(tmp_path):
             )
 
 
+def test_sizes_are_compared_unless_relaxed(tmp_path):
+    home = make_camvid(tmp_path)
+    with pytest.raises(DataError, match=r"train list of camvid has 3 images instead of 367.*relax"):
+        fetch("camvid", tmp_path, options={}, out=tmp_path / "fetch.json")
+    write_list(home / "val.txt", [])
+    with pytest.raises(DataError, match=r"val list of camvid is empty; restore it, or name"):
+        fetch("camvid", tmp_path, options=RELAXED, out=tmp_path / "fetch.json")
+
+
 def test_an_id_listed_twice_is_named_with_its_lists(tmp_path):
     home = make_camvid(tmp_path)
     lines = (home / "train.txt").read_text().splitlines()

@@ -1,6 +1,4 @@
 import json
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +13,6 @@ from cseg.datasets.image_files import read_lines
 from cseg.datasets.reading import read_image, read_label, write_image, write_label
 from cseg.datasets.samples import (
     DatasetInfo,
-    Sample,
-    check_sizes,
     default_colours,
     info_from_json,
     info_to_json,
@@ -129,18 +125,6 @@ def test_options_are_filled_in_and_checked():
     for wrong in ("nine", 9.0, True, None, 0):
         with pytest.raises(ConfigError, match=r"shapes\.train is .*; give a whole number from 1"):
             typed_options("shapes", {"train": wrong})
-
-
-def test_sizes_are_compared_unless_relaxed():
-    info = replace(camvid.info(camvid.Options()), name="d", split_sizes={"train": 2, "val": 1})
-    one, two, three = (Sample(name, "train", Path(name), None) for name in "abc")
-    assert check_sizes({"train": [one, two], "val": [three]}, info, False) == [one, two, three]
-    assert check_sizes({"train": [one], "val": [three]}, info, True) == [one, three]
-    assert check_sizes({"train": [one]}, replace(info, split_sizes={}), False) == [one]
-    with pytest.raises(DataError, match=r"train list of d has 1 images instead of 2.*relax_counts"):
-        check_sizes({"train": [one], "val": [three]}, info, False)
-    with pytest.raises(DataError, match=r"val list of d is empty"):
-        check_sizes({"train": [one], "val": []}, info, True)
 
 
 def test_facts_survive_json():

@@ -17,7 +17,7 @@ from cseg.datasets import voc2012
 from cseg.datasets.label_values import read_raw_label
 from cseg.datasets.voc2012 import Options
 from cseg.errors import ConfigError, DataError
-from cseg.stages.fetch import fetch
+from cseg.stages.fetch import fetch, listed_samples
 from cseg.stages.index import index
 
 AUG = {"train_set": "train_aug", "relax_counts": True}
@@ -44,7 +44,7 @@ def test_train_is_vocs_own_list(tmp_path):
         *((name, "val") for name in NAMES[3:5]),
     ]
     with pytest.raises(DataError, match=r"train list of voc2012 has 3 images instead of 1464"):
-        voc2012.samples(tmp_path, tmp_path, Options())
+        listed_samples("voc2012", tmp_path, work=tmp_path, options=Options())
 
 
 def test_lists_replace_vocs_own(tmp_path):

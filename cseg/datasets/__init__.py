@@ -8,7 +8,7 @@ A dataset module offers
         makes images and labels present and verified under `root` (the config's data_dir), or
         under `work_dir` where `root` cannot be written;
     samples(root, work_dir, options) -> list[Sample]
-        the train and val samples in the order of the source's lists;
+        the train and val samples in the order of the source's lists, however many there are;
     sources(root, options) -> list[Path]
         only where users describe the dataset in files of their own: those files;
     outlines(root, options) -> list[Path]

@@ -13,15 +13,7 @@ from typing import Any
 
 from cseg.datasets.archives import extract
 from cseg.datasets.download import home_for
-from cseg.datasets.samples import (
-    IGNORE,
-    SPLITS,
-    DatasetInfo,
-    Sample,
-    SharedOptions,
-    check_sizes,
-    require_folder,
-)
+from cseg.datasets.samples import IGNORE, SPLITS, DatasetInfo, Sample, SharedOptions, require_folder
 from cseg.errors import ConfigError, DataError, install_command, reason
 
 ARCHIVES = {"leftImg8bit": "leftImg8bit_trainvaltest.zip", "gtFine": "gtFine_trainvaltest.zip"}
@@ -94,18 +86,18 @@ def samples(root: Path, work_dir: Path, options: Options) -> list[Sample]:
     """List the pairs of train and val, sorted by city and id.
 
     Raises:
-        DataError: a folder is missing, empty or not of the official size.
+        DataError: a folder is missing.
     """
     images, labels = (_find(root, work_dir, folder) for folder in ARCHIVES)
     if images is None or labels is None:
         raise DataError(f"leftImg8bit or gtFine is not in data_dir {root}; run fetch first")
-    found: dict[str, list[Sample]] = {split: [] for split in SPLITS}
-    for split, pairs in found.items():
+    found = []
+    for split in SPLITS:
         for path in sorted((images / split).glob("*/*_leftImg8bit.png")):
             own = path.name.removesuffix("_leftImg8bit.png")
             label = labels / split / path.parent.name / f"{own}_gtFine_labelIds.png"
-            pairs.append(Sample(own, split, path, label))
-    return check_sizes(found, info(options), options.relax_counts)
+            found.append(Sample(own, split, path, label))
+    return found
 
 
 def _find(root: Path, work_dir: Path, folder: str) -> Path | None:

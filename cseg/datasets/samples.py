@@ -132,22 +132,3 @@ def require_folder(root: Path) -> None:
             f"data_dir {root} does not exist; correct data_dir in the config, "
             "or create that folder to have the dataset put there"
         )
-
-
-def check_sizes(found: Mapping[str, list[Sample]], info: DatasetInfo, relax: bool) -> list[Sample]:
-    """The samples of all lists, after comparing how many each holds with the official numbers.
-
-    Raises:
-        DataError: a list is empty, or differs from the official number and `relax` is false.
-    """
-    for split, samples in found.items():
-        official = info.split_sizes.get(split, len(samples))
-        if not samples:
-            raise DataError(f"the {split} list of {info.name} is empty; restore the list file")
-        if len(samples) != official and not relax:
-            raise DataError(
-                f"the {split} list of {info.name} has {len(samples)} images instead of {official}; "
-                "restore the official lists, or set "
-                f"dataset_options: {info.name}: relax_counts: true to use a partial copy"
-            )
-    return [sample for samples in found.values() for sample in samples]

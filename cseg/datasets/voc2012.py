@@ -19,7 +19,6 @@ from cseg.datasets.samples import (
     DatasetInfo,
     Sample,
     SharedOptions,
-    check_sizes,
     default_colours,
     require_folder,
 )
@@ -129,7 +128,7 @@ def samples(root: Path, work_dir: Path, options: Options) -> list[Sample]:
     The option `lists` names a folder whose train.txt and val.txt replace VOC's.
 
     Raises:
-        DataError: a list is missing, empty or not of the official size.
+        DataError: a list is missing.
     """
     if options.train_set == "train_aug":
         voc, sbd = _home(root, work_dir)
@@ -146,7 +145,7 @@ def samples(root: Path, work_dir: Path, options: Options) -> list[Sample]:
         places = [folder / SBD_LABELS / f"{name}.png" for folder in (root, work_dir)]
         label = next((path for path in places if path.exists()), places[0])
         found["train"].append(Sample(name, "train", voc / "JPEGImages" / f"{name}.jpg", label))
-    return check_sizes(found, info(options), options.relax_counts)
+    return [*found["train"], *found["val"]]
 
 
 def read_sbd_label(path: Path) -> "np.ndarray":

@@ -1,5 +1,6 @@
 """Stage fetch: make a dataset's files present and write down which image has which label."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,22 @@ def listed_samples(dataset: str, root: Path, *, work: Path, options: SharedOptio
 
     Raises:
         ConfigError: `exclude` is no list of ids of the dataset.
-        DataError: lists that are missing or empty, ids listed twice.
+        DataError: lists that are missing, empty or not of the official size, ids listed twice.
     """
-    samples = dataset_module(dataset).samples(root, work, options)
+    module = dataset_module(dataset)
+    samples, official = module.samples(root, work, options), module.info(options).split_sizes
+    counts = Counter(sample.split for sample in samples)
+    for split in SPLITS:
+        if not counts[split]:
+            raise DataError(
+                f"the {split} list of {dataset} is empty; restore it, or name at least one image"
+            )
+        if counts[split] != official.get(split, counts[split]) and not options.relax_counts:
+            raise DataError(
+                f"the {split} list of {dataset} has {counts[split]} images instead of "
+                f"{official[split]}; restore the official lists, or set "
+                f"dataset_options: {dataset}: relax_counts: true to use a partial copy"
+            )
     places: dict[str, list[str]] = {}
     for sample in samples:
         places.setdefault(sample.id, []).append(sample.split)
@@ -64,9 +78,6 @@ def listed_samples(dataset: str, root: Path, *, work: Path, options: SharedOptio
         raise DataError(
             f"{dataset} lists {len(twice)} ids more than once: {listed}; keep each in one list only"
         )
-    for split in SPLITS:
-        if not any(sample.split == split for sample in samples):
-            raise DataError(f"the {split} list of {dataset} is empty; name at least one image")
     exclude = set(options.exclude)
     unknown = sorted(exclude - places.keys())
     if unknown:
