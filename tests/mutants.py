@@ -42,7 +42,6 @@ TESTS = {  # the tests of a module, without "test_" and ".py"
     "cseg/losses/pixel_contrast.py": (*LOSS, "losses_operator", "losses_distributed"),
     "cseg/losses/": LOSS,
     "cseg/inference/metrics.py": ("metrics", "evaluate", "validation"),
-    "cseg/inference/confusion.py": ("metrics", "evaluate", "validation"),
     "cseg/inference/predict.py": ("predict", "evaluate", "validation", "pseudolabel", "fake_gpu"),
     "cseg/paper/statistics.py": ("statistics", "captions"),
     "cseg/images/distortion.py": ("distortion", "consistency", "training"),

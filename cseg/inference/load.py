@@ -17,13 +17,7 @@ from cseg.datasets.reading import read_image, to_rgb
 from cseg.datasets.samples import PLAIN, DatasetInfo, info_from_json
 from cseg.errors import DataError, readable
 from cseg.images.transforms import resized_shape
-from cseg.inference.predict import (
-    ProtocolSettings,
-    predict,
-    probabilities,
-    protocol_settings,
-    score_bands,
-)
+from cseg.inference.predict import ProtocolSettings, predict, probabilities, score_bands
 from cseg.model import checkpoint
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.model.weights import Start
@@ -84,7 +78,7 @@ class LoadedSegmenter:
 
     def protocol(self, size: tuple[int, int], window: tuple[int, int] | None) -> ProtocolSettings:
         """How an image of `size` is predicted; `window` as in `predict`."""
-        usual = protocol_settings(self.settings)
+        usual = ProtocolSettings.of(self.settings)
         height, width = resized_shape(*size, usual.short_side)
         if height * width >= LARGE and not (window or usual.window):
             return ProtocolSettings(usual.short_side, WINDOW, OVERLAP)

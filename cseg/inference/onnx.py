@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from cseg.errors import ConfigError, install_command
 from cseg.inference.load import load_segmenter
-from cseg.inference.predict import protocol_settings
+from cseg.inference.predict import ProtocolSettings
 from cseg.model.network import Segmenter
 from cseg.storage.files import atomic
 
@@ -56,7 +56,7 @@ def export(checkpoint: str | Path, out: str | Path) -> None:
     if Path(out).exists():
         raise ConfigError(f"{out} exists already; move it or give another name with --out")
     loaded = load_segmenter(checkpoint)
-    protocol = protocol_settings(loaded.settings)
+    protocol = ProtocolSettings.of(loaded.settings)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     example = torch.rand(2, 3, 68, 52)  # no side a multiple of the stride: none is taken for fixed
     free = {0: Dim("batch"), 2: Dim("height", min=2), 3: Dim("width", min=2)}

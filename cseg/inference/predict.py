@@ -27,18 +27,17 @@ class ProtocolSettings:
     # pixels that neighbouring windows share at least; None for half a window
     overlap: int | None = None
 
+    @classmethod
+    def of(cls, settings: RunSettings) -> "ProtocolSettings":
+        """The protocol of a run."""
+        return cls(settings.image.short_side, settings.evaluate.window)
+
     @property
     def name(self) -> str:
         """The protocol as it stands in a result row."""
         scale = "full size" if self.short_side is None else f"short side {self.short_side}"
-        if self.window is None:
-            return f"whole image, {scale}, background counted"
-        return f"window {self.window[0]}x{self.window[1]}, {scale}, background counted"
-
-
-def protocol_settings(settings: RunSettings) -> ProtocolSettings:
-    """The protocol of a run."""
-    return ProtocolSettings(settings.image.short_side, settings.evaluate.window)
+        part = f"window {self.window[0]}x{self.window[1]}" if self.window else "whole image"
+        return f"{part}, {scale}, background counted"
 
 
 def predict(

@@ -20,10 +20,9 @@ from PIL import Image
 from cseg.compute.device import device_name, open_device
 from cseg.compute.ranks import current_share
 from cseg.datasets.samples import DatasetInfo, load_info
-from cseg.inference.confusion import matrices_by_image
+from cseg.inference import metrics
 from cseg.inference.load import LoadedSegmenter, load_segmenter
-from cseg.inference.metrics import accuracy_per_class, iou_per_class, mean_iou, pixel_accuracy
-from cseg.inference.predict import ProtocolSettings, protocol_settings
+from cseg.inference.predict import ProtocolSettings
 from cseg.settings.keys import plain
 from cseg.settings.network import GivenWeights
 from cseg.settings.run import RunSettings
@@ -69,15 +68,15 @@ def evaluate(
     """
     started = time.monotonic()
     seconds = {cost.name.removesuffix("_cost.json"): read_json(cost)["seconds"] for cost in costs}
-    protocol = protocol_settings(settings)
+    protocol = ProtocolSettings.of(settings)
     device = open_device(settings.device, threads)
     info, facts = load_info(inputs.dataset), read_json(inputs.dataset)
     loaded = load_segmenter(weights)
     loaded.network.to(device).to(memory_format=torch.channels_last)
     pairs, subset = labelled_pairs(inputs)
     measured = pairs[: settings.evaluate.train_images]
-    train, _ = matrices_by_image(loaded.network, measured, info, protocol)
-    val, pictures = matrices_by_image(
+    train, _ = metrics.matrices_by_image(loaded.network, measured, info, protocol)
+    val, pictures = metrics.matrices_by_image(
         loaded.network, validation_pairs(inputs.index), info, protocol, partial(_png, info)
     )
     if not current_share().leads:
@@ -89,10 +88,10 @@ def evaluate(
     key = {"dataset": info.name, "arm": arm, "n": len(pairs), "seed": settings.seed}
     row = {
         **key,
-        "miou": mean_iou(confusion),
-        "pixel_accuracy": pixel_accuracy(confusion),
-        "mean_accuracy": float(np.nanmean(accuracy_per_class(confusion))),
-        "train_miou": mean_iou(sum(train.values(), np.zeros_like(confusion))),
+        "miou": metrics.mean_iou(confusion),
+        "pixel_accuracy": metrics.pixel_accuracy(confusion),
+        "mean_accuracy": float(np.nanmean(metrics.accuracy_per_class(confusion))),
+        "train_miou": metrics.mean_iou(sum(train.values(), np.zeros_like(confusion))),
         "n_train": facts["train_size"],
         **_plan_columns(settings, loaded, protocol),
         "pretrain_seconds": seconds.get("pretrain", 0.0),
@@ -159,8 +158,8 @@ def _tables(
         "per_class": {
             "class_id": classes,
             "class_name": info.class_names,
-            "iou": iou_per_class(confusion_KK),
-            "accuracy": accuracy_per_class(confusion_KK),
+            "iou": metrics.iou_per_class(confusion_KK),
+            "accuracy": metrics.accuracy_per_class(confusion_KK),
             "pixels": confusion_KK.sum(axis=1),
         },
         "per_image": {

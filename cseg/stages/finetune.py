@@ -18,8 +18,8 @@ from cseg.compute.device import open_device, to_device
 from cseg.compute.ranks import current_share, sum_over_ranks
 from cseg.datasets.samples import IGNORE, info_to_json, load_info
 from cseg.images.distortion import distort
-from cseg.inference.confusion import validation_miou
-from cseg.inference.predict import protocol_settings
+from cseg.inference.metrics import validation_miou
+from cseg.inference.predict import ProtocolSettings
 from cseg.model.network import Segmenter, compile_features
 from cseg.settings.keys import plain
 from cseg.settings.run import RunSettings
@@ -159,7 +159,7 @@ def finetune(
     if own.validate_every:
         miou = partial(
             validation_miou, network, validation_pairs(inputs.index), info,
-            protocol_settings(settings),
+            ProtocolSettings.of(settings),
         )  # fmt: skip
     objective = FinetuneObjective(network, own, contrast, consistency)
     batches = step_batches(pairs, info, training, unlabelled)

@@ -18,7 +18,7 @@ from cseg.datasets.reading import read_image, read_label, write_label
 from cseg.datasets.samples import IGNORE, DatasetInfo, load_info
 from cseg.inference.load import load_segmenter
 from cseg.inference.metrics import confusion_matrix, mean_iou, pixel_accuracy
-from cseg.inference.predict import predict_sure, protocol_settings
+from cseg.inference.predict import ProtocolSettings, predict_sure
 from cseg.settings.run import RunSettings
 from cseg.settings.training import PseudolabelSettings
 from cseg.stages.run import RunInputs, labelled_pairs, unlabelled_pairs
@@ -55,7 +55,7 @@ def pseudolabel(
     """
     started = time.monotonic()
     chosen = settings.pseudolabel or PseudolabelSettings()
-    protocol = protocol_settings(settings)
+    protocol = ProtocolSettings.of(settings)
     device = open_device(settings.device, threads)
     info = load_info(inputs.dataset)
     loaded = load_segmenter(teacher)
