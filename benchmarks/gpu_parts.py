@@ -199,7 +199,7 @@ def forecast(device: torch.device, tiny: bool) -> Rows:
                "label_counts": ["all"], "budget": "equal_finetune", "pretrain": loop,
                "finetune": loop}  # fmt: skip
     planned = experiment.load(chosen.configs, changes)
-    (cost,) = calibrate(planned, ["within"], size_HW=chosen.size_HW, copies=1).values()
+    (cost,) = calibrate(planned, ["within"], size_HW=chosen.size_HW, devices=1).values()
     (planned_seconds,) = run_seconds(planned, Sizes(IMAGES, IMAGES), {"within": cost}).values()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

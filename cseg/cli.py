@@ -4,15 +4,16 @@ import argparse
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cseg
 from cseg import pipeline
-from cseg.errors import ConfigError, CsegError, install_command, reason
+from cseg.errors import CsegError, install_command, reason
 
+Command = Callable[[argparse.Namespace], int | None]
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 OUTPUTS = (
     "Writes below --out, for each image: NAME_mask.png (class ids, with the classes' colours), "
@@ -67,34 +68,31 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=cseg.__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    init = commands.add_parser("init", help="a config and a contact sheet from your own images")
+    def command(run: Command, does: str, **options: Any) -> argparse.ArgumentParser:
+        added = commands.add_parser(run.__name__.strip("_"), help=does, **options)
+        added.set_defaults(run=run)
+        return added
+
+    init = command(_init, "a config and a contact sheet from your own images")
     init.add_argument("images", type=Path, help="folder of images, or of images/ and labels/")
     init.add_argument("--labels", type=Path, help="folder of the labels, or a COCO file")
     init.add_argument("--out", type=Path, default=Path("mine.yaml"), help="the config to write")
-    init.set_defaults(run=_init)
 
     # without a prefix character every word, options too, goes to Snakemake as it is
-    run = commands.add_parser(
-        "run",
-        help="run the workflow: snakemake, with its options",
-        prefix_chars="\0",
-        add_help=False,
-    )
+    does = "run the workflow: snakemake, with its options"
+    run = command(_run, does, prefix_chars="\0", add_help=False)
     run.add_argument("words", nargs="*", help="as for snakemake; smoke.yaml names a shipped config")
-    run.set_defaults(run=_run)
 
-    status = commands.add_parser("status", help="runs done, in progress and to come")
+    status = command(_status, "runs done, in progress and to come")
     status.add_argument("results", type=Path, help="results folder, or one experiment's in it")
-    status.set_defaults(run=_status)
 
-    paper = commands.add_parser("paper", help="render tables and figures again from CSVs")
+    paper = command(_paper, "render tables and figures again from CSVs")
     paper.add_argument("results", type=Path, help="results folder, or one dataset's folder in it")
     paper.add_argument(
         "--collect", action="store_true", help="gather the runs that have finished first"
     )
-    paper.set_defaults(run=_paper)
 
-    plan = commands.add_parser("plan", help="jobs, device-hours, disk and memory of a config")
+    plan = command(_plan, "jobs, device-hours, disk and memory of a config")
     plan.add_argument("--configfile", type=Path, nargs="+", default=[], help="as for snakemake")
     plan.add_argument("--devices", type=positive, default=1, help="how many runs go on at a time")
     pixels: dict[str, Any] = {"type": positive, "nargs": 2, "metavar": ("H", "W")}
@@ -106,15 +104,11 @@ def _parser() -> argparse.ArgumentParser:
         help="count for a device that reaches so much; measures nothing",
     )
     plan.add_argument("--save", type=Path, help="file for the costs measured here")
-    plan.set_defaults(run=_plan)
 
-    info = commands.add_parser("info", help="say what a checkpoint is")
+    info = command(_info, "say what a checkpoint is")
     info.add_argument("checkpoint", type=Path, help="finetune.pt of a run")
-    info.set_defaults(run=_info)
 
-    predict = commands.add_parser(
-        "predict", help="masks of images, and which image to label next", epilog=OUTPUTS
-    )
+    predict = command(_predict, "masks of images, and which image to label next", epilog=OUTPUTS)
     predict.add_argument("images", type=Path, nargs="+", help="image files or folders of them")
     predict.add_argument("--checkpoint", type=Path, required=True, help="finetune.pt of a run")
     predict.add_argument("--out", type=Path, required=True, help="folder for the results")
@@ -136,12 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--max-megapixels", type=positive, metavar="N", help="predict images of up to N megapixels"
     )
-    predict.set_defaults(run=_predict)
 
-    export = commands.add_parser("export", help="a network as ONNX (needs the extra onnx)")
+    export = command(_export, "a network as ONNX (needs the extra onnx)")
     export.add_argument("checkpoint", type=Path, help="finetune.pt of a run")
     export.add_argument("--out", type=Path, required=True, help="the .onnx file to write")
-    export.set_defaults(run=_export)
     return parser
 
 
@@ -153,9 +145,7 @@ def _init(chosen: argparse.Namespace) -> None:
 
 def _run(chosen: argparse.Namespace) -> None:
     if importlib.util.find_spec("snakemake") is None:
-        raise ConfigError(
-            f"cseg run needs Snakemake, which is not installed; run {install_command('workflow')}"
-        )
+        raise ModuleNotFoundError(name="snakemake")
     words = [pipeline.shipped_config(word) for word in chosen.words]
     command = [sys.executable, "-m", "snakemake", "-s", str(pipeline.SNAKEFILE), *words]
     sys.stdout.flush()
@@ -177,21 +167,17 @@ def _paper(chosen: argparse.Namespace) -> None:
 
 def _plan(chosen: argparse.Namespace) -> None:
     from cseg import experiment
-    from cseg.compute.device import has_gpu
     from cseg.estimate.plan import plan
 
-    planned = experiment.load(chosen.configfile)
-    alone = planned.device != "cpu" and has_gpu()
-    planned_cost = plan(
-        planned,
+    told = plan(
+        experiment.load(chosen.configfile),
         chosen.devices,
-        copies=1 if alone else min(chosen.devices, len(os.sched_getaffinity(0))),
         size_HW=tuple(chosen.size) if chosen.size else None,
         calibration=chosen.calibration,
         save=chosen.save,
         teraflops=chosen.teraflops,
     )
-    print(planned_cost)
+    print(told)
 
 
 def _info(chosen: argparse.Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, requires
 
 
@@ -49,10 +49,9 @@ def install_command(extra: str) -> str:
 
     They are named one by one: cseg may be a checkout or a wheel, and no index knows it.
     """
-    try:
+    packages: list[str] = []
+    with suppress(PackageNotFoundError):
         packages = _packages(requires("cseg") or [], extra)
-    except PackageNotFoundError:
-        packages = []
     if not packages:  # a checkout that was never installed, or before it had this extra
         return f"make venv, or pip install -e '.[{extra}]' in the checkout"
     return f"pip install {' '.join(packages)}"

@@ -1,6 +1,7 @@
 """Short runs of the real stages on painted images, from which `cseg.estimate.plan` extrapolates."""
 
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from cseg.compute.device import gpu_memory
+from cseg.compute.device import gpu_memory, has_gpu
 from cseg.datasets.samples import UNLABELLED, DatasetInfo, info_to_json
 from cseg.experiment import Experiment
 from cseg.settings.keys import plain
@@ -30,6 +31,7 @@ from cseg.stages.run import RunInputs
 from cseg.stages.training_outputs import TrainingOutputs
 from cseg.storage.files import fingerprint, read_json, sha256_file, write_json
 
+MIB = 2**20
 IMAGES = 16  # painted for training; a run's own images are read once and then kept in memory
 FIRST_STEPS = 4  # they pay for what only the first steps do
 SECONDS = 4.0  # that a stage is measured for, about
@@ -55,13 +57,15 @@ class ArmCost:
 
 
 def calibrate(
-    experiment: Experiment, arms: Sequence[str], *, size_HW: tuple[int, int], copies: int
+    experiment: Experiment, arms: Sequence[str], *, size_HW: tuple[int, int], devices: int
 ) -> dict[str, ArmCost]:
     """Measure every arm; arms whose steps do the same work are measured once.
 
-    The files of the dataset are not needed; sizes are in pixels. `copies` processes measure at the
-    same time, as neighbours slow each other down.
+    The files of the dataset are not needed; sizes are in pixels. On CPUs `devices` processes
+    measure at the same time, up to one for each, as neighbours slow each other down.
     """
+    alone = experiment.device != "cpu" and has_gpu()
+    copies = 1 if alone else min(devices, len(os.sched_getaffinity(0)))
     if copies == 1:
         return _measure_all(experiment, arms, size_HW)
     with ProcessPoolExecutor(copies, mp_context=get_context("spawn")) as pool:
@@ -94,12 +98,10 @@ def _measure_all(
 
 def _same_work(settings: RunSettings) -> RunSettings:
     """The settings with all that does not change the work of a step put to its default."""
-    usual = LoopSettings()
-    loop = {name: getattr(usual, name) for name in FREE}
-    temperature = ContrastSettings().temperature
+    loop = {name: getattr(LoopSettings(), name) for name in FREE}
     return replace(
         settings,
-        pretrain=replace(settings.pretrain, **loop, temperature=temperature),
+        pretrain=replace(settings.pretrain, **loop, temperature=ContrastSettings().temperature),
         finetune=replace(settings.finetune, **loop, validate_every=0, report="last"),
     )
 
@@ -125,15 +127,14 @@ def _measure(
     evaluate(inputs, measured, arm="calibrated", weights=weights, costs=costs, out=out, threads=1)
     row = pd.read_csv(out.metrics).iloc[0]
     facts = [read_json(cost) for cost in costs]
-    mib = 2**20
     return ArmCost(
         pretrain_step=steps.get("pretrain", 0.0),
         finetune_step=steps["finetune"],
         image=row["evaluate_seconds"] / (2 * IMAGES),
         job=job,
         memory_mib=max(fact["peak_memory_mib"] for fact in facts),
-        weights_mib=sum((folder / f"{stage}.pt").stat().st_size for stage in steps) / mib,
-        prediction_mib=out.predictions.stat().st_size / IMAGES / mib,
+        weights_mib=sum((folder / f"{stage}.pt").stat().st_size for stage in steps) / MIB,
+        prediction_mib=out.predictions.stat().st_size / IMAGES / MIB,
         device=facts[-1]["device"],
         device_mib=gpu_memory(settings.device),
     )

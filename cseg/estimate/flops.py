@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from cseg.estimate.calibrate import ArmCost, job_seconds
+from cseg.estimate.calibrate import MIB, ArmCost, job_seconds
 from cseg.experiment import Experiment
 from cseg.losses.work import kernel_flops
 from cseg.model.network import Segmenter, build_segmenter
@@ -14,7 +14,6 @@ from cseg.settings.network import ModelSettings
 from cseg.settings.run import RunSettings, Stage
 
 IMAGES = 2  # counted, and then multiplied
-MIB = 2**20
 PREDICTED_SHARE = 1 / 20  # bytes of a predicted map, compressed, per pixel
 ALIKE = 0.5  # share of the pairs of pixels that have one class; about that of photographs
 

@@ -97,7 +97,6 @@ def plan(
     experiment: Experiment,
     devices: int,
     *,
-    copies: int = 1,
     size_HW: tuple[int, int] | None = None,
     calibration: Path | None = None,
     save: Path | None = None,
@@ -105,10 +104,9 @@ def plan(
 ) -> str:
     """The plan as text: a table with a row per arm, totals, and the finish on `devices`.
 
-    `devices` runs go on at a time, and `copies` processes calibrate at the same time. Without
-    `size_HW` images have the size that the index says, or your files. Costs are read from
-    `calibration`, which another machine saved; or they are counted for a device that reaches
-    `teraflops`; or they are measured here. `save` is where to keep them.
+    `devices` runs go on at a time. Without `size_HW` images have the size that the index says, or
+    your files. Costs are read from `calibration`, which another machine saved; or they are counted
+    for a device that reaches `teraflops`; or they are measured here. `save` is where to keep them.
 
     Raises:
         ConfigError: sizes are not known before the dataset is there, or the calibration lacks an
@@ -136,10 +134,10 @@ def plan(
         if teraflops is not None:
             costs = counted_costs(experiment, arms, size_HW=size, teraflops=teraflops)
         else:
-            costs = calibrate(experiment, arms, size_HW=size, copies=copies)
+            costs = calibrate(experiment, arms, size_HW=size, devices=devices)
     if save is not None:
         write_json(save, {arm: asdict(cost) for arm, cost in costs.items()})
-    return render(experiment, sizes, costs, run_seconds(experiment, sizes, costs), devices)
+    return render(experiment, sizes, costs, devices)
 
 
 def read_costs(path: Path) -> dict[str, ArmCost]:
@@ -157,8 +155,7 @@ def read_costs(path: Path) -> dict[str, ArmCost]:
 def planned_arms(experiment: Experiment) -> tuple[str, ...]:
     """The arms that run, those first that others wait for."""
     arms = experiment.helpers + experiment.run_arms
-    waiting = {arm for arm in arms if experiment.arms[arm].teacher}
-    return tuple(sorted(arms, key=lambda arm: (arm in waiting, arms.index(arm))))
+    return tuple(sorted(arms, key=lambda arm: experiment.arms[arm].teacher is not None))
 
 
 def run_seconds(
@@ -223,14 +220,9 @@ def job_counts(experiment: Experiment, runs: Collection[Run]) -> dict[str, int]:
     return counts
 
 
-def render(
-    experiment: Experiment,
-    sizes: Sizes,
-    costs: Mapping[str, ArmCost],
-    seconds: Mapping[Run, float],
-    devices: int,
-) -> str:
+def render(experiment: Experiment, sizes: Sizes, costs: Mapping[str, ArmCost], devices: int) -> str:
     """The table and the totals, as Markdown."""
+    seconds = run_seconds(experiment, sizes, costs)
     header = ("arm", "runs", "jobs", "hours per run", "device-hours", "disk GB", "peak memory GB")
     rows = []
     hours = disk = 0.0

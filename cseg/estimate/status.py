@@ -5,8 +5,11 @@ Read from the results folder alone, so that it serves while jobs run, here or on
 
 import re
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,6 +22,7 @@ PLAN = "experiment.json"  # written by the rule manifest
 LAST = {"pseudolabel": "pseudo_labels.csv", "pretrain": "pretrain.pt", "finetune": "finetune.pt",
         "evaluate": "metrics.csv"}  # the file by which a stage is done  # fmt: skip
 SILENT_MINUTES = 10  # a training says a line every ten seconds, but for its validation
+STATES = ("done", "begun", "to come")  # of a run
 Which = tuple[str, str, int]  # a run: arm, n, seed
 LEFT = re.compile(r"step \d+/\d+.* (\d+) s left")
 
@@ -30,16 +34,9 @@ class Job:
     run: Which
     stage: str
     done: bool = False  # whether its result is there
-    word: str | None = None  # the last line of its log, if it has begun and is not done
+    word: str = ""  # the last line of its log, if it has begun and is not done
     silent: float = 0.0  # minutes since that line
     seconds: float | None = None  # that it took, if it is done and was timed
-    left: float | None = None  # seconds that it says it needs still
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether it is at work, as far as its log tells."""
-        failed = self.word is not None and self.word.startswith("error:")
-        return self.word is not None and not failed and self.silent < SILENT_MINUTES
 
 
 def status(results: Path) -> str:
@@ -48,8 +45,7 @@ def status(results: Path) -> str:
     Raises:
         DataError: no experiment has begun there.
     """
-    folders = [results, *sorted(path for path in results.glob("*") if path.is_dir())]
-    found = [folder for folder in folders if (folder / PLAN).exists()]
+    found = [path for path in (results, *sorted(results.glob("*"))) if (path / PLAN).exists()]
     if not found:
         raise DataError(
             f"{results} holds no {PLAN}, which an experiment writes when it begins; give the "
@@ -81,10 +77,8 @@ def _job(folder: Path, run: dict[str, Any], stage: str) -> Job:
         return Job(which, stage)
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     word = next((line for line in reversed(lines) if line.strip()), "has begun")
-    found = LEFT.search(word)
     silent = max(0.0, (time.time_ns() - log.stat().st_mtime_ns) / 60e9)
-    left = float(found[1]) if found else None
-    return Job(which, stage, word=word, silent=silent, left=left)
+    return Job(which, stage, word=word, silent=silent)
 
 
 def _timed(benchmark: Path) -> float | None:
@@ -106,47 +100,45 @@ def seconds_left(jobs: Sequence[Job]) -> float | None:
             continue
         same = [done for done in jobs if done.seconds is not None and done.stage == job.stage]
         own = [done for done in same if done.run[0] == job.run[0]] or same
-        usual = fmean(done.seconds or 0.0 for done in own) if own else None
-        left = job.left if job.left is not None else usual
-        if left is None:
+        stated = LEFT.search(job.word)
+        if not (stated or own):
             return None
-        total += left
-    return total / max(1, sum(job.goes_on for job in jobs))
+        total += float(stated[1]) if stated else fmean(done.seconds or 0.0 for done in own)
+    unfailed = [job for job in jobs if job.word and not job.word.startswith("error:")]
+    at_work = sum(job.silent < SILENT_MINUTES for job in unfailed)  # as far as their logs tell
+    return total / max(1, at_work)
 
 
-def headline(folder: Path) -> str:
-    """How many runs of one experiment are done, and what is left of it, as one line.
-
-    Raises:
-        CsegError: the plan is missing or damaged.
-    """
-    jobs = read_jobs(folder)
-    runs, begun, done = _progress(jobs)
-    when = "" if len(done) == len(runs) else f"; {_how_long(seconds_left(jobs))}"
+def headline(folder: Path, jobs: Sequence[Job]) -> str:
+    """How many runs of one experiment are done, and what is left of it, as one line."""
+    states = _states(jobs)
+    counts = Counter(states.values())
+    when = f"; {_how_long(seconds_left(jobs))}" if counts["done"] < len(states) else ""
     return (
-        f"{folder}: {len(done)} of {len(runs)} runs are done, {len(begun - done)} have begun, "
-        f"{len(runs) - len(begun)} are to come{when}"
+        f"{folder}: {counts['done']} of {len(states)} runs are done, {counts['begun']} have begun, "
+        f"{counts['to come']} are to come{when}"
     )
 
 
-def _progress(jobs: Sequence[Job]) -> tuple[list[Which], set[Which], set[Which]]:
-    """All runs in their order, those that have begun (done ones as well), those that are done."""
-    runs = list(dict.fromkeys(job.run for job in jobs))
-    begun = {job.run for job in jobs if job.done or job.word is not None}
-    return runs, begun, set(runs) - {job.run for job in jobs if not job.done}
+def _states(jobs: Sequence[Job]) -> dict[Which, str]:
+    """Each run's of `STATES`, in the order of the plan."""
+    states = {}
+    for run, stages in groupby(jobs, attrgetter("run")):
+        own = list(stages)
+        unfinished = "begun" if any(job.done or job.word for job in own) else "to come"
+        states[run] = "done" if all(job.done for job in own) else unfinished
+    return states
 
 
 def _described(folder: Path) -> str:
     jobs = read_jobs(folder)
-    runs, begun, done = _progress(jobs)
-    rows = []
-    for arm in dict.fromkeys(run[0] for run in runs):
-        own = {run for run in runs if run[0] == arm}
-        rows.append((arm, len(own & done), len((own & begun) - done), len(own - begun)))
-    lines = [headline(folder), "", *markdown(("arm", "done", "begun", "to come"), rows)]
-    begun_jobs = [job for job in jobs if job.word is not None]
-    lines += [""] * bool(begun_jobs)
-    for job in begun_jobs:
+    counts = Counter((run[0], state) for run, state in _states(jobs).items())
+    arms = dict.fromkeys(job.run[0] for job in jobs)
+    rows = [(arm, *(counts[arm, state] for state in STATES)) for arm in arms]
+    lines = [headline(folder, jobs), "", *markdown(("arm", *STATES), rows)]
+    begun = [job for job in jobs if job.word]
+    lines += [""] * bool(begun)
+    for job in begun:
         arm, n, seed = job.run
         age = f" (no word for {job.silent:.0f} minutes)" if job.silent >= SILENT_MINUTES else ""
         lines.append(f"{arm}/n{n}/seed{seed} {job.stage}{age}: {job.word}")

@@ -129,7 +129,7 @@ def fit_steps(
     """
     config = {**folder, **settings}
     experiment, size = load([], config), (data.height, data.width)
-    costs = calibrate(experiment, planned_arms(experiment), size_HW=size, copies=machine.devices)
+    costs = calibrate(experiment, planned_arms(experiment), size_HW=size, devices=machine.devices)
 
     def planned(steps: int) -> tuple[Experiment, dict[Run, float]]:
         block = {"steps": steps}
@@ -145,7 +145,7 @@ def fit_steps(
     return Fitted(
         settings={**settings, **stages},
         steps=rounded,
-        table=render(fitted, data, costs, runs, machine.devices),
+        table=render(fitted, data, costs, machine.devices),
         minutes=finish(runs, machine.devices) / 60,
         machine=machine,
     )

@@ -1,7 +1,7 @@
 import sys
 from pathlib import Path
 
-from cseg.estimate.status import PLAN, headline
+from cseg.estimate.status import PLAN, headline, read_jobs
 from cseg.jobs.adapter import stage
 
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
@@ -19,4 +19,4 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
 
 results = Path(snakemake.output.metrics).parents[3]
 if (results / PLAN).exists():
-    print(headline(results), file=sys.stderr, flush=True)
+    print(headline(results, read_jobs(results)), file=sys.stderr, flush=True)
