@@ -5,6 +5,7 @@ Needs neither torch nor Snakemake. The same functions serve the workflow and the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,7 @@ def load(paths: Sequence[str | Path], changes: Mapping[str, Any] | None = None) 
     Raises:
         ConfigError: a file cannot be read, or the config is wrong; names file or key.
     """
-    config: dict[str, Any] = {}
-    for path in [DEFAULT_CONFIG, *paths]:
-        config = merge(config, read_yaml(path))
+    config = reduce(merge, map(read_yaml, [DEFAULT_CONFIG, *paths]))
     return parse(merge(config, changes or {}))
 
 

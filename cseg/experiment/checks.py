@@ -1,5 +1,6 @@
 """What the keys of a config must have in common; each value by itself is checked before."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,7 @@ def check(experiment: Experiment) -> None:
             _check_run_arm(experiment, f"ablations.{group}.{setting}", arm)
     for arm in experiment.arms:
         _check_teacher(experiment, arm)
-        shared = experiment.shared(arm)
-        _check_loops(shared, arm)
+        _check_loops(experiment.shared(arm), arm)
         _check_donor(experiment, arm)
     for arm in (*experiment.run_arms, *experiment.helpers):
         _check_contrast(experiment, arm)
@@ -80,7 +80,7 @@ def _check_donor(experiment: Experiment, arm: str) -> None:
     if experiment.arms[arm].teacher is not None:
         raise ConfigError(f"{key}, but an arm with a teacher pretrains on more images; remove it")
     own, other = (pretraining(experiment.run_settings(name, 0)) for name in (arm, donor))
-    different = _first_difference(own, other)
+    different = next(_differences(own, other), None)
     if different is not None:
         raise ConfigError(
             f"{key}, but {different} differs between the two; make it equal, or remove "
@@ -88,14 +88,12 @@ def _check_donor(experiment: Experiment, arm: str) -> None:
         )
 
 
-def _first_difference(one: Any, other: Any, where: str = "") -> str | None:
-    if not (isinstance(one, dict) and isinstance(other, dict)):
-        return None if one == other else where
-    parts = (
-        _first_difference(one[name], other[name], f"{where}.{name}" if where else name)
-        for name in one
-    )
-    return next((part for part in parts if part is not None), None)
+def _differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in one:
+            yield from _differences(one[name], other[name], f"{where}.{name}".lstrip("."))
+    elif one != other:
+        yield where
 
 
 def _check_loops(shared: SharedSettings, arm: str) -> None:

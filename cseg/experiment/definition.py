@@ -191,13 +191,9 @@ class Experiment(SharedSettings):
     @property
     def helpers(self) -> tuple[str, ...]:
         """Arms that run for others only: teachers, and those that pretrain for another arm."""
-        found: set[str] = set()
-        waiting = list(self.run_arms)
-        while waiting:
-            named = set(self.needs(waiting.pop()))
-            waiting += named - found
-            found |= named
-        return tuple(sorted(found - set(self.run_arms)))
+        needed = {other for arm in self.run_arms for other in self.needs(arm)}
+        needed |= {other for arm in needed for other in self.needs(arm)}  # a teacher's; they end it
+        return tuple(sorted(needed - set(self.run_arms)))
 
     @property
     def subset_seeds(self) -> dict[int, int]:

@@ -6,6 +6,7 @@ Shapes: B batch, C channels, H and W height and width, h and w those of a featur
 import difflib
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -100,11 +101,10 @@ def build_network(name: str, output_stride: int) -> Any:
         )
     net = None
     for options in ({"output_stride": output_stride}, {"dynamic_img_size": True}, {}):
-        try:
+        # what an option raises that the network does not have
+        with suppress(TypeError, AssertionError, NotImplementedError):
             net = timm.create_model(name, num_classes=0, **options)
             break
-        except (TypeError, AssertionError, NotImplementedError):  # an option it does not have
-            continue
     if net is None or not hasattr(net, "prune_intermediate_layers"):
         raise ConfigError(
             f"config key model.encoder is {name!r}, which gives no feature maps; choose a network "

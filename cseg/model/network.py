@@ -71,11 +71,10 @@ class Segmenter(nn.Module):
 
         With decoder everything behind the encoder is trained; with classifier it is a linear probe.
         """
-        behind = (self.aspp, self.reduce, self.decoder)
         self.frozen = {
             "all": (),
             "decoder": (self.encoder,),
-            "classifier": (self.encoder, *behind),
+            "classifier": (self.encoder, self.aspp, self.reduce, self.decoder),
         }[trained]
         for part in self.frozen:
             part.requires_grad_(False)
@@ -121,8 +120,7 @@ def build_segmenter(settings: ModelSettings, classes: int, init: Init) -> Segmen
         ConfigError: an unknown init, encoder or head, or maps that the encoder does not have.
         TrainingError: weights that cannot be had or do not fit.
     """
-    named = settings.maps.get(settings.encoder)
-    maps = None if named is None else (named[0], named[1])
+    maps = settings.maps.get(settings.encoder)
     encoder, start = start_encoder(settings.encoder, settings.output_stride, maps, init)
     return Segmenter(encoder, start, settings, classes)
 

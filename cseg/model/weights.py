@@ -14,6 +14,7 @@ from cseg.storage.files import sha256_file
 LITE0 = "tf_efficientnet_lite0"  # its weights come with a pip package
 PAPERS_RECIPE = "tv_in1k"  # torchvision's first weights, what "ImageNet weights" meant in 2021
 CONTAINERS = (".pt", ".pth", ".tar", ".bin", ".ckpt", ".safetensors")
+Channels = tuple[float, float, float]  # red, green, blue
 UNLABELLED = {"dino", "mae", "fcmae", "mim", "ijepa"}  # methods that use images alone
 DATASETS = {  # what timm's tags call data, and whether the weights saw labels of it
     "in1k": ("ImageNet-1k", "labels"),
@@ -29,9 +30,6 @@ DATASETS = {  # what timm's tags call data, and whether the weights saw labels o
     "webli": ("WebLI", "captions"),
     "openai": ("OpenAI's image-text pairs", "captions"),
 }
-
-
-Channels = tuple[float, float, float]  # red, green, blue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +72,12 @@ def start_encoder(
 def _find(name: str, init: Init) -> tuple[Start, Path | None]:
     """The facts of the start `init`, and the file of its weights."""
     if init == "random":
-        normal = _normalisation(name)
-        return Start(weights="random", sha256="", data="", licence="", **normal), None
+        return Start(weights="random", sha256="", data="", licence="", **_normalisation(name)), None
     if init == "imagenet" and name == LITE0:
         path, facts = _packaged_lite0()
         return Start(sha256=sha256_file(path), **facts), path
     if init == "imagenet":
-        init = GivenWeights(weights=f"{name}.{_imagenet_tag(name)}")
+        init = GivenWeights(weights=_imagenet(name))
     if not isinstance(init, GivenWeights):
         raise ConfigError(
             f"an arm's init is {init!r}; use random, imagenet, or a mapping with weights and sha256"
@@ -143,20 +140,17 @@ def _own_file(name: str, init: GivenWeights) -> tuple[Path, dict[str, Any]]:
     }
 
 
-def _imagenet_tag(name: str) -> str:
+def _imagenet(name: str) -> str:
     import timm
 
-    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{name}.*")]
+    known = timm.list_pretrained(f"{name}.*")
     default = timm.get_pretrained_cfg(name)
-    usual = default.tag if default is not None else ""
-    if PAPERS_RECIPE in tags:
-        return PAPERS_RECIPE
-    if usual in tags and "ImageNet" in trained_on(usual):
-        return usual
-    known = ", ".join(f"{name}.{tag}" for tag in tags) or "none"
+    for tag in (PAPERS_RECIPE, (default and default.tag) or ""):
+        if f"{name}.{tag}" in known and "ImageNet" in trained_on(tag):
+            return f"{name}.{tag}"
     raise ConfigError(
         f"an arm's init is imagenet, but timm's weights of {name} are not ImageNet's by default; "
-        f"name weights instead, init: {{weights: NAME}}, with one of: {known}"
+        f"name weights instead, init: {{weights: NAME}}, with one of: {', '.join(known) or 'none'}"
     )
 
 
@@ -174,8 +168,7 @@ def _published(name: str, init: GivenWeights) -> tuple[Path, dict[str, Any]]:
         "weights": init.weights,
         "data": trained_on(init.weights.partition(".")[2]),
         "licence": facts.license or "not stated",
-        "mean": tuple(facts.mean),
-        "std": tuple(facts.std),
+        **_normalisation(init.weights),
     }
 
 
