@@ -14,6 +14,7 @@ from cseg.errors import DataError
 from cseg.paper import panels
 from cseg.paper.results import read_results
 from cseg.stages.summary import summary
+from cseg.storage.index_and_subset import read_index
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,11 @@ def results(tmp_path_factory):
     runs = paint_results(root, arms, (4, 64), (0, 1), skip=[("imagenet", 4, 0)])
     summary(runs, root / "fake")
     return read_results(root / "fake")
+
+
+def validation_ids(results):
+    index = read_index(results.folder / "index.csv")
+    return list(index.loc[index["split"] == "val", "id"])
 
 
 def test_runs_are_found_by_their_number_of_labels_not_their_folders_name(results):
@@ -100,21 +106,21 @@ def brute_change(results, image_id, arm, n, seed):
 
 
 def test_extremes_agree_with_the_predictions_themselves(results):
-    choice = panels.extreme_ids(results, "cross", "scratch", 4, 1, 3)
-    ids = panels.validation_ids(results)
+    choice = panels.extreme_ids(results, "cross", 4, 1, 3)
+    ids = validation_ids(results)
     change = {i: brute_change(results, i, "cross", 4, 1) for i in ids}
     ordered = sorted(ids, key=lambda i: -change[i])
     assert list(choice) == [*ordered[:3], *ordered[-3:]]
     for image_id, note in choice.items():
         sign = "+" if change[image_id] > 0 else "−"
         assert note == f"{sign}{100 * abs(change[image_id]):.1f} points"
-    everything = panels.extreme_ids(results, "cross", "scratch", 4, 1, 7)
+    everything = panels.extreme_ids(results, "cross", 4, 1, 7)
     assert list(everything) == ordered  # of twelve images none is shown twice
 
 
 def test_no_extremes_without_counts(results):
     bare = replace(results, tables={**results.tables, "per_image": pd.DataFrame()})
-    assert panels.extreme_ids(bare, "cross", "scratch", 4, 1, 3) == {}
+    assert panels.extreme_ids(bare, "cross", 4, 1, 3) == {}
 
 
 def test_long_ids_are_shortened_in_the_middle(results, tmp_path):
@@ -133,7 +139,7 @@ def test_long_ids_are_shortened_in_the_middle(results, tmp_path):
 def test_panel_shows_what_the_files_hold(results):
     folders = panels.run_folders(results)
     del folders["imagenet", 4, 1]  # as it lacks seed 0: seed 0 is the lowest that the others have
-    chosen = panels.fixed_ids(panels.validation_ids(results), 2)
+    chosen = panels.fixed_ids(validation_ids(results), 2)
     figure = panels.panel(results, folders, chosen, results.arms, 4)
     assert figure.get_suptitle() == "n = 4, seed 0"
     axes = np.array(figure.axes).reshape(2, 5)

@@ -139,6 +139,15 @@ def test_label_saving_between_label_counts(tmp_path):
     assert "|imagenet|not reached|not reached|" in text
 
 
+def test_a_factor_at_the_smallest_label_count_is_a_lower_bound_whatever_its_digits(tmp_path):
+    folder = golden_results(tmp_path / "hand")
+    rows = pd.read_csv(folder / "summary.csv")
+    rows["n"] = rows["n"].map({4: 13, 16: 15})  # 15 / (15 / 13) is a little more than 13
+    rows.to_csv(folder / "summary.csv", index=False)
+    tables(folder, folder / "tables")
+    assert re.search(r"\|imagenet\|.*\|≥ × 1\.2", printed(folder / "tables/label_saving.md"))
+
+
 def test_per_class_by_hand(golden):
     rows = pd.read_csv(golden / "per_class.csv")
     sky = cell(rows, arm="cross", n=4, class_name="sky")

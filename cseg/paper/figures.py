@@ -10,6 +10,7 @@ from cseg.errors import CsegError
 from cseg.paper import panels, plots
 from cseg.paper.results import Results, read_results
 from cseg.paper.style import figure_style, save
+from cseg.storage.index_and_subset import read_index
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,8 @@ def figures(results_dir: Path, out_dir: Path, *, only: Collection[str] = ()) -> 
 
 
 def _qualitative(results: Results, n: int) -> Figure:
-    folders = panels.run_folders(results)
-    chosen = panels.fixed_ids(panels.validation_ids(results), PANEL_ROWS)
+    folders, index = panels.run_folders(results), read_index(results.folder / "index.csv")
+    chosen = panels.fixed_ids(index.loc[index["split"] == "val", "id"], PANEL_ROWS)
     return panels.panel(results, folders, chosen, results.arms, n)
 
 
@@ -65,5 +66,5 @@ def _largest_changes(results: Results, n: int) -> Figure | None:
         return None
     arms = (results.reference, rival)
     seed = panels.common_seed(folders, arms, n)
-    chosen = panels.extreme_ids(results, rival, results.reference, n, seed, EXTREME_ROWS)
+    chosen = panels.extreme_ids(results, rival, n, seed, EXTREME_ROWS)
     return panels.panel(results, folders, chosen, arms, n) if chosen else None

@@ -1,7 +1,6 @@
 """A table as plain data, and the same table as Markdown, LaTeX and HTML (by tabulate)."""
 
 import html
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -99,18 +98,16 @@ def _float(table: Table) -> str:
     others = [c for c in range(len(table.header)) if c not in table.prose]
     taken = sum(max(len(row[c]) for row in (table.header, *table.rows)) for c in others)
     share = min(0.33, max(0.4, 0.96 - 0.01 * taken) / max(1, len(table.prose)))
-    prose = rf">{{\\raggedright\\arraybackslash}}p{{{share:.2f}\\linewidth}}"
+    prose = rf">{{\raggedright\arraybackslash}}p{{{share:.2f}\linewidth}}"
     columns = "".join(
         prose if c in table.prose else ("l" if c in table.left else "r")
         for c in range(len(table.header))
     )
-    body = re.sub(
-        r"(\\begin\{tabular\})\{\w+\}", rf"\1{{@{{}}{columns}@{{}}}}", _cells(table, "tex")
-    )
-    lines = body.splitlines()  # begin, top rule, header and mid rule come before the rows
+    lines = _cells(table, "tex").splitlines()
+    lines[0] = rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}"
     for r in range(len(table.rows) - 1, 0, -1):
         if table.titled and table.rows[r][0]:
-            lines.insert(4 + r, r"\addlinespace")
+            lines.insert(4 + r, r"\addlinespace")  # behind begin, top rule, header and mid rule
     escaped = _cells(Table("", "", (table.caption,), ()), "tex").split("\n")[2]
     caption = escaped.removesuffix(r"\\").strip()
     return "\n".join([

@@ -11,16 +11,11 @@ from cseg.paper import wording
 from cseg.paper.cautions import cautions
 from cseg.paper.markup import Table, html_page, html_table
 from cseg.paper.recommend import Recommendation, advice, certainty, more_labels, recommend, which
-from cseg.paper.results import Results, read_results
+from cseg.paper.results import PROVENANCE, Results, read_results
 from cseg.paper.table_main import main_table
 from cseg.paper.wording import interval, listing, plural, points
 from cseg.storage.files import read_json, write_text
 
-PROVENANCE = (
-    "cseg_version", "git_revision", "source_fingerprint", "index_fingerprint",
-    "settings_fingerprint", "python_version", "torch_version", "torchvision_version", "device",
-    "threads", "precision",
-)  # fmt: skip
 NO_WARNING = "Nothing stands out: no check gave cause for a warning."
 MANY = 4  # more distinct values than this are counted, not listed
 PICTURES = {

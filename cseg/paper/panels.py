@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,10 @@ from cseg.paper.style import INCH_WIDTH, legend_below
 from cseg.paper.wording import short_id, signed
 from cseg.storage.index_and_subset import read_index
 
+Folders = dict[tuple[str, int, int], Path]  # of runs, by arm, n and seed
 
-def run_folders(results: Results) -> dict[tuple[str, int, int], Path]:
+
+def run_folders(results: Results) -> Folders:
     """Folders of the runs in summary.csv that hold predictions.zip, by (arm, n, seed).
 
     The folder's name may spell n as "all" or a fraction, so its metrics.csv is asked.
@@ -65,7 +67,7 @@ def read_prediction(archive: Path, image_id: str) -> np.ndarray:
         return np.array(Image.open(io.BytesIO(opened.read(f"{image_id}.png"))))
 
 
-def common_seed(folders: dict[tuple[str, int, int], Path], arms: Sequence[str], n: int) -> int:
+def common_seed(folders: Folders, arms: Sequence[str], n: int) -> int:
     """Find the seed that most of these arms have predictions for at n; the lowest of equals."""
     seeds = sorted({seed for arm, count, seed in folders if count == n and arm in arms})
     if not seeds:
@@ -73,30 +75,22 @@ def common_seed(folders: dict[tuple[str, int, int], Path], arms: Sequence[str], 
     return max(seeds, key=lambda s: (sum((arm, n, s) in folders for arm in arms), -s))
 
 
-def validation_ids(results: Results) -> list[str]:
-    """Ids of the validation images in index.csv."""
-    index = read_index(results.folder / "index.csv")
-    return list(index.loc[index["split"] == "val", "id"])
-
-
-def fixed_ids(ids: Sequence[str], count: int) -> dict[str, str]:
+def fixed_ids(ids: Iterable[str], count: int) -> dict[str, str]:
     """Evenly spaced ids, the same for every run and rendering, without notes."""
     ordered = sorted(ids)
     picks = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
     return dict.fromkeys((ordered[i] for i in picks), "")
 
 
-def extreme_ids(
-    results: Results, arm: str, reference: str, n: int, seed: int, count: int
-) -> dict[str, str]:
-    """Find the images whose own mIoU gains and loses most from `reference` to `arm`.
+def extreme_ids(results: Results, arm: str, n: int, seed: int, count: int) -> dict[str, str]:
+    """Find the images whose own mIoU gains and loses most from the reference to `arm`.
 
     Up to `count` of each, the largest gain first and the largest loss last, with the change as a
     note; none without per-image counts.
     """
     counts = image_counts(results.tables["per_image"])
     ids, first = counts.get((arm, n, seed), ((), None))
-    others, second = counts.get((reference, n, seed), ((), None))
+    others, second = counts.get((results.reference, n, seed), ((), None))
     if first is None or second is None or ids != others:
         return {}
     change = statistics.miou(*first) - statistics.miou(*second)
@@ -106,11 +100,7 @@ def extreme_ids(
 
 
 def panel(
-    results: Results,
-    folders: dict[tuple[str, int, int], Path],
-    notes: Mapping[str, str],
-    arms: Sequence[str],
-    n: int,
+    results: Results, folders: Folders, notes: Mapping[str, str], arms: Sequence[str], n: int
 ) -> Figure:
     """Rows: images, by id, with a note. Columns: image, truth, one per arm (grey without a run).
 
@@ -138,14 +128,13 @@ def panel(
     figure.set_layout_engine("constrained", h_pad=0.015, w_pad=0.015, hspace=0, wspace=0)
     figure.suptitle(f"n = {n}, seed {seed}", fontsize=8)
     classes: set[int] = set()
-    archives = [folders[arm, n, seed] / "predictions.zip" if (arm, n, seed) in folders else None
-                for arm in arms]  # fmt: skip
+    runs = [folders.get((arm, n, seed)) for arm in arms]
     for cells, (image_id, note) in zip(panels, notes.items()):
         truth = read_label(index.loc[image_id, "label"], info)
         cells[0].imshow(read_image(index.loc[image_id, "image"], info))
         cells[0].set_ylabel(f"{short_id(image_id)}\n{note}".strip(), fontsize=6.5)
-        labels = [read_prediction(archive, image_id) if archive else np.full_like(truth, IGNORE)
-                  for archive in archives]  # fmt: skip
+        labels = [read_prediction(run / "predictions.zip", image_id) if run
+                  else np.full_like(truth, IGNORE) for run in runs]  # fmt: skip
         for axes, label in zip(cells[1:], [truth, *labels]):
             axes.imshow(colours[label], interpolation="nearest")
             classes |= set(np.unique(label).tolist())

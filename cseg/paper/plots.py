@@ -1,6 +1,7 @@
 """Plots: mIoU over labels, loss over steps; IoU, confusion and features of classes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,19 +78,17 @@ def training_curves(results: Results) -> Figure | None:
         squeeze=False,
     )  # fmt: skip
     styles = arm_styles(results.arms)
-    for r, stage in enumerate(stages):
-        for c, n in enumerate(counts):
-            axes = panels[r, c]
+    for row, stage in zip(panels, stages):
+        for axes, n in zip(row, counts):
             here = curves[(curves["stage"] == stage) & (curves["n"] == n)]
             for arm, style in styles.items():
                 _curve(axes, here[here["arm"] == arm], style, arm)
             axes.set_title(f"{stage}, n = {n}")
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            if r == len(stages) - 1:
-                axes.set_xlabel("step")
-        panels[r, 0].set_ylabel(
-            "contrastive loss (nats)" if stage == "pretrain" else "cross-entropy (nats)"
-        )
+        loss = "contrastive loss" if stage == "pretrain" else "cross-entropy"
+        row[0].set_ylabel(f"{loss} (nats)")
+    for axes in panels[-1]:
+        axes.set_xlabel("step")
     legend_below(figure, panels[-1, 0])
     return figure
 
@@ -112,9 +111,7 @@ def _curve(axes: Axes, rows: pd.DataFrame, style: ArmStyle, arm: str) -> None:
 
 def shown_counts(counts: Sequence[int]) -> list[int]:
     """Choose the label counts that fit beside each other: smallest, middle, largest."""
-    if len(counts) <= 3:
-        return list(counts)
-    return [counts[0], counts[len(counts) // 2], counts[-1]]
+    return sorted({counts[0], counts[len(counts) // 2], counts[-1]})
 
 
 def per_class(results: Results) -> Figure | None:
@@ -168,8 +165,8 @@ def confusion_matrices(results: Results, n: int) -> dict[str, np.ndarray]:
 
 def confusion(results: Results, n: int) -> Figure | None:
     """Confusion matrix of each arm at n, each row in percent of the true pixels."""
-    found = confusion_matrices(results, n)
-    return _matrices(results, found, "Blues", (0, 100), f"n = {n}: share of true pixels (%)")
+    found, unit = confusion_matrices(results, n), f"n = {n}: share of true pixels (%)"
+    return _matrices(results, found, unit, cmap="Blues", vmin=0, vmax=100) if found else None
 
 
 def confusion_difference(results: Results, n: int) -> Figure | None:
@@ -180,18 +177,11 @@ def confusion_difference(results: Results, n: int) -> Figure | None:
         return None
     found = {f"{arm} − {results.reference}": matrix - base for arm, matrix in matrices.items()}
     most = max(1.0, 100 * max(np.nanmax(np.abs(matrix)) for matrix in found.values()))
-    return _matrices(results, found, "RdBu_r", (-most, most), f"n = {n}: difference (points)")
+    unit = f"n = {n}: difference (points)"
+    return _matrices(results, found, unit, cmap="RdBu_r", vmin=-most, vmax=most)
 
 
-def _matrices(
-    results: Results,
-    found: dict[str, np.ndarray],
-    colours: str,
-    limits: tuple[float, float],
-    unit: str,
-) -> Figure | None:
-    if not found:
-        return None
+def _matrices(results: Results, found: dict[str, np.ndarray], unit: str, **look: Any) -> Figure:
     names = results.class_names
     columns = min(len(found), 3)
     rows = -(-len(found) // columns)
@@ -203,9 +193,8 @@ def _matrices(
         values = 100 * matrix
         numbers = np.vectorize(_whole)(values) if len(names) <= CONFUSION_NUMBERS else None
         seaborn.heatmap(
-            values, ax=axes, cmap=colours, vmin=limits[0], vmax=limits[1], square=True, cbar=False,
-            annot=numbers, fmt="", annot_kws={"fontsize": 7 if len(names) <= 7 else 5},
-            xticklabels=names, yticklabels=names,
+            values, ax=axes, square=True, cbar=False, xticklabels=names, yticklabels=names,
+            annot=numbers, fmt="", annot_kws={"fontsize": 7 if len(names) <= 7 else 5}, **look,
         )  # fmt: skip
         axes.set_title(title)
         axes.tick_params(axis="x", labelrotation=90, labelsize=size)
@@ -250,18 +239,17 @@ def feature_space(results: Results) -> Figure | None:
                               figsize=(max(3.5, width * len(arms)),
                                        width * len(methods) + 0.6))  # fmt: skip
     names = results.class_names
-    for r, method in enumerate(methods):
-        for c, arm in enumerate(arms):
-            axes = panels[r, c]
+    for row, method in zip(panels, methods):
+        for axes, arm in zip(row, arms):
             cell = rows[(rows["method"] == method) & (rows["arm"] == arm)]
             for class_id, points in cell.groupby("class_id"):
                 colour, marker = class_style(int(class_id))
                 axes.scatter(points["x"], points["y"], s=6, color=colour, marker=marker, lw=0,
                              alpha=0.75, rasterized=len(cell) > 3000)  # fmt: skip
             axes.set(xticks=[], yticks=[])
-            if r == 0:
-                axes.set_title(arm)
-        panels[r, 0].set_ylabel(f"{METHODS[method]}, n = {n}")
+        row[0].set_ylabel(f"{METHODS[method]}, n = {n}")
+    for axes, arm in zip(panels[0], arms):
+        axes.set_title(arm)
     classes = sorted(int(c) for c in rows["class_id"].unique() if 0 <= c < len(names))
     handles = [
         Line2D([], [], linestyle="", color=class_style(c)[0], marker=class_style(c)[1],

@@ -69,21 +69,20 @@ def _arms(results: Results, start: str, pretrained: bool) -> list[str]:
     if not {"init", "pretrain_steps"} <= set(rows.columns):
         return []
     kept = rows[(rows["init"] == start) & ((rows["pretrain_steps"] > 0) == pretrained)]
-    found = set(kept["arm"])
     # arms that also see unlabelled images are not what the claims are about
-    return [arm for arm in results.arms if arm in found and not arm.endswith(TEACHER_SUFFIX)]
+    return [arm for arm in kept["arm"].unique() if not arm.endswith(TEACHER_SUFFIX)]
 
 
 def _gain_above(results: Results, value: float) -> Ours:
     """Largest gain of contrastive pretraining over the first arm from random weights without it."""
     base = _arms(results, "random", False)[:1]
     gains = {
-        (arm, n): results.difference((arm, n), (plain, n)).mean
+        (arm, n): gain
         for plain in base
         for arm in _arms(results, "random", True)
         for n in results.label_counts
+        if np.isfinite(gain := results.difference((arm, n), (plain, n)).mean)
     }
-    gains = {cell: gain for cell, gain in gains.items() if np.isfinite(gain)}
     if not gains:
         return Ours("not run")
     arm, n = max(gains, key=lambda cell: gains[cell])
@@ -92,11 +91,12 @@ def _gain_above(results: Results, value: float) -> Ours:
     return Ours(verdict, arm, n, gain, f"{signed(gain)} over {base[0]}")
 
 
-def _count(results: Results, first: list[str], second: list[str], score: Mapping) -> Ours:
-    """At how many label counts the best of `first` scores as high as the best of `second`."""
-    best = [{n: max((score[a, n] for a in arms if (a, n) in score), default=np.nan)
-             for n in results.label_counts} for arms in (first, second)]  # fmt: skip
-    both = [pair for pair in zip(*(each.values() for each in best)) if np.isfinite(pair).all()]
+def _count(results: Results, rival: str, score: Mapping) -> Ours:
+    """At how many label counts the best pretrained arm scores as high as the best from `rival`."""
+    sides = _arms(results, "random", True), _arms(results, rival, False)
+    best = [[max((score[arm, n] for arm in arms if (arm, n) in score), default=np.nan)
+             for arms in sides] for n in results.label_counts]  # fmt: skip
+    both = [pair for pair in best if np.isfinite(pair).all()]
     if not both:
         return Ours("not run")
     reached = sum(ours >= theirs for ours, theirs in both)
@@ -107,14 +107,13 @@ def _count(results: Results, first: list[str], second: list[str], score: Mapping
 
 def _matches_imagenet(results: Results, _: float) -> Ours:
     score = {cell: results.mean_std(*cell)[0] for cell in results.mious}
-    ours, theirs = _arms(results, "random", True), _arms(results, "imagenet", False)
-    return _count(results, ours, theirs, score)
+    return _count(results, "imagenet", score)
 
 
 def _separates(results: Results, _: float) -> Ours:
     rows = results.tables["separability"]
     score = {} if rows.empty else rows.groupby(["arm", "n"])["ratio"].mean().to_dict()
-    return _count(results, _arms(results, "random", True), _arms(results, "random", False), score)
+    return _count(results, "random", score)
 
 
 CLAIMS: dict[str, Callable[[Results, float], Ours]] = {

@@ -24,16 +24,14 @@ def paper(
     Raises:
         DataError: there is no `summary.csv` in the folder or below it.
     """
-    root = Path(results_root)
     if collect_runs:
-        for dataset in sorted(root.rglob("dataset.json")):
+        for dataset in sorted(results_root.rglob("dataset.json")):
             collect(dataset.parent)
-    folders = sorted(path.parent for path in root.rglob("summary.csv"))
+    folders = sorted(path.parent for path in results_root.rglob("summary.csv"))
     if not folders:
         raise DataError(
-            f"no summary.csv in {root} or below it; "
-            "give the results folder, or run the workflow first; if a run of it failed, "
-            "gather the others with --collect"
+            f"no summary.csv in {results_root} or below it; give the results folder, or run the "
+            "workflow first; if a run of it failed, gather the others with --collect"
         )
     written = []
     for folder in folders:

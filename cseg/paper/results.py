@@ -16,15 +16,13 @@ from cseg.storage.files import check_unchanged, read_json
 
 RESAMPLES = 10_000
 Cell = tuple[str, int]  # arm, n
+PROVENANCE = (  # columns of summary.csv that say with what a run was made
+    "cseg_version", "git_revision", "source_fingerprint", "index_fingerprint",
+    "settings_fingerprint", "python_version", "torch_version", "torchvision_version", "device",
+    "threads", "precision",
+)  # fmt: skip
 # columns that look like numbers now and then and are not
-TEXT = dict.fromkeys(
-    (
-        *("id", "image_id", "setting", "git_revision", "cseg_version", "python_version"),
-        *("torch_version", "torchvision_version", "precision", "device"),
-        *("subset_fingerprint", "index_fingerprint", "settings_fingerprint", "source_fingerprint"),
-    ),
-    str,
-)
+TEXT = {*PROVENANCE, "subset_fingerprint", "id", "image_id", "setting"} - {"threads"}
 OPTIONAL = ("per_class", "per_image", "confusion", "curves", "cost", "pseudo", "features",
             "separability", "ablations", "audit")  # fmt: skip
 
@@ -169,8 +167,8 @@ class Results:
     @property
     def rival(self) -> str | None:
         """The arm that figures set against the reference: the best other at the smallest n."""
-        others = [arm for arm in self.ranked(self.label_counts[0]) if arm != self.reference]
-        return others[0] if others else None
+        ranked = self.ranked(self.label_counts[0])
+        return next((arm for arm in ranked if arm != self.reference), None)
 
     @property
     def train_size(self) -> int | None:
@@ -201,7 +199,6 @@ def read_results(folder: Path) -> Results:
     Raises:
         DataError: `summary.csv` is missing, empty, or lacks a key column.
     """
-    folder = Path(folder)
     summary = _read(folder / "summary.csv")
     missing = [c for c in ("dataset", "arm", "n", "seed", "miou") if c not in summary]
     if missing or summary.empty:
@@ -233,7 +230,7 @@ def _read(path: Path) -> pd.DataFrame:
     if path.stat().st_size == 0:
         return pd.DataFrame()
     with readable(path, "delete it and run `summary` again"):
-        return pd.read_csv(path, dtype=TEXT)
+        return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
 
 
 def image_counts(

@@ -92,14 +92,12 @@ def holm(differences: Sequence[Difference]) -> list[Comparison]:
     exactly if its difference is significant.
     """
     raw = np.array([each.p() for each in differences], float)
-    tested = [int(i) for i in np.argsort(raw, kind="stable") if np.isfinite(raw[i])]
+    tested = np.argsort(raw, kind="stable")[: np.isfinite(raw).sum()]  # NaN comes last
+    divisors = np.arange(len(tested), 0, -1)
     corrected, levels = np.full(len(raw), np.nan), np.full(len(raw), ALPHA)
-    largest, divisor = 0.0, len(tested)
-    for rank, i in enumerate(tested):
-        if largest < ALPHA:
-            divisor = len(tested) - rank
-        largest = max(largest, min(1.0, float(raw[i]) * (len(tested) - rank)))
-        corrected[i], levels[i] = largest, ALPHA / divisor
+    corrected[tested] = np.maximum.accumulate(np.minimum(1.0, raw[tested] * divisors))
+    failed = np.sum(corrected[tested] >= ALPHA)
+    levels[tested] = ALPHA / np.maximum(divisors, failed)
     return [
         Comparison(
             difference=each.mean,
@@ -120,11 +118,10 @@ def seeds_needed(each: Comparison, most: int) -> int | None:
 
     None if more than `most` would be needed, or the spread is unknown.
     """
-    for seeds in range(MIN_SEEDS, most + 1):
-        half = stats.t.ppf(1 - each.level / 2, seeds - 1) * each.spread / np.sqrt(seeds)
-        if half < abs(each.difference):
-            return seeds
-    return None
+    seeds = np.arange(MIN_SEEDS, most + 1)
+    half = stats.t.ppf(1 - each.level / 2, seeds - 1) * each.spread / np.sqrt(seeds)
+    enough = seeds[half < abs(each.difference)]
+    return int(enough[0]) if len(enough) else None
 
 
 def split_spread(cells: Sequence[Sequence[Sequence[float]]]) -> tuple[float, float]:

@@ -22,9 +22,9 @@ def label_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     resampled = _resampled(results)
     rows = {(arm, n): _row(results, arm, n, resampled) for arm in others for n in targets}
     full = targets[-1]
-    lines = [[(arm, *(write(rows[arm, n]) for n in targets)) for arm in others]
-             for write in (_needed, _factor)]  # fmt: skip
-    rows_printed = sections(("labels needed", lines[0]), ("factor of labels saved", lines[1]))
+    kinds = {"labels needed": _needed, "factor of labels saved": _factor}
+    parts = [(title, [(arm, *(write(rows[arm, n]) for n in targets)) for arm in others])
+             for title, write in kinds.items()]  # fmt: skip
     whole = "the whole training set" if results.train_size == full else "the largest n that has run"
     caption = wording.join(
         f"{results.dataset}: labels needed for the mIoU of {reference} with n labels; the last "
@@ -36,7 +36,7 @@ def label_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     )
     scores = {n: points(results.mean_std(reference, n)[0]) for n in targets}
     header = ("", "arm", *(f"n = {n} ({score} %)" for n, score in scores.items()))
-    table = Table(f"{results.dataset}-label-saving", caption, header, rows_printed)
+    table = Table(f"{results.dataset}-label-saving", caption, header, sections(*parts))
     return pd.DataFrame(rows.values()), [table]
 
 
@@ -110,7 +110,7 @@ def _factor(row: dict[str, Any]) -> str:
     def bound(value: float) -> str:
         if value == 0:
             return f"< {row['reference_n'] / row['largest_n']:.2g}"
-        at_edge = row["reference_n"] / value <= row["smallest_n"]
+        at_edge = value >= row["reference_n"] / row["smallest_n"]
         return ("≥ " if at_edge else "") + f"{value:.2g}"
 
     if row["status"] == "not reached":

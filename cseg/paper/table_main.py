@@ -27,8 +27,8 @@ def recommendation_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
     """Tidy rows (one per label count and other arm) and the table to print, one row per n."""
     found = recommend(results)
     rows = [
-        {"dataset": results.dataset, "n": each.n, "arm": each.arm, "runs": each.seeds,
-         "miou_mean": each.mean, "miou_std": each.std, "other": other, **test_columns(by)}
+        {"dataset": results.dataset, "n": each.n, **results.score(each.arm, each.n),
+         "other": other, **test_columns(by)}
         for each in found
         for other, by in each.rivals or ((None, None),)
     ]  # fmt: skip

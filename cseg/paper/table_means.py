@@ -78,11 +78,10 @@ def cost_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     frame["device_hours"] /= 3600
     parts = [(stage, [_printed(row) for _, row in frame[frame["stage"] == stage].iterrows()])
              for stage in STAGE_ORDER]  # fmt: skip
-    total = frame["device_hours"].sum()
     caption = wording.join(
         f"{results.dataset}: cost per stage, mean ± sample standard deviation over all label "
         "counts and seeds; device-hours are the sum over these runs; memory is the largest peak.",
-        f"All stages and arms together: {total:.3g} device-hours.",
+        f"All stages and arms together: {frame['device_hours'].sum():.3g} device-hours.",
         "Runs that shared a machine with others took longer than they would alone.",
     )
     header = ("", "arm", "runs", "seconds per run", "images / s", "peak MiB", "device-hours",

@@ -47,9 +47,8 @@ def tables(results_dir: Path, out_dir: Path, *, published: Path | None = None) -
         if isinstance(table, str):
             log.warning("no table %s for %s: %s", name, results.dataset, table)
         else:
-            written += _write(
-                f"{results.dataset}: {name.replace('_', ' ')}", *table, out_dir / name
-            )
+            title = f"{results.dataset}: {name.replace('_', ' ')}"
+            written += _write(title, *table, out_dir / name)
     return written
 
 
