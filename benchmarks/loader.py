@@ -162,7 +162,7 @@ def rate(batches: Iterable[tuple[Tensor, Tensor]], clock: Callable[[], float]) -
 
 def ours(pairs: list[Pair], batches: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of the training loop, none of them kept in memory."""
-    return iterate(StepBatches(pairs, INFO, IMAGE, BATCH, 0, 0, batches, 0), workers, False)
+    return iterate(StepBatches(pairs, INFO, IMAGE, BATCH, 0, batches, 0), workers, False)
 
 
 def normalise(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

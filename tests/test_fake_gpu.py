@@ -35,8 +35,8 @@ def data(tmp_path_factory):
 def run(data, tmp_path, monkeypatch):
     """Train a stage on a GPU that is not there; gives what was seen and the waits inside steps."""
 
-    def pinned(batches, workers, pin):
-        for number in range(len(batches)):
+    def pinned(batches, workers, pin, first):
+        for number in range(first, len(batches)):
             yield tuple(t.pin_memory() if pin else t for t in batches[number])
 
     def go(stage, arm, precision="bf16", pretraining=None, **changes):

@@ -38,7 +38,7 @@ def source(folder, steps=8, crop=(16, 16)) -> StepBatches:
     data = known if made[0].exists() else small_data(folder)
     pairs, _ = labelled_pairs(data)
     image = ImageSettings(short_side=None, crop=crop, scale=(0.5, 2.0), flip=True)
-    return StepBatches(pairs, load_info(data.dataset), image, 4, 3, 0, steps, 64)
+    return StepBatches(pairs, load_info(data.dataset), image, 4, 3, steps, 64)
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def run_loop(painted, **changes):
     )  # fmt: skip
     batches = step_batches(pairs, info, training)
     curve = train(objective, batches, training=training)
-    return objective, start, curve, batches(0)
+    return objective, start, curve, batches
 
 
 def test_three_steps_are_those_of_momentum_and_weight_decay_in_the_gradient(painted):

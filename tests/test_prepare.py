@@ -61,7 +61,7 @@ def run(folder, side, workers=2):
 def batches(folder, cache, side):
     pairs, _ = labelled_pairs(cache or files(folder))
     image = ImageSettings(short_side=side, crop=(12, 16), scale=(0.5, 2.0), flip=True)
-    return pairs, StepBatches(pairs, load_info(folder / "dataset.json"), image, 4, 3, 0, 5, 0)
+    return pairs, StepBatches(pairs, load_info(folder / "dataset.json"), image, 4, 3, 5, 0)
 
 
 @pytest.mark.parametrize("side", [None, 8, 13, 40])

@@ -22,8 +22,8 @@ def batches(tmp_path):
     image = ImageSettings(short_side=None, crop=(16, 16), scale=(0.5, 2.0), flip=True)
     info = shapes.info(options)
 
-    def build(first=0, last=6, cache_mib=64):
-        return StepBatches(pairs, info, image, 4, 3, first, last, cache_mib)
+    def build(cache_mib=64):
+        return StepBatches(pairs, info, image, 4, 3, 6, cache_mib)
 
     return build
 
@@ -44,7 +44,7 @@ def test_batches_do_not_depend_on_workers_cache_or_start(batches):
     plain = list(iterate(batches(), workers=0, pin=False))
     parallel = list(iterate(batches(), workers=2, pin=False))
     uncached = list(iterate(batches(cache_mib=0), workers=0, pin=False))
-    late = list(iterate(batches(first=4), workers=0, pin=False))
+    late = list(iterate(batches(), workers=0, pin=False, first=4))
     for other in (parallel, uncached):
         for (image, label), (image_b, label_b) in zip(plain, other, strict=True):
             assert torch.equal(image, image_b) and torch.equal(label, label_b)

@@ -1,6 +1,6 @@
 """One run of the experiment: what its stages read, and the labelled images they may see."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from cseg.storage.index_and_subset import read_index_rows, read_subset
 from cseg.storage.tables import read_rows
 from cseg.training.loop import Training
 from cseg.training.prepared_cache import Place, read_places
-from cseg.training.sampling import Batches, Pair, StepBatches, WithUnlabelled
+from cseg.training.sampling import Pair, StepBatches
 
 OTHER_SEEDS = 2**31  # above every seed of a config: order and crops of the unlabelled images
 
@@ -167,18 +167,14 @@ def start_network(
 
 def step_batches(
     pairs: Sequence[Pair], info: DatasetInfo, training: Training, unlabelled: Sequence[Pair] = ()
-) -> Callable[[int], Batches]:
-    """The batches of a training from a given step on, with `unlabelled` images if there are any."""
+) -> StepBatches:
+    """The batches of a training, with `unlabelled` images if there are any."""
     loop, image, seed = training.loop, training.settings.image, training.seed
-
-    def batches(first: int) -> Batches:
-        labelled = StepBatches(
-            pairs, info, image, loop.batch, seed, first, loop.steps, loop.cache_mib, current_share()
-        )
-        if not unlabelled:
-            return labelled
-        batch = loop.batch * training.settings.finetune.consistency.ratio
-        others = replace(labelled, pairs=unlabelled, batch=batch, seed=seed + OTHER_SEEDS)
-        return WithUnlabelled(labelled, others)
-
-    return batches
+    labelled = StepBatches(
+        pairs, info, image, loop.batch, seed, loop.steps, loop.cache_mib, current_share()
+    )
+    if not unlabelled:
+        return labelled
+    batch = loop.batch * training.settings.finetune.consistency.ratio
+    others = replace(labelled, pairs=unlabelled, batch=batch, seed=seed + OTHER_SEEDS)
+    return replace(labelled, unlabelled=others)

@@ -16,16 +16,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from cseg.compute.processes import main_not_imported_again
 from cseg.errors import CsegError, TrainingError, reason
-from cseg.training.sampling import Batches
+from cseg.training.sampling import StepBatches
 
 SHARED_MEMORY = Path("/dev/shm")  # batches come from the workers through it
 AHEAD = 4  # batches that a worker prepares before they are asked for
 
 
 def iterate(
-    batches: Batches, workers: int, pin: bool, shared: Path = SHARED_MEMORY
+    batches: StepBatches, workers: int, pin: bool, first: int = 0, shared: Path = SHARED_MEMORY
 ) -> Iterator[tuple[Tensor, ...]]:
-    """Iterate over the batches in step order, loading ahead in `workers` processes.
+    """Iterate over the batches from step `first` on, loading ahead in `workers` processes.
 
     With 0 workers this process loads. `pin` copies to page-locked memory, from which a GPU fetches
     without waiting; `shared` is where the filesystem of shared memory is mounted.
@@ -40,11 +40,10 @@ def iterate(
     loader = DataLoader(
         _Answers(batches),
         batch_size=None,
-        shuffle=False,
+        sampler=range(first, len(batches)),
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=AHEAD if workers else None,
-        persistent_workers=False,
         worker_init_fn=_leave_signals_to_the_training,
     )
     with main_not_imported_again():
@@ -61,7 +60,7 @@ def iterate(
 class _Answers(Dataset):
     """Batches, or the failure that each of them met, which a worker then hands on as it is."""
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: StepBatches) -> None:
         self.batches = batches
 
     def __len__(self) -> int:
@@ -82,7 +81,7 @@ def _leave_signals_to_the_training(worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, _: signal.signal(number, signal.SIG_DFL))
 
 
-def _check_room(batches: Batches, workers: int, shared: Path) -> None:
+def _check_room(batches: StepBatches, workers: int, shared: Path) -> None:
     if not shared.is_dir():  # a system that shares memory in another way
         return
     neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if dist.is_initialized() else 1

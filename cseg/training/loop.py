@@ -34,7 +34,7 @@ from cseg.storage.provenance import source_fingerprint
 from cseg.training.loader import iterate
 from cseg.training.progress import Progress
 from cseg.training.resume import Curve, resume, save_state
-from cseg.training.sampling import Batches
+from cseg.training.sampling import StepBatches
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 POLY = 0.9  # power of DeepLab's schedule
@@ -109,7 +109,7 @@ class Training:
 
 def train(
     objective: Objective,
-    batches: Callable[[int], Batches],
+    batches: StepBatches,
     *,
     training: Training,
     miou: Callable[[], float] | None = None,
@@ -117,8 +117,8 @@ def train(
     """Optimise `objective`, which is on the training's device, in place and return its curve.
 
     Under several ranks each process computes its share of every batch, and all end alike. Its state
-    is what is saved; `batches` gives the batches from a given step on. `miou` is the validation
-    mIoU of the network as it is, alike on every rank, if `finetune.validate_every` asks for it.
+    is what is saved. `miou` is the validation mIoU of the network as it is, alike on every rank, if
+    `finetune.validate_every` asks for it.
 
     Raises:
         TrainingError: a loss that is not finite, a foreign or damaged state, no memory.
@@ -142,7 +142,6 @@ def train(
     stepped: nn.Module = objective
     if share.ranks > 1:
         stepped = DistributedDataParallel(objective, broadcast_buffers=False)
-    source = batches(first)
     objective.train()
     saved_at = started = time.monotonic()
     before = curve.seconds
@@ -155,7 +154,7 @@ def train(
         title, settings.steps, first, settings.batch, shown=share.leads, folder=board
     )
     with closing(reports) as progress, stop_flag(*SIGNALS, patient=True) as stop:
-        for step, batch in enumerate(iterate(source, workers, pin), first):
+        for step, batch in enumerate(iterate(batches, workers, pin, first), first):
             rate = learning_rate(step, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -169,7 +168,7 @@ def train(
             if row_due or save_due:  # the host waits for the device only here
                 count = step % settings.log_every + 1
                 seen = sum_over_ranks(losses[:count]) / share.ranks
-                mean, *more = _finite_means(seen, done - count, rate, source, title)
+                mean, *more = _finite_means(seen, done - count, rate, batches, title)
             if row_due:
                 curve.rows.append((done, mean, rate, *more))
                 progress.show(done, mean, rate)
@@ -258,14 +257,14 @@ def _averaged_over_ranks(objective: nn.Module, last: bool) -> AbstractContextMan
 
 
 def _finite_means(
-    losses: Tensor, first: int, rate: float, source: Batches, title: str
+    losses: Tensor, first: int, rate: float, batches: StepBatches, title: str
 ) -> list[float]:
     """Mean over the steps of the loss and of each measure; every loss must be finite."""
     for step, value in enumerate(losses[:, 0].tolist(), first):
         if not math.isfinite(value):
             raise TrainingError(
                 f"{title}: the loss is {value} at step {step + 1}, learning rate {rate:.3g}, "
-                f"images {', '.join(source.ids(step))}; lower the rate or look at these images"
+                f"images {', '.join(batches.ids(step))}; lower the rate or look at these images"
             )
     columns = losses.T.tolist()
     return [sum(values) / len(values) for values in columns]

@@ -85,9 +85,10 @@ def _permutation(seed: int, count: int, turn: int) -> np.ndarray:
 
 @dataclass(eq=False)
 class StepBatches(Dataset):
-    """The batch of each training step; item k is the batch of step `first_step + k`.
+    """The batch of each training step: images and labels, then those of `unlabelled`, if given.
 
-    Under several ranks an item is this rank's share of the batch.
+    Under several ranks an item is this rank's share of the batch. The labels of unlabelled images
+    are ignored where these are padded, and 0 elsewhere.
     """
 
     pairs: Sequence[Pair]
@@ -95,35 +96,37 @@ class StepBatches(Dataset):
     settings: ImageSettings
     batch: int
     seed: int
-    first_step: int
-    last_step: int
+    steps: int
     cache_mib: int
     share: Share = ALONE
+    unlabelled: "StepBatches | None" = None
     cache: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.images_per_step = self.batch // self.share.ranks
+        if self.unlabelled is not None:
+            self.images_per_step += self.unlabelled.images_per_step
         self.room = self.cache_mib * 2**20
 
     def __len__(self) -> int:
-        return self.last_step - self.first_step
+        return self.steps
 
     def ids(self, step: int) -> list[str]:
-        """Ids of the images of a step's batch, of all ranks."""
-        first = step * self.batch
-        order = draw_order(self.seed, len(self.pairs), first, self.batch)
-        return [self.pairs[i].id for i in order]
+        """Ids of the images of a step, of all ranks: the labelled ones first."""
+        order = draw_order(self.seed, len(self.pairs), step * self.batch, self.batch)
+        more = [] if self.unlabelled is None else self.unlabelled.ids(step)
+        return [self.pairs[i].id for i in order] + more
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Images uint8 (B, 3, H, W) and labels uint8 (B, H, W) of one step."""
-        step = self.first_step + index
+    def __getitem__(self, step: int) -> tuple[Tensor, ...]:
+        """Images uint8 (B, 3, H, W) and labels uint8 (B, H, W), once or twice."""
         order = draw_order(self.seed, len(self.pairs), step * self.batch, self.batch)
         crops = []
         for slot, item in self.share.part(list(enumerate(order))):
             rng = np.random.default_rng([GEOMETRY, self.seed, step, slot])
             crops.append(random_crop(*self._load(item), self.settings, rng))
         images, labels = zip(*crops, strict=True)
-        return torch.stack(images), torch.stack(labels)
+        more = () if self.unlabelled is None else self.unlabelled[step]
+        return torch.stack(images), torch.stack(labels), *more
 
     def _load(self, item: int) -> tuple[Tensor, Tensor]:
         if item not in self.cache:
@@ -134,29 +137,3 @@ class StepBatches(Dataset):
             self.room -= size
             self.cache[item] = pair
         return self.cache[item]
-
-
-class WithUnlabelled(Dataset):
-    """Each step's labelled batch, and one of unlabelled images: images, labels, images, padding.
-
-    The padding is ignored where an unlabelled image is padded, and 0 elsewhere.
-    """
-
-    def __init__(self, labelled: StepBatches, unlabelled: StepBatches) -> None:
-        self.labelled, self.unlabelled = labelled, unlabelled
-        self.images_per_step = labelled.images_per_step + unlabelled.images_per_step
-        self.settings = labelled.settings
-
-    def __len__(self) -> int:
-        return len(self.labelled)
-
-    def ids(self, step: int) -> list[str]:
-        """Ids of the images of a step, of all ranks: the labelled ones first."""
-        return self.labelled.ids(step) + self.unlabelled.ids(step)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
-        """Two pairs of images uint8 (B, 3, H, W) and labels uint8 (B, H, W)."""
-        return *self.labelled[index], *self.unlabelled[index]
-
-
-Batches = StepBatches | WithUnlabelled
