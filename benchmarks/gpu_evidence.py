@@ -28,10 +28,9 @@ from cseg.stages.fetch import fetch
 from cseg.stages.finetune import finetune
 from cseg.stages.index import index
 from cseg.stages.pretrain import pretrain
-from cseg.stages.run import RunInputs
+from cseg.stages.run import RunInputs, TrainingOutputs
 from cseg.stages.start import start
 from cseg.stages.subset import subset
-from cseg.stages.training_outputs import TrainingOutputs
 from cseg.storage.files import fingerprint, read_json, sha256_file, write_json
 from cseg.storage.provenance import source_fingerprint
 

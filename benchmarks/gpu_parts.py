@@ -27,8 +27,7 @@ from cseg.losses import PixelContrastLoss
 from cseg.model import checkpoint
 from cseg.settings.run import RunSettings
 from cseg.stages.pretrain import pretrain
-from cseg.stages.run import RunInputs
-from cseg.stages.training_outputs import TrainingOutputs
+from cseg.stages.run import RunInputs, TrainingOutputs
 from cseg.storage.files import read_json
 
 Rows = list[dict[str, Any]]

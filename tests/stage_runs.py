@@ -15,8 +15,7 @@ from cseg.settings.run import RunSettings
 from cseg.stages.evaluate import EvaluateOutputs, evaluate
 from cseg.stages.finetune import finetune
 from cseg.stages.pretrain import pretrain
-from cseg.stages.run import RunInputs
-from cseg.stages.training_outputs import TrainingOutputs
+from cseg.stages.run import RunInputs, TrainingOutputs
 
 NAMES = ("weights.pt", "curve.csv", "cost.json")
 STAGES = {"pretrain": pretrain, "finetune": finetune}

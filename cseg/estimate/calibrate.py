@@ -27,8 +27,7 @@ from cseg.settings.training import ContrastSettings, LoopSettings
 from cseg.stages.evaluate import EvaluateOutputs, evaluate
 from cseg.stages.finetune import finetune
 from cseg.stages.pretrain import pretrain
-from cseg.stages.run import RunInputs
-from cseg.stages.training_outputs import TrainingOutputs
+from cseg.stages.run import RunInputs, TrainingOutputs
 from cseg.storage.files import fingerprint, read_json, sha256_file, write_json
 
 MIB = 2**20

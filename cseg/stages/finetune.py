@@ -26,13 +26,14 @@ from cseg.settings.run import RunSettings
 from cseg.settings.training import FinetuneSettings
 from cseg.stages.run import (
     RunInputs,
+    TrainingOutputs,
     consistency_pairs,
     start_network,
     step_batches,
     training_pairs,
     validation_pairs,
+    write_training,
 )
-from cseg.stages.training_outputs import TrainingOutputs, write_training
 from cseg.storage.files import sha256_file
 from cseg.storage.index_and_subset import read_subset
 from cseg.storage.provenance import provenance

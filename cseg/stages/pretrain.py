@@ -15,8 +15,14 @@ from cseg.images.distortion import distort
 from cseg.model.network import Segmenter, compile_features
 from cseg.settings.keys import plain
 from cseg.settings.run import RunSettings
-from cseg.stages.run import RunInputs, start_network, step_batches, training_pairs
-from cseg.stages.training_outputs import TrainingOutputs, write_training
+from cseg.stages.run import (
+    RunInputs,
+    TrainingOutputs,
+    start_network,
+    step_batches,
+    training_pairs,
+    write_training,
+)
 from cseg.training.contrast import Contrast
 from cseg.training.loop import Objective, Training, train
 

@@ -1,11 +1,14 @@
-"""One run of the experiment: what its stages read, and the labelled images they may see."""
+"""One run of the experiment: what its stages read, the images they may see, and what they leave."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from cseg.compute.device import device_name, peak_memory
 from cseg.compute.ranks import current_share
 from cseg.datasets.samples import UNLABELLED, DatasetInfo
 from cseg.errors import DataError, readable
@@ -13,12 +16,13 @@ from cseg.model import checkpoint
 from cseg.model.network import Segmenter, build_segmenter
 from cseg.model.weights import Start
 from cseg.settings.keys import build
-from cseg.settings.run import RunSettings
-from cseg.storage.files import fingerprint
+from cseg.settings.run import RunSettings, Stage
+from cseg.storage.files import fingerprint, write_json
 from cseg.storage.index_and_subset import read_index_rows, read_subset
-from cseg.storage.tables import read_rows
+from cseg.storage.tables import read_rows, write_rows
 from cseg.training.loop import Training
 from cseg.training.prepared_cache import Place, read_places
+from cseg.training.resume import Curve
 from cseg.training.sampling import Pair, StepBatches
 
 OTHER_SEEDS = 2**31  # above every seed of a config: order and crops of the unlabelled images
@@ -38,6 +42,24 @@ class RunInputs:
     pseudo: Path | None = None
     # weights that fine-tuning starts from: of `pretrain`, or of the teacher's `finetune`
     pretrained: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOutputs:
+    """Files that a training stage writes."""
+
+    weights: Path  # the network; tensors by name
+    curve: Path  # step, loss, lr, the objective's measures, and val_miou if it is measured
+    cost: Path  # seconds, images_per_second, peak_memory_mib, device
+
+    @classmethod
+    def of(cls, folder: Path, stage: Stage) -> "TrainingOutputs":
+        """The files of a stage in a run's folder."""
+        return cls(
+            weights=folder / f"{stage}.pt",
+            curve=folder / f"{stage}.csv",
+            cost=folder / f"{stage}_cost.json",
+        )
 
 
 def labelled_pairs(inputs: RunInputs) -> tuple[list[Pair], str]:
@@ -178,3 +200,33 @@ def step_batches(
     batch = loop.batch * training.settings.finetune.consistency.ratio
     others = replace(labelled, pairs=unlabelled, batch=batch, seed=seed + OTHER_SEEDS)
     return replace(labelled, unlabelled=others)
+
+
+def write_training(
+    network: nn.Module, curve: Curve, *, training: Training, out: TrainingOutputs, **facts: object
+) -> None:
+    """Write a trained network, its curve and its cost, each atomically; drop the training state.
+
+    `facts` are plain values saved in the checkpoint, whose kind is the stage.
+    """
+    state = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    checkpoint.save(out.weights, training.stage, {"network": state, **facts})
+    header, rows = ("step", "loss", "lr", *curve.measures), list[tuple[object, ...]](curve.rows)
+    if curve.validation:
+        header += ("val_miou",)
+        rows = [(*row, curve.validation.get(int(row[0]), "")) for row in curve.rows]
+    write_rows(out.curve, header, rows)
+    images = training.loop.steps * training.loop.batch
+    cost = {
+        "seconds": round(curve.seconds, 2),
+        "images_per_second": round(images / max(curve.seconds, 1e-9), 2),
+        "peak_memory_mib": round(peak_memory(training.device), 1),
+        "device": device_name(training.device),
+    }
+    write_json(out.cost, cost)
+    print(
+        f"{training.stage}: {cost['seconds']} s, {cost['images_per_second']} images/s, peak memory "
+        f"{cost['peak_memory_mib']} MiB on {cost['device']}",
+        file=sys.stderr,
+    )
+    training.state.unlink(missing_ok=True)

@@ -3,6 +3,6 @@ from cseg.jobs.adapter import stage
 with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
     from cseg.stages.job import launch_run
     from cseg.stages.pretrain import pretrain
-    from cseg.stages.training_outputs import TrainingOutputs
+    from cseg.stages.run import TrainingOutputs
 
     launch_run(snakemake, pretrain, out=TrainingOutputs, title=snakemake.params.title)
