@@ -2,8 +2,9 @@
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
@@ -19,10 +20,10 @@ from gpu_evidence import run_stage
 from step import SETTINGS, Setting, marked, our_seconds, typical
 
 from cseg import experiment
-from cseg.datasets.samples import DatasetInfo
 from cseg.estimate.calibrate import IMAGES, calibrate, paint, step_seconds
 from cseg.estimate.flops import counted_costs, step_work
 from cseg.estimate.plan import CONTEXT_MIB, KEPT, Sizes, run_seconds
+from cseg.experiment import Experiment
 from cseg.losses import PixelContrastLoss
 from cseg.model import checkpoint
 from cseg.settings.run import RunSettings
@@ -99,23 +100,23 @@ def loss_table(dtype: str, device: torch.device, tiny: bool) -> Rows:
     return list(loss_gpu.measured_rows(*sizes, kind, device, 2 if tiny else 10, rate))
 
 
-def _settings(
+@contextmanager
+def _painted(
     tiny: bool, device: torch.device, name: str = "paper", **changes: Any
-) -> tuple[RunSettings, DatasetInfo, Setting]:
-    """Settings of the arm within, what the dataset is, and what is trained."""
+) -> Iterator[tuple[Experiment, Setting, RunInputs, Path]]:
+    """An experiment, what is trained in it, and images in a folder that the block may use."""
     chosen = SETTINGS["smoke" if tiny else name]
-    given = {**chosen.changes, "device": device.type, **changes}
-    planned = experiment.load(chosen.configs, given)
-    return planned.run_settings("within", 0), planned.info, chosen
+    planned = experiment.load(chosen.configs, {**chosen.changes, "device": device.type, **changes})
+    with tempfile.TemporaryDirectory() as folder:
+        yield planned, chosen, paint(Path(folder), planned.info, chosen.size_HW), Path(folder)
 
 
 def step(stage: str, precision: str, compiled: bool, device: torch.device, tiny: bool) -> Rows:
     """A step of a stage in parts, next to the same step written plainly with torchvision."""
     threads = 1 if tiny else 8
-    settings, info, chosen = _settings(tiny, device, precision=precision, compile=compiled)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        data = paint(folder, info, chosen.size_HW)
+    painted = _painted(tiny, device, precision=precision, compile=compiled)
+    with painted as (planned, chosen, data, folder):
+        settings, info = planned.run_settings("within", 0), planned.info
         seconds, cost = step_seconds(stage, settings, data, folder, threads=threads)
         peak = read_json(cost)["peak_memory_mib"]
         with marked() as steps:
@@ -123,13 +124,13 @@ def step(stage: str, precision: str, compiled: bool, device: torch.device, tiny:
         times = plain_loop.plain_steps(
             stage, settings, data, info, chosen.torchvisions, device, 2 if tiny else 6
         )
-    work, planned = step_work(stage, settings, info.num_classes)
+    work, activations = step_work(stage, settings, info.num_classes)
     plain = median(times[1:])
     return [{
         "stage": stage, "precision": precision, "compiled": compiled,
         "step_ms": 1000 * seconds, "plain_ms": 1000 * plain,
         "faster": plain / seconds, "peak_mib": peak,
-        "planned_activations_mib": planned / 2**20, "network_tflops": work / seconds / 1e12,
+        "planned_activations_mib": activations / 2**20, "network_tflops": work / seconds / 1e12,
         **{f"{part}_ms": value for part, value in typical(steps, 4).items()},
     }]  # fmt: skip
 
@@ -145,13 +146,12 @@ def _trained(settings: RunSettings, data: RunInputs, folder: Path, steps: int) -
 
 def strict(device: torch.device, tiny: bool) -> Rows:
     """Whether strict mode repeats every bit of the weights, and its time over the usual one's."""
-    settings, info, chosen = _settings(tiny, device)
-    with tempfile.TemporaryDirectory() as name:
-        data, seconds, weights = paint(Path(name), info, chosen.size_HW), {}, []
+    seconds, weights = {}, []
+    with _painted(tiny, device) as (planned, _, data, folder):
         for number, mode in enumerate((False, False, True, True)):  # the first of each warms up
-            own = replace(settings, deterministic=mode)
+            own = replace(planned.run_settings("within", 0), deterministic=mode)
             torch.use_deterministic_algorithms(mode)
-            done = _trained(own, data, Path(name) / str(number), 4 if tiny else 20)
+            done = _trained(own, data, folder / str(number), 4 if tiny else 20)
             seconds[mode] = read_json(done.cost)["seconds"]
             if mode:
                 weights.append(checkpoint.load(done.weights, "pretrain")["network"])
@@ -163,13 +163,10 @@ def strict(device: torch.device, tiny: bool) -> Rows:
 def precisions(device: torch.device, tiny: bool) -> Rows:
     """The loss after a short training in float32 and in bfloat16, from the same start."""
     rows = []
-    with tempfile.TemporaryDirectory() as name:
-        for precision in ("fp32", "bf16"):
-            settings, info, chosen = _settings(tiny, device, precision=precision)
-            folder = Path(name) / precision
-            folder.mkdir()
-            data = paint(folder, info, chosen.size_HW)
-            done = _trained(settings, data, folder / "run", 4 if tiny else 60)
+    for precision in ("fp32", "bf16"):
+        with _painted(tiny, device, precision=precision) as (planned, _, data, folder):
+            settings = planned.run_settings("within", 0)
+            done = _trained(settings, data, folder / precision, 4 if tiny else 60)
             last = pd.read_csv(done.curve)["loss"].iloc[-1]
             rows.append({"precision": precision, "loss": float(last)})
     return rows
@@ -177,11 +174,10 @@ def precisions(device: torch.device, tiny: bool) -> Rows:
 
 def shared_card(device: torch.device, tiny: bool) -> Rows:
     """A step of the demo's network alone and in two processes on one card."""
-    settings, info, chosen = _settings(tiny, device, "demo")
-    with tempfile.TemporaryDirectory() as folder:
-        data = paint(Path(folder), info, chosen.size_HW)
+    with _painted(tiny, device, "demo") as (planned, _, data, folder):
+        settings = planned.run_settings("within", 0)
         alone, both = (
-            our_seconds("finetune", settings, data, Path(folder), 1, copies) for copies in (1, 2)
+            our_seconds("finetune", settings, data, folder, 1, copies) for copies in (1, 2)
         )
     return [{"alone_ms": 1000 * alone, "two_ms_per_step": 1000 * both, "gain": alone / both}]
 
@@ -192,19 +188,13 @@ def forecast(device: torch.device, tiny: bool) -> Rows:
     The forecast is that of `cseg plan`: measured on this device by short runs, on a GPU the memory
     also as counted without a device. A GPU's memory is what the card has less while the job lives.
     """
-    chosen, steps = SETTINGS["smoke" if tiny else "paper"], 8 if tiny else 200
-    loop = {"steps": steps, "warmup_steps": 0}
-    changes = {**chosen.changes, "device": device.type, "run_arms": ["within"], "seeds": [0],
-               "label_counts": ["all"], "budget": "equal_finetune", "pretrain": loop,
-               "finetune": loop}  # fmt: skip
-    planned = experiment.load(chosen.configs, changes)
-    (cost,) = calibrate(planned, ["within"], size_HW=chosen.size_HW, devices=1).values()
-    (planned_seconds,) = run_seconds(planned, Sizes(IMAGES, IMAGES), {"within": cost}).values()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        data = paint(folder, planned.info, chosen.size_HW)
-        settings = planned.run_settings("within", 0)
-        seconds, peak, used = _taken(folder, data, settings)
+    loop = {"steps": 8 if tiny else 200, "warmup_steps": 0}
+    changes = {"run_arms": ["within"], "seeds": [0], "label_counts": ["all"],
+               "budget": "equal_finetune", "pretrain": loop, "finetune": loop}  # fmt: skip
+    with _painted(tiny, device, **changes) as (planned, chosen, data, folder):
+        (cost,) = calibrate(planned, ["within"], size_HW=chosen.size_HW, devices=1).values()
+        (planned_seconds,) = run_seconds(planned, Sizes(IMAGES, IMAGES), {"within": cost}).values()
+        seconds, peak, used = _taken(folder, data, planned.run_settings("within", 0))
     pairs = {
         "a run in three jobs, s": (planned_seconds, seconds),
         "largest peak as measured by the plan, MiB": (cost.memory_mib, peak),
