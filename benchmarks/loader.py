@@ -58,11 +58,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=12, help="timed batches of 16 images")
     parser.add_argument("--repeats", type=int, default=3, help="the fastest of them counts")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument(
-        "--voc",
-        type=Path,
-        help="folder of VOCdevkit/, to resize its pairs; without it pairs are painted",
-    )
+    parser.add_argument("--voc", type=Path, help="folder of VOCdevkit/; without it we paint pairs")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/loader.csv"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)

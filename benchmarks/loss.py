@@ -12,6 +12,7 @@ Writes benchmarks/results/loss.{csv,md} (loss_short.* with --short).
 import argparse
 import ctypes
 import os
+import re
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -93,10 +94,7 @@ def step_of(name: str, feats, other, labels):
 
 def resident_mib(field: str) -> float:
     """VmRSS (now) or VmHWM (peak) of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    raise ValueError(field)
+    return int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def measure(name: str, pixels: int, channels: int, repeats: int, threads: int, warm: int) -> dict:
@@ -213,10 +211,8 @@ def report(
 
 
 def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return f"{line.split(':')[1].strip()} ({os.cpu_count()} cores)"
-    return "an unknown CPU"
+    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    return f"{found[1]} ({os.cpu_count()} cores)" if found else "an unknown CPU"
 
 
 def called(device: torch.device) -> str:

@@ -172,19 +172,17 @@ def _use_index(row: Row, lines: list[tuple[str, str]], table: pd.DataFrame) -> N
     found = [name for name in ids if splits.get(name) == "train"]
     row.unmatched = len(ids) - len(found)
     row.validation = sum(splits.get(name) == "val" for name in ids)
-    pixels = train.filter(regex=r"^pixels_\d+$").to_numpy()
-    total = pixels.sum(axis=0)
-    chosen = train["id"].isin(set(found)).to_numpy()
-    row.matched = int(chosen.sum())
+    pixels = train.set_index("id").filter(regex=r"^pixels_\d+$")
+    named, total = pixels[pixels.index.isin(found)], pixels.sum().to_numpy()
+    row.matched = len(named)
     if not row.matched:
         return
-    row.classes_of = int((total > 0).sum())
-    row.classes = int((pixels[chosen].sum(axis=0) > 0).sum())
-    row.class_distance = round(class_distance(pixels[chosen].sum(axis=0), total), 4)
-    places = {name: place for place, name in enumerate(train["id"])}
-    orders = (keyed_order(places, f"audit {draw}") for draw in range(RANDOM_DRAWS))
-    drawn = ([places[name] for name in order[: row.matched]] for order in orders)
-    draws = [class_distance(pixels[chosen].sum(axis=0), total) for chosen in drawn]
+    shown = named.sum().to_numpy()
+    row.classes_of, row.classes = int((total > 0).sum()), int((shown > 0).sum())
+    row.class_distance = round(class_distance(shown, total), 4)
+    orders = (keyed_order(pixels.index, f"audit {draw}") for draw in range(RANDOM_DRAWS))
+    drawn = (pixels.loc[order[: row.matched]].sum().to_numpy() for order in orders)
+    draws = [class_distance(counts, total) for counts in drawn]
     row.class_distance_random = round(float(np.mean(draws)), 4)
 
 

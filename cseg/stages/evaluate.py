@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image
 
 from cseg.compute.device import device_name, open_device
@@ -72,7 +71,7 @@ def evaluate(
     device = open_device(settings.device, threads)
     info, facts = load_info(inputs.dataset), read_json(inputs.dataset)
     loaded = load_segmenter(weights)
-    loaded.network.to(device).to(memory_format=torch.channels_last)
+    loaded.network.to(device)
     pairs, subset = labelled_pairs(inputs)
     measured = pairs[: settings.evaluate.train_images]
     train, _ = metrics.matrices_by_image(loaded.network, measured, info, protocol)

@@ -59,7 +59,7 @@ def pseudolabel(
     device = open_device(settings.device, threads)
     info = load_info(inputs.dataset)
     loaded = load_segmenter(teacher)
-    loaded.network.to(device).to(memory_format=torch.channels_last)
+    loaded.network.to(device)
     _, subset = labelled_pairs(inputs)
     pairs = unlabelled_pairs(inputs)[: chosen.images]
 

@@ -38,15 +38,13 @@ def read_pair(place: Place) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         DataError: the file is missing or too short; names it.
     """
+    size = place.height, place.width
     try:
         data = np.fromfile(place.file, np.uint8, place.bytes, offset=place.offset)
-    except OSError as error:
+        image, label = np.split(data, [3 * place.bytes // CHANNELS])
+        return image.reshape(*size, 3), label.reshape(size)  # refuses what is too short
+    except (OSError, ValueError) as error:
         raise _damaged(place.file) from error
-    if len(data) < place.bytes:
-        raise _damaged(place.file)
-    pixels = place.height * place.width
-    image, label = data[: 3 * pixels], data[3 * pixels :]
-    return image.reshape(place.height, place.width, 3), label.reshape(place.height, place.width)
 
 
 def write_places(path: Path, ids: Sequence[str], places: Sequence[Place]) -> None:

@@ -15,9 +15,7 @@ rule fetch:
         )
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
-        gpu=0,
+        **LIGHT | {"runtime": 240},
     params:
         dataset=EXPERIMENT.dataset,
         data_dir=EXPERIMENT.data_dir,
@@ -43,9 +41,7 @@ rule index:
         "../../envs/data.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
-        gpu=0,
+        **LIGHT | {"runtime": 60},
     message:
         "{rule}"
     script:
@@ -68,9 +64,7 @@ rule prepare:
         "../../envs/train.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
-        gpu=0,
+        **LIGHT | {"runtime": 60},
     params:
         short_side=EXPERIMENT.image.short_side,
     message:

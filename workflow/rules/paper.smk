@@ -27,9 +27,7 @@ rule manifest:
         "../../envs/paper.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
-        gpu=0,
+        **LIGHT,
     params:
         plan=EXPERIMENT.manifest(),
     message:

@@ -12,9 +12,7 @@ rule start:
         "../../envs/train.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
-        gpu=0,
+        **LIGHT | {"mem_mb": 4000, "runtime": 60},
     params:
         start=start_settings,
     message:

@@ -12,9 +12,7 @@ rule subset:
         "../../envs/data.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
-        gpu=0,
+        **LIGHT,
     params:
         n=label_count,
     message:
