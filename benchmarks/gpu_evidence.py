@@ -106,10 +106,9 @@ def trained(whole: Experiment, run: Run, work: Path, threads: int) -> dict[str, 
     folder = work / run.arm / f"n{run.n}" / f"seed{run.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     listed = work / f"n{run.n}_seed{run.seed}.csv".replace("/", "-")
-    if not listed.exists():
-        subset(work / "index.csv", work / "dataset.json", n=whole.counts[run.n], seed=run.seed,
-               out=listed)  # fmt: skip
     data = RunInputs(index=work / "index.csv", dataset=work / "dataset.json", subset=listed)
+    if not listed.exists():
+        subset(data.index, data.dataset, n=whole.counts[run.n], seed=run.seed, out=listed)
     done = {stage: TrainingOutputs.of(folder, stage) for stage in settings.trainings}
     left = [stage for stage, out in done.items() if not out.cost.exists()]  # its last file
     for stage in (*left, "evaluate"):

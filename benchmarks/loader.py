@@ -64,11 +64,11 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        names = make_voc(root, chosen.voc, chosen.pairs)
-        rows = compare(root, names, chosen.batches, chosen.repeats, chosen.workers)
-        costs = profile(root, names, chosen.repeats)
+        files = make_voc(root, chosen.voc, chosen.pairs)
+        rows = compare(root, files, chosen.batches, chosen.repeats, chosen.workers)
+        costs = profile(root, files, chosen.repeats)
     source = f"{chosen.voc.name}, resized" if chosen.voc else "painted"
-    facts = {"pairs": len(names), "source": source, "crop": CROP, "batch": BATCH,
+    facts = {"pairs": len(files), "source": source, "crop": CROP, "batch": BATCH,
              "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__,
              "load_average": round(os.getloadavg()[0], 1),
              "machine": platform.machine()}  # fmt: skip
@@ -77,14 +77,13 @@ def main() -> None:
 
 
 def compare(
-    root: Path, names: list[str], batches: int, repeats: int, workers: list[int]
+    root: Path, files: list[Pair], batches: int, repeats: int, workers: list[int]
 ) -> list[dict[str, object]]:
     """Images a second of every pipeline by worker count; the rounds of all take turns.
 
     Without workers the seconds are the processor's, which other work on the machine does not
     lengthen: the speed of one core. With workers they are the wall clock's.
     """
-    files = [Pair(name, *paths(root, name)) for name in names]
     stored = store(files, root / "pixels.bin")
     images = batches * BATCH
     pipelines: dict[str, Callable[[int], Iterable]] = {
@@ -110,9 +109,8 @@ def compare(
     return rows
 
 
-def profile(root: Path, names: list[str], repeats: int) -> dict[str, float]:
+def profile(root: Path, files: list[Pair], repeats: int) -> dict[str, float]:
     """Milliseconds per image of the steps of a core's work, the fastest of `repeats` passes."""
-    files = [Pair(name, *paths(root, name)) for name in names]
     pairs = [load_pair(pair, INFO, None) for pair in files]
     rng = np.random.default_rng(0)
     crops = [random_crop(*pair, IMAGE, rng) for pair in pairs[:BATCH]]
@@ -130,9 +128,9 @@ def profile(root: Path, names: list[str], repeats: int) -> dict[str, float]:
         passes = []
         for _ in range(repeats):
             start = time.process_time()
-            for i in range(len(names)):
+            for i in range(len(files)):
                 step(i)
-            passes.append((time.process_time() - start) / len(names) * 1000)
+            passes.append((time.process_time() - start) / len(files) * 1000)
         costs[name] = round(min(passes), 2)
     return costs
 
@@ -209,8 +207,8 @@ def paths(root: Path, name: str) -> tuple[Path, Path]:
     return home / "JPEGImages" / f"{name}.jpg", home / "SegmentationClass" / f"{name}.png"
 
 
-def make_voc(root: Path, source: Path | None, count: int) -> list[str]:
-    """Write `count` pairs of 500x375 (or 375x500) in VOC's layout; returns their names."""
+def make_voc(root: Path, source: Path | None, count: int) -> list[Pair]:
+    """Write and return `count` pairs of 500x375 (or 375x500) in VOC's layout."""
     if source:
         lists = source / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
         names = (lists / "train.txt").read_text().split()[:count]
@@ -228,7 +226,7 @@ def make_voc(root: Path, source: Path | None, count: int) -> list[str]:
     lists = root / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("\n".join(names) + "\n")
-    return names
+    return [Pair(name, *paths(root, name)) for name in names]
 
 
 def store(pairs: list[Pair], file: Path) -> list[Pair]:

@@ -36,7 +36,7 @@ def run(data, tmp_path, monkeypatch):
     """Train a stage on a GPU that is not there; gives what was seen and the waits inside steps."""
 
     def pinned(batches, workers, pin, first):
-        for number in range(first, len(batches)):
+        for number in range(first, batches.steps):
             yield tuple(t.pin_memory() if pin else t for t in batches[number])
 
     def go(stage, arm, precision="bf16", pretraining=None, **changes):

@@ -68,6 +68,6 @@ def test_the_cache_keeps_as_many_images_as_it_has_room_for(batches):
     source = batches()
     pair = 24 * 24 * 4  # bytes of an image and its labels
     source.room = 2 * pair + 1
-    for index in range(len(source)):
-        source[index]
+    for step in range(source.steps):
+        source[step]
     assert len(source.cache) == 2 and source.room == 1

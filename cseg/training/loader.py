@@ -40,7 +40,7 @@ def iterate(
     loader = DataLoader(
         _Answers(batches),
         batch_size=None,
-        sampler=range(first, len(batches)),
+        sampler=range(first, batches.steps),
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=AHEAD if workers else None,
@@ -63,12 +63,9 @@ class _Answers(Dataset):
     def __init__(self, batches: StepBatches) -> None:
         self.batches = batches
 
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, ...] | CsegError:
+    def __getitem__(self, step: int) -> tuple[Tensor, ...] | CsegError:
         try:
-            return self.batches[index]
+            return self.batches[step]
         except CsegError as error:
             return error
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from cseg.compute.ranks import ALONE, Share
 from cseg.datasets.reading import read_class_ids, read_image, read_label
@@ -84,7 +83,7 @@ def _permutation(seed: int, count: int, turn: int) -> np.ndarray:
 
 
 @dataclass(eq=False)
-class StepBatches(Dataset):
+class StepBatches:
     """The batch of each training step: images and labels, then those of `unlabelled`, if given.
 
     Under several ranks an item is this rank's share of the batch. The labels of unlabelled images
@@ -107,9 +106,6 @@ class StepBatches(Dataset):
         if self.unlabelled is not None:
             self.images_per_step += self.unlabelled.images_per_step
         self.room = self.cache_mib * 2**20
-
-    def __len__(self) -> int:
-        return self.steps
 
     def ids(self, step: int) -> list[str]:
         """Ids of the images of a step, of all ranks: the labelled ones first."""
