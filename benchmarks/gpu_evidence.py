@@ -104,7 +104,6 @@ def trained(whole: Experiment, run: Run, work: Path, threads: int) -> dict[str, 
     """Do what is left of a run; returns its mIoU, curves and costs."""
     settings = whole.run_settings(run.arm, run.seed)
     folder = work / run.arm / f"n{run.n}" / f"seed{run.seed}"
-    folder.mkdir(parents=True, exist_ok=True)
     listed = work / f"n{run.n}_seed{run.seed}.csv".replace("/", "-")
     data = RunInputs(index=work / "index.csv", dataset=work / "dataset.json", subset=listed)
     if not listed.exists():
@@ -149,7 +148,6 @@ def run(whole: Experiment, out: Path, facts: dict[str, Any], threads: int) -> No
     """
     mark = fingerprint([facts, plain(whole)])[:12]
     work = out / f"work_{mark}"
-    work.mkdir(parents=True, exist_ok=True)
     made = work / "fetch.json", work / "index.csv"
     if not (work / "dataset.json").exists():
         fetch(whole.dataset, whole.data_dir, options=whole.options, out=made[0])

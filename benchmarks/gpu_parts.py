@@ -136,7 +136,6 @@ def step(stage: str, precision: str, compiled: bool, device: torch.device, tiny:
 
 
 def _trained(settings: RunSettings, data: RunInputs, folder: Path, steps: int) -> TrainingOutputs:
-    folder.mkdir()
     out = TrainingOutputs.of(folder, "pretrain")
     short = {"steps": steps, "warmup_steps": 0, "log_every": steps}
     settings = replace(settings, pretrain=replace(settings.pretrain, **short))

@@ -7,7 +7,7 @@ taken. If a rival does not run (memory, or what torch does not offer here), its 
 float64 on the same inputs; the sampled rival computes another loss, so it has none. The share of
 the matmul rate counts only the flops that are needed: 3 (released form) or 6 (paper's) per pair and
 channel. The kernels do more, 6 and 8, and in float32 three products for one:
-`cseg.losses.work.kernel_flops` counts those, pairs of one class left out. A part of
+`cseg.estimate.flops.kernel_flops` counts those, pairs of one class left out. A part of
 `benchmarks/gpu.py`.
 """
 
@@ -22,8 +22,8 @@ from gpu_page import SAMPLED
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
+from cseg.estimate.flops import kernel_flops
 from cseg.losses import PixelContrastLoss
-from cseg.losses.work import kernel_flops
 
 CLASSES = 8
 OURS = "ours, "
@@ -42,13 +42,10 @@ def inputs(images: int, pixels: int, channels: int, device: torch.device, dtype:
     return *(u.requires_grad_() for u in units), labels.to(device)
 
 
-def ours_of(row: str, normalize: bool, backend: str) -> PixelContrastLoss:
-    """Our loss of the form and the scope that a row's name holds."""
+def form_of(row: str) -> dict[str, str]:
+    """Scope and denominator of the loss that a row's name holds."""
     denominator = "negatives" if "released" in row else "all"
-    scope = row.rsplit(" ", 1)[1]
-    return PixelContrastLoss(
-        None, scope=scope, denominator=denominator, normalize=normalize, backend=backend
-    )
+    return {"scope": row.rsplit(" ", 1)[1], "denominator": denominator}
 
 
 def views_of(row: str, feats: Tensor, other: Tensor, labels: Tensor) -> tuple[Tensor | None, ...]:
@@ -62,7 +59,7 @@ def rows_of(feats: Tensor, other: Tensor, labels: Tensor) -> dict[str, Callable[
     partner = torch.arange(len(labels)).roll(1)
 
     def ours(row: str) -> Callable[[], Tensor]:
-        contrast = ours_of(row, normalize=True, backend="auto")  # as in training
+        contrast = PixelContrastLoss(None, **form_of(row))  # normalises, as in training
         return lambda: contrast(*views_of(row, feats, other, labels))
 
     def each(loss: Callable[..., Tensor], *second: Tensor) -> Callable[[], Tensor]:
@@ -98,7 +95,8 @@ def rows_of(feats: Tensor, other: Tensor, labels: Tensor) -> dict[str, Callable[
 def exact(row: str, leaves: list[Tensor], labels: Tensor) -> list[Tensor]:
     """Loss and gradients of a row's form in float64; rivals take features as they are."""
     wide = [leaf.detach().double().requires_grad_() for leaf in leaves]
-    contrast = ours_of(row, normalize=row.startswith(OURS), backend="tiled")
+    options = {**form_of(row), "normalize": row.startswith(OURS), "backend": "tiled"}
+    contrast = PixelContrastLoss(None, **options)
     return value_and_grads(lambda: contrast(*views_of(row, *wide, labels)), wide)
 
 
@@ -200,9 +198,7 @@ def measured_rows(
             available = rate * found["median_ms"] / 1000
             needed = needed_flops(row, images, pixels, channels) / available
             work = kernel_flops(
-                row.rsplit(" ", 1)[1],
-                "negatives" if "released" in row else "all",
-                images=images, pixels=pixels, channels=channels,
+                **form_of(row), images=images, pixels=pixels, channels=channels,
                 half=dtype == torch.bfloat16, second_view=False, alike=0.0,
             )  # fmt: skip
             done = work / available

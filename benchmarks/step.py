@@ -160,11 +160,8 @@ def our_seconds(
     """Seconds of a step, over the number of runs that train at the same time."""
     if copies == 1:
         return step_seconds(stage, settings, data, folder, threads=threads)[0]
-    folders = [folder / str(number) for number in range(copies)]
-    for own in folders:
-        own.mkdir(exist_ok=True)
     with get_context("spawn").Pool(copies) as pool:
-        arguments = [(stage, settings, data, own) for own in folders]
+        arguments = [(stage, settings, data, folder / str(number)) for number in range(copies)]
         timed = pool.starmap(partial(step_seconds, threads=threads), arguments)
         return mean(seconds for seconds, _ in timed) / copies
 

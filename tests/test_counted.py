@@ -9,8 +9,7 @@ from torch import nn
 
 from cseg import experiment
 from cseg.cli import main
-from cseg.estimate.flops import counted_costs, loss_flops, step_work
-from cseg.losses.work import kernel_flops
+from cseg.estimate.flops import counted_costs, kernel_flops, loss_flops, step_work
 from cseg.model.network import build_segmenter
 
 PLACE = ROOT / "workflow" / "configs"

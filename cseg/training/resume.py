@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +40,7 @@ def save_state(
     everyones = gather_to_leader(losses.cpu())
     if not current_share().leads:
         return
-    content: dict[str, Any] = {
+    state = {
         "run_key": run_key,
         "step": step,
         "curve": vars(curve),
@@ -49,7 +48,7 @@ def save_state(
         "objective": objective.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    checkpoint.save(path, "training_state", content)
+    checkpoint.save(path, "training_state", state)
 
 
 def resume(
