@@ -117,9 +117,7 @@ def trained(whole: Experiment, run: Run, work: Path, threads: int) -> dict[str, 
         "arm": run.arm, "n": int(row["n"]), "seed": run.seed, "miou": float(row["miou"]),
         "train_miou": float(row["train_miou"]),
         "costs": {stage: read_json(out.cost) for stage, out in done.items()},
-        "curves": {
-            stage: pd.read_csv(out.curve).to_dict("list") for stage, out in done.items()
-        },
+        "curves": {stage: pd.read_csv(out.curve).to_dict("list") for stage, out in done.items()},
     }  # fmt: skip
 
 

@@ -32,8 +32,7 @@ def main() -> None:
         overlay = folder / "overlay.yaml"
         overlay.write_text(yaml.safe_dump({**OVERLAY, "results_dir": str(folder / "results")}))
         planned = experiment.load([overlay])
-        size = image_size(planned)
-        costs = calibrate(planned, planned.run_arms, size_HW=size, devices=2)
+        costs = calibrate(planned, planned.run_arms, size_HW=image_size(planned), devices=2)
         runs = run_seconds(planned, image_counts(planned), costs)
         command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(overlay)]
         subprocess.run(command, cwd=ROOT, check=True)

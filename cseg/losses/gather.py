@@ -55,10 +55,9 @@ class _Gather(torch.autograd.Function):
 
 
 def _concatenated(values: Tensor) -> Tensor:
-    parts = [
-        torch.empty_like(values, memory_format=torch.contiguous_format) for _ in range(world_size())
-    ]
-    dist.all_gather(parts, values.contiguous())
+    values = values.contiguous()
+    parts = [torch.empty_like(values) for _ in range(world_size())]
+    dist.all_gather(parts, values)
     return torch.cat(parts)
 
 

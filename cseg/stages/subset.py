@@ -47,8 +47,7 @@ def subset(
     if list_path is not None:
         subset_from_list(index_csv, dataset_json, list_path, out)
         return
-    presence = read_presence(index_csv)
-    order = nested_order(presence, seed)
+    order = nested_order(read_presence(index_csv), seed)
     ids = order[: resolve_count(n, len(order))]
     mark = fingerprint([read_json(dataset_json)["index_fingerprint"], count_token(n), seed, ids])
     write_subset(ids, mark, out)
