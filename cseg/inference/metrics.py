@@ -4,6 +4,7 @@ Shapes: K classes; a confusion matrix has truth in rows and prediction in column
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from cseg.datasets.samples import DatasetInfo
 from cseg.inference.predict import ProtocolSettings, predict
 from cseg.model.network import Segmenter
 from cseg.training.sampling import Pair
+
+T = TypeVar("T")
 
 
 def matrices_by_image(
@@ -28,16 +31,18 @@ def matrices_by_image(
     Rank r predicts images r, r + ranks, ...; the leading one gets them all, in the order of
     `pairs`, and the others nothing. The network is in evaluation mode.
     """
-    found = {
-        name: (matrix, keep(guess) if keep else b"")
-        for name, matrix, guess in _own_share(network, pairs, info, protocol)
-    }
-    everything = {name: pair for part in gather_to_leader(found) for name, pair in part.items()}
-    ordered = [pair.id for pair in pairs if pair.id in everything]
-    return (
-        {name: everything[name][0] for name in ordered},
-        {name: everything[name][1] for name in ordered} if keep else {},
-    )
+    matrices: dict[str, np.ndarray] = {}
+    kept: dict[str, bytes] = {}
+    for name, matrix, guess in _own_share(network, pairs, info, protocol):
+        matrices[name] = matrix
+        if keep:
+            kept[name] = keep(guess)
+    return _gathered(matrices, pairs), _gathered(kept, pairs)
+
+
+def _gathered(own: dict[str, T], pairs: Sequence[Pair]) -> dict[str, T]:
+    everyones = {name: value for part in gather_to_leader(own) for name, value in part.items()}
+    return {pair.id: everyones[pair.id] for pair in pairs if pair.id in everyones}
 
 
 def validation_miou(
