@@ -113,10 +113,11 @@ def settled(cells: Iterable[Cell], baselines: tuple[str, ...]) -> int | None:
 
 
 def table(cells: list[Cell]) -> str:
-    """Markdown: one part per budget, one row per arm."""
+    """Markdown: one part per budget, one row per arm; several budgets tell which has settled."""
     notes = []
+    budgets = sorted({each.budget for each in cells})
     for baselines in (SCRATCH, IMAGENET):
-        if any(each.arm in baselines for each in cells):
+        if len(budgets) > 1 and any(each.arm in baselines for each in cells):
             budget = settled(cells, baselines)
             notes.append(
                 f"The best baseline with {baselines[0]}'s start gains less than a point from "
@@ -136,7 +137,7 @@ def table(cells: list[Cell]) -> str:
              bracketed(each.gain), bracketed(each.plain))
             for each in cells if each.budget == budget
         ]
-        for budget in sorted({each.budget for each in cells})
+        for budget in budgets
     }  # fmt: skip
     header = ("steps", "arm", "mIoU", "training mIoU", "best baseline", "above it",
               "above cross-entropy without distortion")  # fmt: skip
@@ -194,6 +195,7 @@ if __name__ == "__main__":
     for each in FOLDERS:
         cells = read_cells(each)
         write_text(each / "budgets.md", table(cells))
-        with figure_style():
-            _, pdf = save(draw(cells), each / "budgets")
-        pdf.unlink()  # the pages show the PNG
+        if len({cell.budget for cell in cells}) > 1:
+            with figure_style():
+                _, pdf = save(draw(cells), each / "budgets")
+            pdf.unlink()  # the pages show the PNG

@@ -180,6 +180,13 @@ def test_table_of_budgets(made: Path):
     assert cross[3].startswith("+2.0 [") and cross[4].startswith("+2.0 [")
 
 
+def test_one_budget_does_not_tell_whether_a_baseline_still_gains(made: Path):
+    cells = read_cells(made)
+    assert "still gains" in table(cells)
+    alone = table([each for each in cells if each.budget == 2400])
+    assert "gains" not in alone and "2,400" in alone and "7,200" not in alone
+
+
 def test_drawing_of_budgets(made: Path):
     with figure_style():
         figure = draw(read_cells(made))
