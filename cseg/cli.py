@@ -54,12 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def positive(text: str, kind: type[int] | type[float] = int) -> float:
     """A number above 0 of the command line, whole unless `kind` is float."""
     try:
-        number = kind(text)
+        number = kind(text) if kind is float or text.isdecimal() else 0
     except ValueError:
         number = 0
     if not 0 < number < float("inf"):
-        wanted = "whole number of at least 1" if kind is int else "number above 0"
-        raise argparse.ArgumentTypeError(f"{text!r} is not a {wanted}")
+        wanted = "a whole number of at least 1" if kind is int else "a number above 0"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
     return number
 
 

@@ -30,6 +30,7 @@ PREDICT = ("predict", "a.png", "--checkpoint", "c", "--out", "o")
         (*PREDICT, "--window", "0", "0"), (*PREDICT, "--threads", "0"),
         (*PREDICT, "--threads", "-1"), (*PREDICT, "--window", "16", "1.5"),
         ("plan", "--size", "0", "0"), ("plan", "--devices", "0"),
+        (*PREDICT, "--threads", "1_0"), (*PREDICT, "--threads", "+2"), ("plan", "--devices", " 2"),
         ("plan", "--teraflops", "nan"), ("plan", "--teraflops", "0"),
         ("plan", "--teraflops", "inf"), ("plan", "--teraflops", "fast"),
     ],

@@ -83,8 +83,8 @@ def _leaks(pairs: Sequence[Pair], info: DatasetInfo) -> list[str]:
         if other is None:
             what = "the same picture as"
             alike = by_crc[pair.crc]
-            same = (one for one in alike if np.array_equal(read(one.image), read(pair.image)))
-            other = next(same, None)
+            own = read(pair.image) if alike else np.empty(0)
+            other = next((one for one in alike if np.array_equal(read(one.image), own)), None)
         if other is not None:
             found.append(
                 f"image {pair.image} (val) is {what} {other.image} ({other.split}); take one off "

@@ -127,10 +127,11 @@ def kernel_flops(
 ) -> float:
     """Flops of the loss's CUDA kernels for value and gradients (a multiply-add is two).
 
-    The paper's form takes 8 per channel and pair of anchor and candidate: two passes, each a
-    product for the similarity and one for the gradient. Of a partner image, an anchor meets the
-    pixels of its own class only. The released form takes 6 per channel and pair of pixels of a bag,
-    and 2 more for a pair of one class; pairs of both views are masked, not left out.
+    In the paper's form, each pair of an anchor and a candidate costs 8 flops per channel: there are
+    two passes, each with a product for the similarity and one for the gradient. An anchor meets
+    only those pixels of its partner image that have its class. In the released form, each pair of
+    pixels in a bag costs 6 flops per channel, and 2 more if both have the same class. Pairs that do
+    not count, such as some across the views, are computed all the same and masked.
 
     `half` features are bfloat16; others take three products for one. `alike` is the share of the
     pairs of pixels that have one class, `second_view` whether the loss sees a second view of each

@@ -14,7 +14,7 @@ CHUNK = 2**21  # numbers worked on at a time: their float32 copies stay smaller 
 
 
 def wide(given: torch.dtype) -> torch.dtype:
-    """Dtype in which features of a given one are computed with: float32 but for float64."""
+    """The dtype to compute in for features of dtype `given`: float32, or float64 for float64."""
     return torch.float64 if given == torch.float64 else torch.float32
 
 
