@@ -13,7 +13,11 @@ HOOK = Path(__file__).parent / "kill_hook"
 SCRIPT = re.compile(r"/\.snakemake/scripts/\w+\.(\w+)\.py$")
 # files that tell of time, not of results: checksums.json is also of columns of seconds
 TIMES = re.compile(r"/(logs|benchmarks)/|cost\.\w+$|/checksums\.json$")
-COST = re.compile(rb"<li>Arms of unequal cost: .*?</li>|Mind the \d+ warnings? below first.")
+# in summary.html: the warning of unequal cost, or that there is none, and what follows from it
+COST = re.compile(
+    rb"<li>(Arms of unequal cost|Nothing stands out): .*?</li>\n"
+    rb"|Mind the [^<]*?\.( |(?=<))|Use the network below\."
+)
 
 
 class Orders:

@@ -11,12 +11,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
+from fake_results import paint_results
 from kills import Orders, leftovers, results, scripts, timeless
 from small_runs import SMOKE, small_data, small_settings
 from stage_runs import NAMES, evaluated, start
 from workflow_runs import begin_snakemake, overlay, snakemake
+
+from cseg.paper.page import summary_page
+from cseg.stages.summary import summary
 
 pytestmark = pytest.mark.fault
 
@@ -45,6 +50,27 @@ class Run:
 def metrics(data, settings, out: Path) -> bytes:
     """The row of the fine-tuned network in `out`, without its time."""
     return timeless(evaluated(data, settings, out / NAMES[0], out).metrics)
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["among others", "alone"])
+def test_pages_that_differ_in_measured_times_alone_count_as_the_same(tmp_path, others):
+    runs = paint_results(tmp_path, ("cross", "imagenet"), (4, 16), (0, 1, 2)[: 1 if others else 3])
+    summary(runs, tmp_path / "fake")
+    (tmp_path / "fake/checksums.json").unlink()
+    costs = pd.read_csv(tmp_path / "fake/cost.csv")
+    pages = {}
+    for name, ratio in {"even": 1.0, "uneven": 2.0, "more": 3.0, "other": 1.0}.items():
+        seconds = costs["arm"].map({"cross": 10.0, "imagenet": 10.0 * ratio})
+        seconds *= costs["stage"] == "finetune"
+        costs.assign(seconds=seconds).to_csv(tmp_path / "fake/cost.csv", index=False)
+        if name == "other":
+            rows = pd.read_csv(tmp_path / "fake/summary.csv")
+            rows.assign(train_miou=0.1).to_csv(tmp_path / "fake/summary.csv", index=False)
+        page = tmp_path / name / "summary.html"
+        summary_page(tmp_path / "fake", page, figures_dir=tmp_path)
+        assert (b"Arms of unequal cost" in page.read_bytes()) == (ratio > 1)
+        pages[name] = results(page.parent)
+    assert pages["even"] == pages["uneven"] == pages["more"] != pages["other"]
 
 
 @pytest.mark.slow
