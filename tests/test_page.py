@@ -111,6 +111,18 @@ def test_the_spread_is_split_only_where_seeds_share_subsets(folder, tmp_path):
     assert re.search(r"Spread of the seeds.*: \d+\.\d points from which images are labelled", page)
 
 
+@pytest.mark.parametrize(
+    ("steps", "said"), [([1200, 1200], "1,200 steps"), ([1200, 7200], "1,200 to 7,200 steps")]
+)
+def test_the_setup_says_equal_steps_once(folder, tmp_path, steps, said):
+    rows = pd.read_csv(folder / "summary.csv")
+    rows["total_steps"] = rows["arm"].map(dict(zip(("cross", "imagenet"), steps)))
+    (tmp_path / "r").mkdir()
+    rows.to_csv(tmp_path / "r/summary.csv", index=False)
+    page = summary_page(tmp_path / "r", tmp_path / "page.html", figures_dir=tmp_path).read_text()
+    assert f". {said}, both stages together." in page and page.count(" steps, both") == 1
+
+
 PROBE = """<script>addEventListener("load", () => {
   const shown = [...document.images].map(i => `${i.naturalWidth > 0 && i.width > 100}`);
   const rows = [...document.querySelectorAll("table")].map(t => t.offsetHeight > 40);

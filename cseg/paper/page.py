@@ -132,7 +132,8 @@ def _setup(results: Results) -> str:
         text += f" {results.info['val_size']} validation images, {classes} classes."
     if "total_steps" in results.summary:
         steps = results.summary["total_steps"]
-        text += f" {steps.min():.0f} to {steps.max():.0f} steps, both stages together."
+        ends = " to ".join(f"{each:,.0f}" for each in sorted({steps.min(), steps.max()}))
+        text += f" {ends} steps, both stages together."
     return text
 
 
