@@ -16,7 +16,8 @@ TIMES = re.compile(r"/(logs|benchmarks)/|cost\.\w+$|/checksums\.json$")
 # in summary.html: the warning of unequal cost, or that there is none, and what follows from it
 COST = re.compile(
     rb"<li>(Arms of unequal cost|Nothing stands out): .*?</li>\n"
-    rb"|Mind the [^<]*?\.( |(?=<))|Use the network below\."
+    rb"|Mind the warning below first: arms of unequal cost\.( |(?=<))|Use the network below\."
+    rb"|(warning|\d+ warnings) below first(, above all)?"
 )
 
 

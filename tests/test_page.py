@@ -44,6 +44,12 @@ def plain(text):
     return html.unescape(re.sub(r"<[^>]+>", "", text))
 
 
+def page_of(rows, folder):
+    """The page of the runs `rows` and of what else lies in `folder`."""
+    rows.to_csv(folder / "summary.csv", index=False)
+    return summary_page(folder, folder / "page.html", figures_dir=folder).read_text()
+
+
 def test_the_first_three_lines_answer_which_how_sure_and_what_next(folder, text):
     body = plain(text.split("<h1>")[1])
     title, _, *lines = body.splitlines()
@@ -78,11 +84,8 @@ def test_the_network_to_use_is_linked_with_its_command(folder, text):
 def test_a_card_of_another_arm_is_not_linked(folder, tmp_path):
     rows = pd.read_csv(folder / "summary.csv")
     rows.loc[rows["arm"] == "cross", "miou"] += 0.5  # cross is best now, the cards are imagenet's
-    (tmp_path / "r").mkdir()
-    rows.to_csv(tmp_path / "r/summary.csv", index=False)
-    (tmp_path / "r/best").symlink_to(folder / "best")
-    page = summary_page(tmp_path / "r", tmp_path / "page.html", figures_dir=tmp_path)
-    assert "n4.pt" not in page.read_text()
+    (tmp_path / "best").symlink_to(folder / "best")
+    assert "n4.pt" not in page_of(rows, tmp_path)
 
 
 def test_it_stands_alone_with_curve_predictions_table_and_provenance(folder, text):
@@ -105,9 +108,7 @@ def test_the_spread_is_split_only_where_seeds_share_subsets(folder, tmp_path):
     assert "Spread of the seeds" not in (folder / "summary.html").read_text()
     rows = pd.read_csv(folder / "summary.csv", dtype={"subset_fingerprint": str})
     rows["subset_fingerprint"] = rows["seed"].map({0: "x", 1: "x", 2: "y"})
-    (tmp_path / "r").mkdir()
-    rows.to_csv(tmp_path / "r/summary.csv", index=False)
-    page = summary_page(tmp_path / "r", tmp_path / "page.html", figures_dir=tmp_path).read_text()
+    page = page_of(rows, tmp_path)
     assert re.search(r"Spread of the seeds.*: \d+\.\d points from which images are labelled", page)
 
 
@@ -117,9 +118,7 @@ def test_the_spread_is_split_only_where_seeds_share_subsets(folder, tmp_path):
 def test_the_setup_says_equal_steps_once(folder, tmp_path, steps, said):
     rows = pd.read_csv(folder / "summary.csv")
     rows["total_steps"] = rows["arm"].map(dict(zip(("cross", "imagenet"), steps)))
-    (tmp_path / "r").mkdir()
-    rows.to_csv(tmp_path / "r/summary.csv", index=False)
-    page = summary_page(tmp_path / "r", tmp_path / "page.html", figures_dir=tmp_path).read_text()
+    page = page_of(rows, tmp_path)
     assert f". {said}, both stages together." in page and page.count(" steps, both") == 1
 
 
