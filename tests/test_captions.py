@@ -28,7 +28,7 @@ def test_only_tests_that_were_made_are_named():
 
 def test_runs_note_counts_the_gaps(tmp_path):
     note = wording.runs_note(read_results(golden_results(tmp_path)))
-    assert "16 of 18 combinations" in note
+    assert "16 of 18 runs have ended" in note
     whole = paint_results(tmp_path, ("scratch",), (4,), (0,), images=1)
     summary(whole, tmp_path / "fake")
     assert wording.runs_note(read_results(tmp_path / "fake")) == "1 seed per cell."

@@ -11,7 +11,7 @@ from cseg.stages.summary import summary
 
 @pytest.fixture
 def folder(tmp_path):
-    summary(paint_results(tmp_path, ("scratch", "cross"), (4, 16), images=3), tmp_path / "fake")
+    summary(paint_results(tmp_path, ("scratch", "cross"), (4, 16), images=20), tmp_path / "fake")
     (tmp_path / "fake/checksums.json").unlink()  # the tests edit the files
     return tmp_path / "fake"
 
@@ -80,7 +80,7 @@ def test_few_seeds_and_gaps_are_named(folder):
     )
     text = said(folder)
     assert "some arms have run with 2 seeds" in text
-    assert "10 of 12 combinations of arm, n and seed have run" in text
+    assert "10 of 12 runs have ended (one for each arm, n and seed)" in text
 
 
 def test_seeds_that_share_a_subset_count_as_one_draw_of_it(folder):
@@ -108,3 +108,27 @@ def test_arms_of_equal_cost_are_not_called_unequal(folder):
     rows = pd.read_csv(folder / "cost.csv")
     rows[rows["stage"] != "pretrain"].to_csv(folder / "cost.csv", index=False)
     assert cautions(read_results(folder)) == []
+
+
+def test_few_validation_images_are_named(folder):
+    assert "Few validation images" not in said(folder)
+    path = folder / "per_image.csv"
+    rows = pd.read_csv(path, dtype={"id": str})
+    rows[rows["id"] != "000000"].to_csv(path, index=False)
+    assert cautions(read_results(folder))[0].startswith("Few validation images: 19 images that the")
+
+
+def test_one_subset_for_all_seeds_is_named_unless_it_is_all_images(folder):
+    path = folder / "summary.csv"
+    rows = pd.read_csv(path).assign(subset_fingerprint="x")
+    rows.to_csv(path, index=False)
+    assert "all seeds with 4 and 16 labels share one subset" in said(folder)
+    rows.assign(n_train=16).to_csv(path, index=False)
+    assert "all seeds with 4 labels share one subset" in said(folder)
+
+
+def test_a_student_costs_its_teacher_too(tmp_path):
+    arms = ("scratch", "scratch_pseudo")
+    summary(paint_results(tmp_path, arms, (4,), images=20), tmp_path / "fake")
+    text = said(tmp_path / "fake")
+    assert "training scratch_pseudo takes 2.0 times as long as training scratch;" in text

@@ -350,6 +350,11 @@ def test_settings_fit_images_counts_and_machine(given, machine, most, side, crop
     assert "cross_pseudo" in propose(data(unlabelled=9), machine, most)["run_arms"]
 
 
+@pytest.mark.parametrize(("val", "machine", "seeds"), [(9, CPU, 3), (10, CPU, 2), (10, GPU, 3)])
+def test_images_too_few_to_be_resampled_get_a_third_seed(val, machine, seeds):
+    assert propose(data(val=val), machine, 96)["seeds"] == list(range(seeds))
+
+
 @pytest.mark.parametrize("machine", [CPU, GPU])
 def test_steps_fill_the_time_that_there_is(monkeypatch, fast, machine):
     settings = propose(data(), machine, 96)

@@ -24,7 +24,7 @@ from cseg.stages.summary import summary
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("page")
-    runs = paint_results(root, ("cross", "imagenet"), (4, 16), (0, 1, 2), images=4)
+    runs = paint_results(root, ("cross", "imagenet"), (4, 16), (0, 1, 2), images=20)
     for run in runs:
         (run / "finetune.pt").write_bytes(b"weights")
     summary(runs, root / "fake")
@@ -56,10 +56,11 @@ def test_the_first_three_lines_answer_which_how_sure_and_what_next(folder, text)
     assert title == "fake: which start to take"
     few, many = recommend(read_results(folder))
     assert lines[0] == "Which start? Take imagenet with 4 and 16 labels."
-    assert lines[1].startswith("How sure? With 4: not decided (")
+    assert lines[1].startswith("How sure? With 4: decided (")
     assert f"{100 * few.rivals[0][1].difference:.1f} points above cross, 95 % interval" in lines[1]
+    assert "With 16: not decided (" in lines[1]
     first = "What next? Mind the warning below first: arms of unequal cost."
-    assert lines[2].startswith(f"{first} With 4: {advice(few)}")
+    assert lines[2].startswith(f"{first} With 16: {advice(many)[:1].lower() + advice(many)[1:]}")
     assert lines[2].endswith(more_labels(few))
     for each in (few, many):
         said = (which(each), f"{certainty(each)}.", advice(each), more_labels(each))
@@ -173,7 +174,7 @@ def test_runs_that_finished_are_gathered_and_the_others_are_gaps(tmp_path, caplo
     assert str(runs[0]) in caplog.text and str(runs[1]) in caplog.text
     text = (folder / "tables/main.md").read_text()
     assert re.search(r"\| cross +\| +– \| +[*\d]", text)
-    assert "6 of 8 combinations" in text and "6 of 8" in (folder / "summary.html").read_text()
+    assert "6 of 8 runs have ended" in text and "6 of 8" in (folder / "summary.html").read_text()
     assert (folder / "figures/label_efficiency.pdf").is_file()
     assert (folder / "best/n16.pt").is_file()
 

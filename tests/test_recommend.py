@@ -5,6 +5,7 @@ import pytest
 from fake_results import paint_results
 from golden import golden_results
 
+from cseg.errors import DataError
 from cseg.paper.recommend import advice, certainty, more_labels, recommend, which
 from cseg.paper.results import read_results
 from cseg.stages.summary import summary
@@ -166,3 +167,121 @@ def test_seeds_that_share_a_subset_are_averaged_before_they_are_tested(tmp_path)
     # with all labels every seed has the same images, whatever their fingerprint
     rows.assign(n_train=16).to_csv(folder / "summary.csv", index=False)
     assert len(read_results(folder).by_subset(16, [0, 1, 2, 3])) == 1
+
+
+def test_arms_are_ranked_by_the_seeds_they_share(tmp_path):
+    # cross has three easy seeds more: its mean is higher, and it is worse in each shared seed
+    rows = {
+        ("scratch", 8): (0.40, 0.41, 0.42),
+        ("cross", 8): (0.370, 0.379, 0.391, 0.60, 0.61, 0.62),
+    }
+    results = results_of(tmp_path / "r", rows)
+    (got,) = recommend(results)
+    assert results.ranked(8) == ["scratch", "cross"]
+    assert (got.arm, certainty(got)) == ("scratch", "Decided")
+    assert got.rivals[0][1].difference == pytest.approx(0.03)
+
+
+def test_arms_without_a_seed_in_common_are_ranked_by_their_means_and_nothing_is_decided(tmp_path):
+    folder = tmp_path / "r"
+    results_of(folder, {("cross", 8): (0.4, 0.4, 0.4), ("scratch", 8): (0.3, 0.3, 0.3)})
+    rows = pd.read_csv(folder / "summary.csv")
+    rows.loc[rows["arm"] == "scratch", "seed"] += 3
+    rows.to_csv(folder / "summary.csv", index=False)
+    (got,) = recommend(read_results(folder))
+    assert (got.arm, got.tied) == ("cross", ("scratch",))
+
+
+def test_an_arm_that_is_beaten_is_never_called_decided(tmp_path):
+    # three arms that beat each other in a circle, each pair on the seeds that both have
+    folder = tmp_path / "r"
+    mious = {
+        "a": {0: 0.5, 1: 0.51, 2: 0.52, 6: 0.4, 7: 0.41, 8: 0.42},
+        "b": {0: 0.4, 1: 0.41, 2: 0.42, 3: 0.5, 4: 0.51, 5: 0.52},
+        "c": {3: 0.4, 4: 0.41, 5: 0.42, 6: 0.5, 7: 0.51, 8: 0.52},
+    }
+    folder.mkdir()
+    pd.DataFrame([
+        {"dataset": "hand", "arm": arm, "n": 8, "seed": seed, "miou": miou}
+        for arm, seeds in mious.items() for seed, miou in seeds.items()
+    ]).to_csv(folder / "summary.csv", index=False)  # fmt: skip
+    (got,) = recommend(read_results(folder))
+    (beating, behind), (_, ahead) = sorted(got.rivals, key=lambda each: each[1].difference)
+    assert ahead.above and behind.significant and not behind.above
+    assert got.tied == (beating,) and not got.decided
+
+
+def test_leads_of_all_label_counts_are_corrected_together(tmp_path):
+    # three label counts, one comparison each: p of 3, 5, 6.5 points is 0.041, and thrice that open
+    base = {8: 0.4, 16: 0.5, 64: 0.6}
+    leads = {8: (0.03, 0.05, 0.065), 16: (0.028, 0.05, 0.062), 64: (0.025, 0.035, 0.05)}
+    rows = {("scratch", n): (value,) * 3 for n, value in base.items()}
+    rows |= {("cross", n): tuple(base[n] + lead for lead in leads[n]) for n in base}
+    for got in recommend(results_of(tmp_path / "all", rows)):
+        assert got.arm == "cross" and got.rivals[0][1].p > 0.1
+        assert certainty(got) == "Not decided between cross and scratch"
+    (got,) = recommend(results_of(
+        tmp_path / "one", {cell: mious for cell, mious in rows.items() if cell[1] == 8}
+    ))  # fmt: skip
+    assert got.rivals[0][1].p == pytest.approx(0.0413, abs=1e-3) and certainty(got) == "Decided"
+
+
+def test_resampled_images_are_averaged_within_a_draw_as_the_differences_are(tmp_path):
+    runs = paint_results(tmp_path, ("scratch", "cross"), (8,), (0, 1, 2, 3))
+    summary(runs, tmp_path / "fake")
+    (tmp_path / "fake/checksums.json").unlink()
+    path = tmp_path / "fake/summary.csv"
+    rows = pd.read_csv(path)
+    rows["subset_fingerprint"] = rows["seed"].map(dict(enumerate("xxxy")))
+    rows.to_csv(path, index=False)
+    results = read_results(tmp_path / "fake")
+    got = results.difference(("cross", 8), ("scratch", 8))
+    assert len(got.values_S) == 2
+    boots = [results.bootstraps["cross", 8][s] - results.bootstraps["scratch", 8][s]
+             for s in range(4)]  # fmt: skip
+    assert got.resampled_B == pytest.approx(sum(boots[:3]) / 6 + boots[3] / 2)
+
+
+def test_too_few_images_are_not_resampled(tmp_path):
+    for images, tested in ((9, ""), (10, "paired bootstrap over validation images")):
+        root = tmp_path / str(images)
+        summary(paint_results(root, ("scratch", "cross"), (8,), (0, 1), images=images),
+                root / "fake")  # fmt: skip
+        (got,) = recommend(read_results(root / "fake"))
+        assert got.rivals[0][1].test == tested
+        assert got.decided == bool(tested)
+
+
+def test_images_without_a_true_pixel_are_no_images(tmp_path):
+    summary(paint_results(tmp_path, ("scratch", "cross"), (8,), (0, 1)), tmp_path / "fake")
+    (tmp_path / "fake/checksums.json").unlink()
+    path = tmp_path / "fake/per_image.csv"
+    rows = pd.read_csv(path, dtype={"id": str})
+    empty = rows["id"].isin(["000000", "000001", "000002"])  # 9 of 12 are left
+    rows.loc[empty, [name for name in rows if "_" in name]] = 0
+    rows.to_csv(path, index=False)
+    assert read_results(tmp_path / "fake").bootstraps == {}
+
+
+@pytest.mark.parametrize("mark", ["index_fingerprint", "subset_fingerprint"])
+def test_runs_that_had_different_images_are_refused(tmp_path, mark):
+    folder = tmp_path / "r"
+    results_of(folder, {("scratch", 8): (0.40, 0.41), ("cross", 8): (0.50, 0.51)})
+    rows = pd.read_csv(folder / "summary.csv")
+    rows[mark] = rows["arm"].map({"scratch": "aa", "cross": "bb"})
+    rows.to_csv(folder / "summary.csv", index=False)
+    with pytest.raises(DataError, match=f"{mark} differs .*(scratch aa, cross bb|cross bb, scra)"):
+        read_results(folder)
+    rows.assign(**{mark: "aa"}).to_csv(folder / "summary.csv", index=False)
+    assert read_results(folder).arms == ("scratch", "cross")
+
+
+def test_a_class_named_none_is_a_class(tmp_path):
+    folder = tmp_path / "r"
+    results_of(folder, {("scratch", 8): (0.40,)})
+    names = ["None", "NA", "null", "sky"]
+    pd.DataFrame({
+        "dataset": "hand", "arm": "scratch", "n": 8, "seed": 0, "class_id": range(4),
+        "class_name": names, "iou": 0.5, "pixels": 9,
+    }).to_csv(folder / "per_class.csv", index=False)  # fmt: skip
+    assert list(read_results(folder).tables["per_class"]["class_name"]) == names

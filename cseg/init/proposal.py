@@ -9,6 +9,7 @@ from typing import Any
 from cseg.estimate.calibrate import calibrate
 from cseg.estimate.plan import Sizes, finish, planned_arms, render, run_seconds
 from cseg.experiment import Experiment, Run, load, merge
+from cseg.paper.statistics import MIN_IMAGES
 
 # shorter side of a training crop, at most, pixels; the smallest first
 CPU_SIDES, GPU_SIDES = (64, 96), (512,)
@@ -72,10 +73,11 @@ def propose(data: Data, machine: Machine, most: int) -> dict[str, Any]:
     if data.unlabelled:
         arms.append("cross_pseudo")
     shared = {"batch": 16 if machine.gpu else 8, "workers": 4 if machine.gpu else 0}
+    tested_over_seeds = bool(machine.gpu) or data.val < MIN_IMAGES  # else two and the images do
     settings: dict[str, Any] = {
         "run_arms": arms,
         "label_counts": [few, "all"] if few < data.train else ["all"],
-        "seeds": [0, 1, 2] if machine.gpu else [0, 1],
+        "seeds": [0, 1, 2] if tested_over_seeds else [0, 1],
         "image": {"short_side": side, "crop": crop, "scale": [0.75, 1.5]},
         "pretrain": {"grid": [length // 4 for length in crop], **shared},
         "finetune": shared,

@@ -6,21 +6,23 @@ Each caution is one sentence that names where it applies and what to do.
 from collections.abc import Iterator
 from functools import partial
 
-from cseg.paper.results import Results
+from cseg.paper.results import Results, image_counts
 from cseg.paper.statistics import MIN_SEEDS
 from cseg.paper.wording import listing, plural, points, signed
+from cseg.settings.run import TEACHER_SUFFIX
 
 TRAIN_BOUND = 0.7  # a network whose mIoU on its own training images is lower has not fitted them
 FLAT = 0.01  # a curve that rises by less from its smallest to its largest n is flat
 FALLING = 0.15  # the loss still falls if it falls by this share over the last third of the steps
+FEW_IMAGES = 20  # fewer validation images say little about others
 COSTS = 1.3  # arms whose training times differ by more than this ratio are of unequal cost
 _named = partial(listing, most=5)
 
 
 def cautions(results: Results) -> list[str]:
     """Return every caution that the results give cause for, the gravest first."""
-    checks = (_leaks, _poor_fit, _flat, _still_falling, _never_right, _few_seeds, _gaps,
-              _unequal_cost)  # fmt: skip
+    checks = (_leaks, _few_images, _poor_fit, _flat, _still_falling, _never_right, _few_seeds,
+              _one_subset, _gaps, _unequal_cost)  # fmt: skip
     return [sentence for check in checks for sentence in check(results)]
 
 
@@ -30,6 +32,16 @@ def _leaks(results: Results) -> Iterator[str]:
     lists = [] if audit.empty else list(audit.loc[audit["validation"] > 0, "list"].astype(str))
     if lists:
         yield f"Labels leak: {_named(lists)} names validation images as labelled; correct it."
+
+
+def _few_images(results: Results) -> Iterator[str]:
+    counts = image_counts(results.tables["per_image"])
+    images = min((len(ids) for ids, _ in counts.values()), default=results.info.get("val_size"))
+    if images is not None and images < FEW_IMAGES:
+        yield (
+            f"Few validation images: {plural(images, 'image')} that the networks were measured on "
+            "say little about others, however many seeds run; label more images for validation."
+        )
 
 
 def _poor_fit(results: Results) -> Iterator[str]:
@@ -110,6 +122,19 @@ def _few_seeds(results: Results) -> Iterator[str]:
         )
 
 
+def _one_subset(results: Results) -> Iterator[str]:
+    alone = {
+        n for (_, n), cell in results.mious.items()
+        if n != results.train_size and len(cell) > len(results.by_subset(n, [*cell])) == 1
+    }  # fmt: skip
+    if alone:
+        counts = listing([str(n) for n in sorted(alone)])
+        yield (
+            f"One choice of labelled images: all seeds with {counts} labels share one subset, so "
+            "the spread does not tell what another choice would change; run other subsets."
+        )
+
+
 def _gaps(results: Results) -> Iterator[str]:
     if results.gap:
         yield f"{results.gap}; finish the others."
@@ -122,6 +147,9 @@ def _unequal_cost(results: Results) -> Iterator[str]:
     rows = cost[cost["stage"] != "evaluate"]
     devices = set(rows["device"].dropna())
     totals = rows.groupby(["arm", "n", "seed"])["seconds"].sum().groupby("arm").mean()
+    own = totals.copy()
+    for arm in own.index.intersection(own.index + TEACHER_SUFFIX):  # it needs its teacher's run
+        totals[arm] += own.get(arm.removesuffix(TEACHER_SUFFIX), 0.0)
     if len(devices) > 1 or len(totals) < 2 or not totals.min() > 0:
         return
     ratio = totals.max() / totals.min()

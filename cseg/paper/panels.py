@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.pyplot import subplots
@@ -20,6 +19,7 @@ from cseg.paper.results import Results, image_counts
 from cseg.paper.style import INCH_WIDTH, legend_below
 from cseg.paper.wording import short_id, signed
 from cseg.storage.index_and_subset import read_index
+from cseg.storage.tables import read_table
 
 Folders = dict[tuple[str, int, int], Path]  # of runs, by arm, n and seed
 
@@ -41,7 +41,7 @@ def run_folders(results: Results) -> Folders:
     for archive in sorted(results.folder.glob("*/n*/seed*/predictions.zip")):
         metrics = archive.parent / "metrics.csv"
         if metrics.is_file():
-            row = pd.read_csv(metrics).iloc[0]
+            row = read_table(metrics).iloc[0]
             key = (str(row["arm"]), int(row["n"]), int(row["seed"]))
             if key in known:
                 folders[key] = archive.parent

@@ -22,7 +22,7 @@ class Recommendation:
     std: float  # its sample standard deviation over seeds
     seeds: int  # number of its seeds
     shared: bool  # whether some of its seeds share a subset, so that fewer draws than seeds count
-    # the other arms, best first, and how far `arm` is above each (corrected together)
+    # the other arms, best first, and how far `arm` is above each (corrected over all label counts)
     rivals: tuple[tuple[str, Comparison], ...]
     # the next larger label count at which the arm has run; None if there is none
     next_n: int | None
@@ -33,7 +33,7 @@ class Recommendation:
     @property
     def tied(self) -> tuple[str, ...]:
         """The arms that are not significantly worse, best first."""
-        return tuple(arm for arm, each in self.rivals if not each.significant)
+        return tuple(arm for arm, each in self.rivals if not each.above)
 
     @property
     def decided(self) -> bool:
@@ -44,10 +44,15 @@ class Recommendation:
 def recommend(results: Results) -> list[Recommendation]:
     """Name the best arm at each label count, ascending.
 
-    It is compared with every other arm there; the comparisons of one label count are one family
+    It is compared with every other arm there; the comparisons of all label counts are one family
     (`statistics.holm`), and the gains to the next label count are another.
     """
     ranked = {n: arms for n in results.label_counts if (arms := results.ranked(n))}
+    pairs = [(n, arm, other) for n, (arm, *others) in ranked.items() for other in others]
+    tests = holm([results.difference((arm, n), (other, n)) for n, arm, other in pairs])
+    rivals: dict[int, list[tuple[str, Comparison]]] = {n: [] for n in ranked}
+    for (n, _, other), by in zip(pairs, tests):
+        rivals[n].append((other, by))
     larger = {
         n: next((m for m in ranked if m > n and (arms[0], m) in results.mious), None)
         for n, arms in ranked.items()
@@ -62,12 +67,12 @@ def recommend(results: Results) -> list[Recommendation]:
             *results.mean_std(arm, n),
             len(seeds := list(results.mious[arm, n])),
             len(results.draws(n, seeds)) < len(seeds),
-            tuple(zip(others, holm([results.difference((arm, n), (o, n)) for o in others]))),
+            tuple(rivals[n]),
             larger[n],
             gain_at.get(n),
             share_of_all_labels(results, arm, n),
         )
-        for n, (arm, *others) in ranked.items()
+        for n, (arm, *_) in ranked.items()
     ]
 
 
@@ -110,7 +115,7 @@ def advice(each: Recommendation) -> str:
         return (
             f"Run at least {MIN_SEEDS} {what}: {fewest} cannot tell how another training would end."
         )
-    needed = [seeds_needed(by, MOST_SEEDS) for _, by in each.rivals if not by.significant]
+    needed = [seeds_needed(by, MOST_SEEDS) for _, by in each.rivals if not by.above]
     if all(needed):
         most = max((seeds for seeds in needed if seeds), default=0)
         return f"{most} {what} would decide it if differences and spread stay." if most else ""

@@ -11,8 +11,9 @@ import pandas as pd
 
 from cseg.errors import DataError, readable
 from cseg.paper import statistics
-from cseg.paper.statistics import MIN_SEEDS, Difference, mean_std
+from cseg.paper.statistics import MIN_IMAGES, MIN_SEEDS, Difference, mean_std
 from cseg.storage.files import check_unchanged, read_json
+from cseg.storage.tables import read_table
 
 RESAMPLES = 10_000
 Cell = tuple[str, int]  # arm, n
@@ -63,7 +64,7 @@ class Results:
         done = sum(len(cell) for cell in self.mious.values())
         if done == expected:
             return ""
-        return f"{done} of {expected} combinations of arm, n and seed have run"
+        return f"{done} of {expected} runs have ended (one for each arm, n and seed)"
 
     @cached_property
     def mious(self) -> dict[Cell, dict[int, float]]:
@@ -74,12 +75,15 @@ class Results:
 
     @cached_property
     def bootstraps(self) -> dict[Cell, dict[int, np.ndarray]]:
-        """Bootstrapped mIoU (B,) by seed, by (arm, n); all runs share the resampled images."""
+        """Bootstrapped mIoU (B,) by seed, by (arm, n); all runs share the resampled images.
+
+        Empty without per-image rows, and with fewer than `MIN_IMAGES` images.
+        """
         counts = image_counts(self.tables["per_image"])
         ids = {ids for ids, _ in counts.values()}
-        if len(ids) != 1:  # no per-image rows, or runs evaluated on different images
+        if len(ids) != 1 or len(images := ids.pop()) < MIN_IMAGES:
             return {}
-        weights_BN = statistics.resample_weights(len(ids.pop()), RESAMPLES)
+        weights_BN = statistics.resample_weights(len(images), RESAMPLES)
         boots: dict[Cell, dict[int, np.ndarray]] = {}
         for (arm, n, seed), (_, counts_3NC) in counts.items():
             boots.setdefault((arm, n), {})[seed] = statistics.miou(*(weights_BN @ counts_3NC))
@@ -130,14 +134,17 @@ class Results:
         seeds = sorted(seed for seed in ours if seed in theirs)
         draws = self.draws(second[1], seeds)
         values = [np.mean([ours[s] - theirs[s] for s in draw]) for draw in draws]
-        resampled = []
+        boots, others = {}, {}
         if len(values) < MIN_SEEDS:  # else they are tested over seeds
             boots, others = self.bootstraps.get(first, {}), self.bootstraps.get(second, {})
-            resampled = [boots[s] - others[s] for s in seeds if s in boots and s in others]
+        resampled = [
+            np.mean([boots[s] - others[s] for s in draw], axis=0)
+            for draw in draws if boots.keys() & others.keys() >= set(draw)
+        ]  # fmt: skip
         return Difference(
             # rounded far below what an mIoU can tell, so that equal values differ by zero
             np.round(np.array(values, float), 12),
-            np.mean(resampled, axis=0) if len(resampled) == len(seeds) > 0 else np.empty(0),
+            np.mean(resampled, axis=0) if len(resampled) == len(draws) > 0 else np.empty(0),
         )
 
     def mean_std(self, arm: str, n: int) -> tuple[float, float]:
@@ -160,9 +167,18 @@ class Results:
         return {"arm": arm, "n": n, "runs": runs, "miou_mean": mean, "miou_std": std}
 
     def ranked(self, n: int) -> list[str]:
-        """Arms that have runs at n, the highest mean mIoU first."""
+        """Arms that have runs at n, the best first.
+
+        One arm is better than another if it lies above it on the draws both have; the best is
+        better than most others. If all have the same draws, that is the order of their means.
+        """
         present = [arm for arm in self.arms if (arm, n) in self.mious]
-        return sorted(present, key=lambda arm: -self.mean_std(arm, n)[0])
+
+        def place(arm: str) -> tuple[int, float]:
+            leads = [self.difference((arm, n), (other, n)).mean for other in present]
+            return -sum(lead > 0 for lead in leads), -self.mean_std(arm, n)[0]
+
+        return sorted(present, key=place)
 
     @property
     def rival(self) -> str | None:
@@ -197,13 +213,15 @@ def read_results(folder: Path) -> Results:
     `scratch`, else the first of all (gathered CSVs are in alphabetical order).
 
     Raises:
-        DataError: `summary.csv` is missing, empty, or lacks a key column.
+        DataError: `summary.csv` is missing, empty, or lacks a key column, or its runs had
+            different images, so that they cannot be compared.
     """
     summary = _read(folder / "summary.csv")
     missing = [c for c in ("dataset", "arm", "n", "seed", "miou") if c not in summary]
     if missing or summary.empty:
         what = "is missing or has no rows" if summary.empty else f"lacks {', '.join(missing)}"
         raise DataError(f"{folder / 'summary.csv'} {what}; run the stage `summary` to write it")
+    _check_same_images(summary, folder)
     tables = {name: _read(folder / f"{name}.csv") for name in OPTIONAL}
     arms = tuple(summary["arm"].unique())
     usual = ("scratch", *(arm for arm in arms if arm.startswith("scratch")), arms[0])
@@ -219,6 +237,23 @@ def read_results(folder: Path) -> Results:
     )
 
 
+def _check_same_images(summary: pd.DataFrame, folder: Path) -> None:
+    """Refuse runs of another index, or of another subset at one label count and seed."""
+    for mark, keys in (("index_fingerprint", ["dataset"]), ("subset_fingerprint", ["n", "seed"])):
+        if mark not in summary:
+            continue
+        for key, rows in summary.dropna(subset=[mark]).groupby(keys):
+            runs = rows.drop_duplicates(mark)
+            if len(runs) > 1:
+                where = ", ".join(f"{name} {value}" for name, value in zip(keys, key))
+                made = ", ".join(f"{arm} {each}" for arm, each in zip(runs["arm"], runs[mark]))
+                raise DataError(
+                    f"{folder / 'summary.csv'} compares runs that had different images: for "
+                    f"{where}, {mark} differs ({made}); run again those made before the images "
+                    "changed"
+                )
+
+
 def _facts(path: Path) -> dict[str, Any]:
     return dict(read_json(path)) if path.is_file() else {}
 
@@ -230,7 +265,7 @@ def _read(path: Path) -> pd.DataFrame:
     if path.stat().st_size == 0:
         return pd.DataFrame()
     with readable(path, "delete it and run `summary` again"):
-        return pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
+        return read_table(path, TEXT)
 
 
 def image_counts(
@@ -239,6 +274,7 @@ def image_counts(
     """Ids of the images, in order, and their pixel counts (3, N, C), by (arm, n, seed).
 
     The counts are those of pixels that are right, true and predicted, per image and class; int64.
+    Images whose every pixel is ignored are left out.
     """
     if per_image.empty:
         return {}
@@ -246,7 +282,7 @@ def image_counts(
              for kind in ("intersection", "truth", "predicted")]  # fmt: skip
     counts = {}
     for (arm, n, seed), rows in per_image.groupby(["arm", "n", "seed"], sort=False):
-        ordered = rows.sort_values("id")
+        ordered = rows[rows[kinds[1]].any(axis=1)].sort_values("id")
         counts_3NC = np.stack([ordered[columns].to_numpy(np.int64) for columns in kinds])
         counts[str(arm), int(n), int(seed)] = (tuple(ordered["id"]), counts_3NC)
     return counts

@@ -6,7 +6,7 @@ table are corrected together (`holm`), and a difference is significant if its co
 fractions 0..1.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ PAIRED_T = "paired t-test over seeds"
 BOOTSTRAP = "paired bootstrap over validation images"
 ALPHA = 0.05
 MIN_SEEDS = 3  # seeds from which on they are tested; a t-test over 2 has one degree of freedom
+MIN_IMAGES = 10  # images from which on they are resampled; fewer find a difference where none is
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class Comparison:
     def significant(self) -> bool:
         """Whether p lies below `ALPHA`; False without a test."""
         return bool(self.p < ALPHA)
+
+    @property
+    def above(self) -> bool:
+        """Whether the first is significantly above the second."""
+        return self.significant and self.difference > 0
 
 
 def holm(differences: Sequence[Difference]) -> list[Comparison]:
@@ -219,17 +225,17 @@ def interval(values_B: np.ndarray) -> tuple[float, float]:
     )
 
 
-def resample_seeds(
-    boot_by_seed: Mapping[int, np.ndarray], points: Mapping[int, float], draws_BS: np.ndarray
-) -> np.ndarray:
-    """Mean mIoU of a cell (arm, n) under resampled seeds and images; shape (B,).
+def resample_seeds(values_S: np.ndarray, draws_BS: np.ndarray) -> np.ndarray:
+    """Mean of one value per seed under resampled seeds, shape (B,).
 
-    A seed without bootstrapped mIoU (B,) keeps its value in `points`. `draws_BS` are uniform
-    numbers in [0, 1), shared by all cells so that they stay paired; the first columns, one for each
-    seed, choose seeds with replacement.
+    `draws_BS` are uniform numbers in [0, 1), shared by all cells so that they stay paired; the
+    first columns, one for each seed, choose seeds with replacement. A bootstrap of few values is
+    too narrow, so the means are spread about that of all seeds until their normal interval would be
+    the t interval of so many seeds (Hesterberg 2015, Am. Stat. 69, 371-386).
     """
-    resamples = len(draws_BS)
-    seeds = sorted(points)
-    values_SB = np.stack([boot_by_seed.get(s, np.full(resamples, points[s])) for s in seeds])
-    picks_BS = (draws_BS[:, : len(seeds)] * len(seeds)).astype(int)
-    return values_SB[picks_BS, np.arange(resamples)[:, None]].mean(axis=1)
+    seeds = len(values_S)
+    picks_BS = (draws_BS[:, :seeds] * seeds).astype(int)
+    means_B, mean = values_S[picks_BS].mean(axis=1), values_S.mean()
+    half = 1 - ALPHA / 2
+    wider = stats.t.ppf(half, seeds - 1) / stats.norm.ppf(half) * np.sqrt(seeds / (seeds - 1))
+    return mean + wider * (means_B - mean)

@@ -1,5 +1,6 @@
 """Label saving: how many labels an arm needs for the mIoU of the reference with n labels."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,17 @@ import pandas as pd
 
 from cseg.paper import wording
 from cseg.paper.markup import Table, sections
-from cseg.paper.results import RESAMPLES, Results
-from cseg.paper.statistics import interval, labels_needed, resample_seeds
+from cseg.paper.results import RESAMPLES, Cell, Results
+from cseg.paper.statistics import (
+    MIN_IMAGES,
+    MIN_SEEDS,
+    interval,
+    labels_needed,
+    resample_seeds,
+)
 from cseg.paper.wording import points
+
+SEEDS, IMAGES = "seeds", "validation images"  # what intervals are resampled over
 
 
 def label_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
@@ -19,19 +28,21 @@ def label_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     others = [arm for arm in results.arms if arm != reference]
     if not targets or not others:
         return f"it needs runs of {reference} and of another arm"
-    resampled = _resampled(results)
-    rows = {(arm, n): _row(results, arm, n, resampled) for arm in others for n in targets}
+    rows = {(arm, n): _row(results, arm, n) for arm in others for n in targets}
     full = targets[-1]
     kinds = {"labels needed": _needed, "factor of labels saved": _factor}
     parts = [(title, [(arm, *(write(rows[arm, n]) for n in targets)) for arm in others])
              for title, write in kinds.items()]  # fmt: skip
-    whole = "the whole training set" if results.train_size == full else "the largest n that has run"
+    whole = (
+        "the whole training set" if results.train_size == full
+        else f"the largest n at which {reference} has run"
+    )  # fmt: skip
     caption = wording.join(
         f"{results.dataset}: labels needed for the mIoU of {reference} with n labels; the last "
         f"column, n = {full}, is {whole}.",
         "Mean mIoU over seeds, interpolated linearly in log2 n; no extrapolation: ≤ if the "
         "smallest n already suffices, “not reached” if the largest does not.",
-        _interval_note(results),
+        _interval_note({row["interval_over"] for row in rows.values()}),
         wording.runs_note(results),
     )
     scores = {n: points(results.mean_std(reference, n)[0]) for n in targets}
@@ -40,36 +51,57 @@ def label_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     return pd.DataFrame(rows.values()), [table]
 
 
-def _interval_note(results: Results) -> str:
-    what = ["seeds"] * (results.seeds > 1) + ["validation images"] * bool(results.bootstraps)
-    if not what:
-        return "One seed and no per-image counts: no intervals."
-    return f"Brackets: 95 % bootstrap interval over {' and '.join(what)} ({RESAMPLES} resamples)."
+def _interval_note(over: Collection[str]) -> str:
+    """Say what the intervals of the rows were resampled over."""
+    seeds = "over seeds, as wide as a t interval of so few"
+    images = "over validation images, which says nothing about other seeds"
+    if SEEDS in over and IMAGES in over:
+        what = f"{seeds}; of arms with fewer than {MIN_SEEDS} seeds {images}"
+    elif SEEDS in over or IMAGES in over:
+        what = seeds if SEEDS in over else images
+    else:
+        return f"No intervals: they need {MIN_SEEDS} seeds, or {MIN_IMAGES} images' per_image.csv."
+    return (
+        f"Brackets: 95 % bootstrap interval {what} ({RESAMPLES} resamples), each for itself, "
+        "without correction."
+    )
 
 
-def _resampled(results: Results) -> dict[tuple[str, int], np.ndarray]:
-    """Each cell's mIoU under resampled seeds and images, {} if nothing can be resampled."""
-    if results.seeds == 1 and not results.bootstraps:
-        return {}
-    draws_BS = np.random.default_rng(1).random((RESAMPLES, results.seeds))
-    return {
-        cell: resample_seeds(results.bootstraps.get(cell, {}), by_seed, draws_BS)
-        for cell, by_seed in results.mious.items()
+def _resampled(results: Results, cells: list[Cell]) -> tuple[str, dict[Cell, np.ndarray]]:
+    """What the mIoU of these cells is resampled over, and each cell's (B,).
+
+    Over seeds if each cell has enough of them for a test, else over images if it can be, else over
+    nothing: "" and {}. The seeds of one draw (`Results.draws`) are averaged.
+    """
+    draws = {cell: results.draws(cell[1], sorted(results.mious[cell])) for cell in cells}
+    if min(map(len, draws.values())) >= MIN_SEEDS:
+        uniform_BS = np.random.default_rng(1).random((RESAMPLES, results.seeds))
+        means = {
+            cell: np.array([np.mean([results.mious[cell][seed] for seed in draw]) for draw in own])
+            for cell, own in draws.items()
+        }
+        return SEEDS, {cell: resample_seeds(own, uniform_BS) for cell, own in means.items()}
+    boots = {cell: results.bootstraps.get(cell, {}) for cell in cells}
+    if any(boots[cell].keys() < results.mious[cell].keys() for cell in cells):
+        return "", {}
+    return IMAGES, {
+        cell: np.mean([np.mean([boots[cell][seed] for seed in draw], axis=0) for draw in own], 0)
+        for cell, own in draws.items()
     }
 
 
-def _row(
-    results: Results, arm: str, reference_n: int, resampled: dict[tuple[str, int], np.ndarray]
-) -> dict[str, Any]:
+def _row(results: Results, arm: str, reference_n: int) -> dict[str, Any]:
     reference = results.reference
     counts = [n for n in results.label_counts if (arm, n) in results.mious]
     target = results.mean_std(reference, reference_n)[0]
     curve_1K = np.array([[results.mean_std(arm, n)[0] for n in counts]])
     needed = float(labels_needed(counts, curve_1K, np.array([target]))[0])
     low = high = np.nan
-    if resampled:
-        curves_BK = np.stack([resampled[arm, n] for n in counts], axis=1)
-        low, high = interval(labels_needed(counts, curves_BK, resampled[reference, reference_n]))
+    cells = [(reference, reference_n), *((arm, n) for n in counts)]
+    over, resampled = _resampled(results, cells)
+    if over:
+        target_B, *curve = (resampled[cell] for cell in cells)
+        low, high = interval(labels_needed(counts, np.stack(curve, axis=1), target_B))
     status = "reached"
     if np.isinf(needed):
         status = "not reached"
@@ -88,6 +120,7 @@ def _row(
         "factor": reference_n / needed if np.isfinite(needed) else np.nan,
         "factor_low": reference_n / high,
         "factor_high": reference_n / low,
+        "interval_over": over,
         "smallest_n": counts[0],
         "largest_n": counts[-1],
     }

@@ -36,9 +36,8 @@ def recommendation_table(results: Results) -> tuple[pd.DataFrame, list[Table]]:
         f"{results.dataset}: the best arm at each label count, mIoU (%) on the validation images, "
         "mean ± sample standard deviation over seeds, and how far it lies above the next, in "
         "points, with its interval.",
-        "Bold: all other arms are significantly worse. The comparisons of each label count are "
-        "corrected together.",
-        wording.tests_note(by for each in found[:1] for _, by in each.rivals),
+        "Bold: all other arms are significantly worse.",
+        wording.tests_note(by for each in found for _, by in each.rivals),
     )
     header = ("n", "take", "mIoU (%)", "next", "above it (points)", "not decided between")
     printed = tuple(_recommended(each) for each in found)

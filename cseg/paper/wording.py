@@ -4,7 +4,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from cseg.paper.results import RESAMPLES, Results
-from cseg.paper.statistics import ALPHA, BOOTSTRAP, MIN_SEEDS, PAIRED_T, Comparison
+from cseg.paper.statistics import (
+    ALPHA,
+    BOOTSTRAP,
+    MIN_IMAGES,
+    MIN_SEEDS,
+    PAIRED_T,
+    Comparison,
+)
 
 
 def points(fraction: float) -> str:
@@ -78,11 +85,15 @@ def runs_note(results: Results) -> str:
 
 def tests_note(comparisons: Iterable[Comparison]) -> str:
     """Name the tests that were really made, and their correction."""
-    made = [each for each in comparisons if each.test]
+    compared = list(comparisons)
+    if not compared:
+        return ""
+    made = [each for each in compared if each.test]
     used = {each.test for each in made}
     if not used:
         return (
-            f"No test of significance could be made: it needs {MIN_SEEDS} seeds, or per_image.csv."
+            f"No test of significance could be made: it needs {MIN_SEEDS} seeds, or per_image.csv "
+            f"with {MIN_IMAGES} images."
         )
     parts = []
     if PAIRED_T in used:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from cseg.errors import readable
 from cseg.storage.files import atomic, read_json, sha256_file, write_json
+from cseg.storage.tables import read_table
 
 
 def best(run_dirs: Sequence[Path], dataset_json: Path, out_dir: Path) -> list[Path]:
@@ -81,4 +82,4 @@ def _number(value: float) -> float | None:
 
 def _read(path: Path) -> pd.DataFrame:
     with readable(path, "delete it and evaluate the run again"):
-        return pd.read_csv(path, dtype={"subset_fingerprint": str, "git_revision": str})
+        return read_table(path, ("subset_fingerprint", "git_revision"))

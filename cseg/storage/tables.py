@@ -17,6 +17,18 @@ def write_table(path: Path, table: "pd.DataFrame", float_format: str | None = No
         table.to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")
 
 
+def read_table(path: Path, texts: Iterable[str] = ()) -> "pd.DataFrame":
+    """Read a CSV of ours; the columns `texts` stay text.
+
+    A gap is an empty field or `nan`; pandas takes "None" and "NA" for gaps, too, which may be the
+    names of classes. What pandas raises on a file that is no CSV passes through.
+    """
+    import pandas as pd
+
+    dtype = dict.fromkeys(texts, str)
+    return pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=["", "nan"])
+
+
 def write_rows(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV atomically, as `write_table` would; floats keep full precision."""
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
