@@ -45,7 +45,7 @@ def plain(text):
 
 
 def page_of(rows, folder):
-    """The page of the runs `rows` and of what else lies in `folder`."""
+    """Write `rows` as summary.csv into `folder`, and render the page of that folder."""
     rows.to_csv(folder / "summary.csv", index=False)
     return summary_page(folder, folder / "page.html", figures_dir=folder).read_text()
 

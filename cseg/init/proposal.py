@@ -73,11 +73,12 @@ def propose(data: Data, machine: Machine, most: int) -> dict[str, Any]:
     if data.unlabelled:
         arms.append("cross_pseudo")
     shared = {"batch": 16 if machine.gpu else 8, "workers": 4 if machine.gpu else 0}
-    tested_over_seeds = bool(machine.gpu) or data.val < MIN_IMAGES  # else two and the images do
+    # images too few for a test leave only the seeds to test
+    three_seeds = bool(machine.gpu) or data.val < MIN_IMAGES
     settings: dict[str, Any] = {
         "run_arms": arms,
         "label_counts": [few, "all"] if few < data.train else ["all"],
-        "seeds": [0, 1, 2] if tested_over_seeds else [0, 1],
+        "seeds": [0, 1, 2] if three_seeds else [0, 1],
         "image": {"short_side": side, "crop": crop, "scale": [0.75, 1.5]},
         "pretrain": {"grid": [length // 4 for length in crop], **shared},
         "finetune": shared,

@@ -6,7 +6,7 @@ Each caution is one sentence that names where it applies and what to do.
 from collections.abc import Iterator
 from functools import partial
 
-from cseg.paper.results import Results, image_counts
+from cseg.paper.results import Results
 from cseg.paper.statistics import MIN_SEEDS
 from cseg.paper.wording import listing, plural, points, signed
 from cseg.settings.run import TEACHER_SUFFIX
@@ -35,7 +35,7 @@ def _leaks(results: Results) -> Iterator[str]:
 
 
 def _few_images(results: Results) -> Iterator[str]:
-    counts = image_counts(results.tables["per_image"])
+    counts = results.image_counts
     images = min((len(ids) for ids, _ in counts.values()), default=results.info.get("val_size"))
     if images is not None and images < FEW_IMAGES:
         yield (

@@ -15,7 +15,7 @@ from cseg.datasets.reading import colour_table, read_image, read_label
 from cseg.datasets.samples import IGNORE, info_from_json
 from cseg.errors import DataError, readable
 from cseg.paper import statistics
-from cseg.paper.results import Results, image_counts
+from cseg.paper.results import Results
 from cseg.paper.style import INCH_WIDTH, legend_below
 from cseg.paper.wording import short_id, signed
 from cseg.storage.index_and_subset import read_index
@@ -88,7 +88,7 @@ def extreme_ids(results: Results, arm: str, n: int, seed: int, count: int) -> di
     Up to `count` of each, the largest gain first and the largest loss last, with the change as a
     note; none without per-image counts.
     """
-    counts = image_counts(results.tables["per_image"])
+    counts = results.image_counts
     ids, first = counts.get((arm, n, seed), ((), None))
     others, second = counts.get((results.reference, n, seed), ((), None))
     if first is None or second is None or ids != others:

@@ -74,12 +74,17 @@ class Results:
         return {cell: dict(zip(rows["seed"], rows["miou"])) for cell, rows in cells}
 
     @cached_property
+    def image_counts(self) -> dict[tuple[str, int, int], tuple[tuple[str, ...], np.ndarray]]:
+        """What `image_counts` reads from the per-image rows."""
+        return image_counts(self.tables["per_image"])
+
+    @cached_property
     def bootstraps(self) -> dict[Cell, dict[int, np.ndarray]]:
         """Bootstrapped mIoU (B,) by seed, by (arm, n); all runs share the resampled images.
 
         Empty without per-image rows, and with fewer than `MIN_IMAGES` images.
         """
-        counts = image_counts(self.tables["per_image"])
+        counts = self.image_counts
         ids = {ids for ids, _ in counts.values()}
         if len(ids) != 1 or len(images := ids.pop()) < MIN_IMAGES:
             return {}
@@ -130,22 +135,21 @@ class Results:
 
         The seeds of one draw (`draws`) are averaged.
         """
-        ours, theirs = self.mious.get(first, {}), self.mious.get(second, {})
-        seeds = sorted(seed for seed in ours if seed in theirs)
-        draws = self.draws(second[1], seeds)
-        values = [np.mean([ours[s] - theirs[s] for s in draw]) for draw in draws]
-        boots, others = {}, {}
-        if len(values) < MIN_SEEDS:  # else they are tested over seeds
-            boots, others = self.bootstraps.get(first, {}), self.bootstraps.get(second, {})
-        resampled = [
-            np.mean([boots[s] - others[s] for s in draw], axis=0)
-            for draw in draws if boots.keys() & others.keys() >= set(draw)
-        ]  # fmt: skip
-        return Difference(
-            # rounded far below what an mIoU can tell, so that equal values differ by zero
-            np.round(np.array(values, float), 12),
-            np.mean(resampled, axis=0) if len(resampled) == len(draws) > 0 else np.empty(0),
-        )
+        values_S, resampled_B = self._paired(first, second), np.empty(0)
+        if 0 < len(values_S) < MIN_SEEDS:  # more are tested over seeds
+            boots = _gaps(self.bootstraps.get(first, {}), self.bootstraps.get(second, {}))
+            seeds = sorted(self.mious[first].keys() & self.mious[second].keys())
+            if boots.keys() >= set(seeds):
+                draws = self.draws(second[1], seeds)
+                resampled_B = np.mean(over_draws(boots, draws), axis=0)
+        return Difference(values_S, resampled_B)
+
+    def _paired(self, first: Cell, second: Cell) -> np.ndarray:
+        """Difference of two cells for each draw of the seeds they share, shape (S,)."""
+        gaps = _gaps(self.mious.get(first, {}), self.mious.get(second, {}))
+        values = over_draws(gaps, self.draws(second[1], sorted(gaps)))
+        # rounded far below what an mIoU can tell, so that equal values differ by zero
+        return np.round(np.array(values, float), 12)
 
     def mean_std(self, arm: str, n: int) -> tuple[float, float]:
         """Mean and sample deviation of mIoU over seeds, fractions; NaN for a cell without runs."""
@@ -175,8 +179,9 @@ class Results:
         present = [arm for arm in self.arms if (arm, n) in self.mious]
 
         def place(arm: str) -> tuple[int, float]:
-            leads = [self.difference((arm, n), (other, n)).mean for other in present]
-            return -sum(lead > 0 for lead in leads), -self.mean_std(arm, n)[0]
+            leads = [self._paired((arm, n), (other, n)) for other in present]
+            wins = sum(lead_S.mean() > 0 for lead_S in leads if len(lead_S))
+            return -wins, -self.mean_std(arm, n)[0]
 
         return sorted(present, key=place)
 
@@ -266,6 +271,16 @@ def _read(path: Path) -> pd.DataFrame:
         return pd.DataFrame()
     with readable(path, "delete it and run `summary` again"):
         return read_table(path, TEXT)
+
+
+def over_draws(by_seed: Mapping[int, Any], draws: list[list[int]]) -> list[Any]:
+    """Mean over the seeds of each draw, of numbers or of arrays of one shape."""
+    return [np.mean([by_seed[seed] for seed in draw], axis=0) for draw in draws]
+
+
+def _gaps(ours: Mapping[int, Any], theirs: Mapping[int, Any]) -> dict[int, Any]:
+    """First minus second for each seed that both have."""
+    return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
 
 
 def image_counts(

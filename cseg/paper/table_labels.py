@@ -8,7 +8,7 @@ import pandas as pd
 
 from cseg.paper import wording
 from cseg.paper.markup import Table, sections
-from cseg.paper.results import RESAMPLES, Cell, Results
+from cseg.paper.results import RESAMPLES, Cell, Results, over_draws
 from cseg.paper.statistics import (
     MIN_IMAGES,
     MIN_SEEDS,
@@ -76,17 +76,13 @@ def _resampled(results: Results, cells: list[Cell]) -> tuple[str, dict[Cell, np.
     draws = {cell: results.draws(cell[1], sorted(results.mious[cell])) for cell in cells}
     if min(map(len, draws.values())) >= MIN_SEEDS:
         uniform_BS = np.random.default_rng(1).random((RESAMPLES, results.seeds))
-        means = {
-            cell: np.array([np.mean([results.mious[cell][seed] for seed in draw]) for draw in own])
-            for cell, own in draws.items()
-        }
+        means = {c: np.array(over_draws(results.mious[c], own)) for c, own in draws.items()}
         return SEEDS, {cell: resample_seeds(own, uniform_BS) for cell, own in means.items()}
     boots = {cell: results.bootstraps.get(cell, {}) for cell in cells}
     if any(boots[cell].keys() < results.mious[cell].keys() for cell in cells):
         return "", {}
     return IMAGES, {
-        cell: np.mean([np.mean([boots[cell][seed] for seed in draw], axis=0) for draw in own], 0)
-        for cell, own in draws.items()
+        cell: np.mean(over_draws(boots[cell], own), axis=0) for cell, own in draws.items()
     }
 
 
