@@ -110,6 +110,15 @@ def test_arms_of_equal_cost_are_not_called_unequal(folder):
     assert cautions(read_results(folder)) == []
 
 
+def test_costs_on_several_devices_are_not_compared(folder):
+    def moved(rows):
+        rows.loc[rows["arm"] == "cross", "device"] = "NVIDIA H100"
+
+    edit(folder, "cost.csv", moved)
+    (caution,) = cautions(read_results(folder))
+    assert caution.startswith("Trainings ran on several devices (NVIDIA H100 and cpu): their")
+
+
 def test_few_validation_images_are_named(folder):
     assert "Few validation images" not in said(folder)
     path = folder / "per_image.csv"

@@ -1,5 +1,6 @@
 """Which start to take, how sure that is, what more labels buy: on results worked out by hand."""
 
+import numpy as np
 import pandas as pd
 import pytest
 from fake_results import paint_results
@@ -8,6 +9,7 @@ from golden import golden_results
 from cseg.errors import DataError
 from cseg.paper.recommend import advice, certainty, more_labels, recommend, which
 from cseg.paper.results import read_results
+from cseg.paper.table_means import class_tables
 from cseg.stages.summary import summary
 from cseg.storage.files import write_json
 
@@ -276,12 +278,21 @@ def test_runs_that_had_different_images_are_refused(tmp_path, mark):
     assert read_results(folder).arms == ("scratch", "cross")
 
 
-def test_a_class_named_none_is_a_class(tmp_path):
+@pytest.mark.parametrize("names", [["None", "nan", "NA", "null"], ["0", "1", "2", "10"],
+                                   ["true", "false", "True", "1e3"]])  # fmt: skip
+def test_a_class_may_have_any_name(tmp_path, names):
     folder = tmp_path / "r"
     results_of(folder, {("scratch", 8): (0.40,)})
-    names = ["None", "NA", "null", "sky"]
     pd.DataFrame({
         "dataset": "hand", "arm": "scratch", "n": 8, "seed": 0, "class_id": range(4),
-        "class_name": names, "iou": 0.5, "pixels": 9,
+        "class_name": names, "iou": [0.1, 0.2, 0.3, np.nan], "pixels": [9, 9, 9, 0],
     }).to_csv(folder / "per_class.csv", index=False)  # fmt: skip
-    assert list(read_results(folder).tables["per_class"]["class_name"]) == names
+    results = read_results(folder)
+    assert list(results.tables["per_class"]["class_name"]) == names
+    _, (table,) = class_tables(results)
+    assert table.rows == tuple(zip(names, ["10.0", "20.0", "30.0", "–"], strict=True))
+
+
+def test_an_arm_may_have_any_name(tmp_path):
+    rows = {("nan", 8): (0.40, 0.41), ("true", 8): (0.50, 0.51), ("e1", 8): (0.3, 0.3)}
+    assert results_of(tmp_path / "r", rows).arms == ("nan", "true", "e1")

@@ -19,6 +19,7 @@ from cseg.paper.results import read_results
 from cseg.paper.statistics import holm
 from cseg.paper.tables import tables
 from cseg.stages.summary import summary
+from cseg.storage.tables import TEXTS
 
 REPO = Path(__file__).parents[1]
 PUBLISHED = REPO / "workflow/resources/published.csv"
@@ -439,3 +440,12 @@ def test_every_column_is_documented_and_every_documented_column_exists(full):
         if heading != "summary.csv":  # painted runs do not carry all provenance
             for pattern in patterns:
                 assert any(matches(c, pattern) for c in columns), f"{heading}: {pattern}"
+
+
+def test_every_column_that_is_not_of_numbers_is_read_as_text(full):
+    found = set()
+    for path in full.parent.glob("*.csv"):
+        rows = pd.read_csv(path)
+        found |= {name for name in rows if not pd.api.types.is_numeric_dtype(rows[name])}
+    assert found - TEXTS - {"image", "label", "image_sha256", "label_sha256", "split"} == set()
+    assert {"arm", "class_name", "setting", "method", "stage"} <= found

@@ -145,12 +145,18 @@ def _unequal_cost(results: Results) -> Iterator[str]:
     if cost.empty:
         return
     rows = cost[cost["stage"] != "evaluate"]
-    devices = set(rows["device"].dropna())
+    devices = sorted(rows["device"].dropna().unique())
+    if len(devices) > 1:
+        yield (
+            f"Trainings ran on several devices ({_named(devices)}): their seconds and memory do "
+            "not compare; run all arms on one device before you compare costs."
+        )
+        return
     totals = rows.groupby(["arm", "n", "seed"])["seconds"].sum().groupby("arm").mean()
     own = totals.copy()
     for arm in own.index.intersection(own.index + TEACHER_SUFFIX):  # it needs its teacher's run
         totals[arm] += own.get(arm.removesuffix(TEACHER_SUFFIX), 0.0)
-    if len(devices) > 1 or len(totals) < 2 or not totals.min() > 0:
+    if len(totals) < 2 or not totals.min() > 0:
         return
     ratio = totals.max() / totals.min()
     if ratio > COSTS:

@@ -22,8 +22,6 @@ PROVENANCE = (  # columns of summary.csv that say with what a run was made
     "settings_fingerprint", "python_version", "torch_version", "torchvision_version", "device",
     "threads", "precision",
 )  # fmt: skip
-# columns that look like numbers now and then and are not
-TEXT = {*PROVENANCE, "subset_fingerprint", "id", "image_id", "setting"} - {"threads"}
 OPTIONAL = ("per_class", "per_image", "confusion", "curves", "cost", "pseudo", "features",
             "separability", "ablations", "audit")  # fmt: skip
 
@@ -270,7 +268,7 @@ def _read(path: Path) -> pd.DataFrame:
     if path.stat().st_size == 0:
         return pd.DataFrame()
     with readable(path, "delete it and run `summary` again"):
-        return read_table(path, TEXT)
+        return read_table(path)
 
 
 def over_draws(by_seed: Mapping[int, Any], draws: list[list[int]]) -> list[Any]:

@@ -82,4 +82,4 @@ def _number(value: float) -> float | None:
 
 def _read(path: Path) -> pd.DataFrame:
     with readable(path, "delete it and evaluate the run again"):
-        return read_table(path, ("subset_fingerprint", "git_revision"))
+        return read_table(path)

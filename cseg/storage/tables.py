@@ -10,6 +10,16 @@ from cseg.storage.files import atomic
 if TYPE_CHECKING:
     import pandas as pd
 
+# columns of texts, whose values look like numbers, truth values or gaps now and then
+TEXTS = frozenset({
+    "dataset", "arm", "stage", "class_name", "id", "image_id", "setting", "group", "method", "list",
+    "family", "next_larger", "same_as",
+    "init", "scope", "encoder", "weights", "weights_data", "weights_licence", "weights_sha256",
+    "budget", "protocol", "model_choice", "precision", "device", "cseg_version", "git_revision",
+    "python_version", "torch_version", "torchvision_version", "index_fingerprint",
+    "settings_fingerprint", "source_fingerprint", "subset_fingerprint",
+})  # fmt: skip
+
 
 def write_table(path: Path, table: "pd.DataFrame", float_format: str | None = None) -> None:
     """Write a CSV atomically; floats keep full precision unless a format is given."""
@@ -17,16 +27,17 @@ def write_table(path: Path, table: "pd.DataFrame", float_format: str | None = No
         table.to_csv(temporary, index=False, float_format=float_format, lineterminator="\n")
 
 
-def read_table(path: Path, texts: Iterable[str] = ()) -> "pd.DataFrame":
-    """Read a CSV of ours; the columns `texts` stay text.
+def read_table(path: Path) -> "pd.DataFrame":
+    """Read a CSV of ours; texts stay texts, and only an empty field or a number `nan` is a gap.
 
-    A gap is an empty field or `nan`; pandas takes "None" and "NA" for gaps, too, which may be the
-    names of classes. What pandas raises on a file that is no CSV passes through.
+    Left to itself, pandas takes classes named "None" and "NA" for gaps and classes named "0" and
+    "1" for numbers. What it raises on a file that is no CSV passes through.
     """
     import pandas as pd
 
-    dtype = dict.fromkeys(texts, str)
-    return pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=["", "nan"])
+    gaps = {name: [""] if name in TEXTS else ["", "nan"] for name in pd.read_csv(path, nrows=0)}
+    dtype = dict.fromkeys(TEXTS, str)
+    return pd.read_csv(path, dtype=dtype, keep_default_na=False, na_values=gaps)
 
 
 def write_rows(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
