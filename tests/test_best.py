@@ -1,13 +1,17 @@
 """The network to use: of the best arm on average, its best seed, with a card that says so."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
 from fake_results import paint_results
 
 from cseg.errors import DataError
-from cseg.stages.best import best, best_arm
+from cseg.paper.best import best
+from cseg.paper.recommend import recommend
+from cseg.paper.render import collect
+from cseg.paper.results import read_results
 from cseg.storage.files import sha256_file
 
 
@@ -24,10 +28,35 @@ def set_miou(run, value):
     rows.assign(miou=value).to_csv(run / "metrics.csv", index=False)
 
 
-def test_the_best_arm_is_the_best_on_average_and_of_equals_the_first():
-    rows = pd.DataFrame({"arm": ["a", "b", "b", "a"], "miou": [0.9, 0.6, 0.7, 0.1]})
-    assert best_arm(rows) == "b"
-    assert best_arm(pd.DataFrame({"arm": ["z", "a"], "miou": [0.5, 0.5]})) == "z"
+def test_the_network_is_of_the_recommended_arm_though_another_has_the_higher_mean(runs, tmp_path):
+    # n = 4: cross is better in seed 0, the only one both have; its further seed lowers its mean
+    for run, miou in zip([runs[0], runs[4], runs[5]], (0.60, 0.62, 0.50)):
+        set_miou(run, miou)
+    shutil.rmtree(runs[1])
+    collect(tmp_path / "fake")
+    card = json.loads((tmp_path / "fake/best/n4.json").read_text())
+    recommended = recommend(read_results(tmp_path / "fake"))[0]
+    assert (card["n"], card["arm"]) == (recommended.n, recommended.arm) == (4, "cross")
+    assert card["miou_mean"] == pytest.approx(0.56)
+
+
+def test_of_equal_arms_the_first_is_taken(runs, tmp_path):
+    for run in runs:
+        set_miou(run, 0.5)
+    best(runs, tmp_path / "fake/dataset.json", tmp_path / "best")
+    assert json.loads((tmp_path / "best/n4.json").read_text())["arm"] == "scratch"
+
+
+def test_a_run_that_lost_its_network_still_counts(runs, tmp_path):
+    for run, miou in zip([runs[0], runs[1], runs[4], runs[5]], (0.4, 0.4, 0.6, 0.7)):
+        set_miou(run, miou)
+    (runs[5] / "finetune.pt").unlink()
+    best(runs, tmp_path / "fake/dataset.json", tmp_path / "best")
+    card = json.loads((tmp_path / "best/n4.json").read_text())
+    assert (card["arm"], card["seed"], card["miou_mean"]) == ("cross", 0, pytest.approx(0.65))
+    (runs[4] / "finetune.pt").unlink()
+    written = best(runs, tmp_path / "fake/dataset.json", tmp_path / "other")
+    assert [path.name for path in written] == ["nall.pt", "nall.json"]
 
 
 def test_its_best_seed_is_copied_for_each_label_count(runs, tmp_path):

@@ -18,6 +18,7 @@ from cseg.paper.figures import figures
 from cseg.paper.results import read_results
 from cseg.paper.style import SETTINGS, arm_styles, figure_style, save
 from cseg.stages.summary import summary
+from cseg.storage.files import read_json, write_json
 
 ALWAYS = {"label_efficiency", "per_class", "confusion", "training_curves", "qualitative"}
 WITH_TWO_ARMS = {"confusion_difference", "largest_changes"}
@@ -39,6 +40,18 @@ def assert_nothing_cut_off(path):
     assert (pixels < 250).mean() > 0.002, path.name  # something is drawn
     edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     assert (edge > 250).all(), path.name  # the outermost pixels are paper
+
+
+def test_a_dollar_in_a_class_name_is_a_dollar(full, tmp_path):
+    shutil.copytree(full, tmp_path / "r", ignore=shutil.ignore_patterns("figures"))
+    facts = read_json(tmp_path / "r/dataset.json")
+    facts["class_names"] = ["$x^$", "5$ note", "a$b$", r"$\\frac$", "$"]
+    write_json(tmp_path / "r/dataset.json", facts)
+    with figure_style():
+        figure = plots.confusion(read_results(tmp_path / "r"), 4)
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == facts["class_names"]
+    assert figures(tmp_path / "r", tmp_path / "out", only=["confusion", "per_class"])
 
 
 def test_every_figure_as_png_and_pdf(full):

@@ -10,6 +10,7 @@ from fake_results import paint_results
 from golden import golden_results
 
 from cseg.errors import DataError
+from cseg.paper.best import best
 from cseg.paper.cautions import cautions
 from cseg.paper.figures import figures
 from cseg.paper.page import summary_page
@@ -17,7 +18,6 @@ from cseg.paper.recommend import advice, certainty, more_labels, recommend, whic
 from cseg.paper.render import paper
 from cseg.paper.results import read_results
 from cseg.paper.tables import tables
-from cseg.stages.best import best
 from cseg.stages.summary import summary
 
 

@@ -19,7 +19,7 @@ from cseg.paper.results import read_results
 from cseg.paper.statistics import holm
 from cseg.paper.tables import tables
 from cseg.stages.summary import summary
-from cseg.storage.tables import TEXTS
+from cseg.storage.tables import TEXTS, rounded
 
 REPO = Path(__file__).parents[1]
 PUBLISHED = REPO / "workflow/resources/published.csv"
@@ -386,6 +386,38 @@ def test_signs_are_escaped_in_every_format():
     assert r"| **50% & more** | p < 0.05 \| x\* |" in markdown([table])
     assert "<b>50% &amp; more</b>" in html_table(table)
     assert "p &lt; 0.05 | x*" in html_table(table)
+
+
+def test_names_that_are_markup_stay_names():
+    caption, rows = "A caption.\nSecond\n  line & licence.", (("<b>x</b> < 2",),)
+    table = Table("my data-n5%", caption, ("",), rows)
+    assert r"\caption{A caption. Second line \& licence.}" in latex([table])
+    assert r"\label{tab:my-data-n5-}" in latex([table])
+    assert r"| \<b>x\</b> < 2" in markdown([table])
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (0.000012345, "0.000012"), (0.5, "0.5"), (12.7, "13"), (99.6, "100"), (124.6, "125"),
+    (1e7, "10000000"), (0, "0"), (float("inf"), "inf"),
+])  # fmt: skip
+def test_a_number_is_rounded_but_never_written_as_a_power_of_ten(value, text):
+    assert rounded(value, 2) == text
+
+
+def test_factors_and_hours_above_a_hundred_are_whole_numbers(tmp_path):
+    mious = {("scratch", 4): 0.20, ("scratch", 512): 0.50, ("cross", 4): 0.49, ("cross", 512): 0.7}
+    key = {"dataset": "fake", "n_train": 512}
+    rows = [{**key, "arm": arm, "n": n, "seed": seed, "miou": miou + 0.001 * seed}
+            for (arm, n), miou in mious.items() for seed in range(3)]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "summary.csv", index=False)
+    cost = {"stage": "finetune", "seconds": 150_000, "images_per_second": 1, "peak_memory_mib": 1,
+            "device": "cpu"}  # fmt: skip
+    pd.DataFrame([{**row, **cost} for row in rows]).to_csv(tmp_path / "cost.csv", index=False)
+    tables(tmp_path, tmp_path / "tables")
+    texts = [(tmp_path / f"tables/{name}.md").read_text() for name in ("label_saving", "cost")]
+    assert "e+0" not in "".join(texts)
+    assert "| × 102 [" in re.sub(r" +", " ", texts[0])  # 512 labels against 4 x 2 ^ (7 / 21)
+    assert re.search(r"\b250\b", texts[1])  # six runs of 150,000 seconds
 
 
 def test_parts_are_titled_in_their_first_row():

@@ -21,7 +21,7 @@ from cseg.settings.label_counts import Count, resolve_count
 from cseg.stages.fetch import listed_samples
 from cseg.storage.files import read_json, write_json
 from cseg.storage.index_and_subset import read_index
-from cseg.storage.tables import markdown
+from cseg.storage.tables import markdown, rounded
 
 # every config has them once; the target `all` is a job of its own
 ONCE = ("fetch", "index", "features", "best", "manifest", "summary", "figures", "tables", "all")
@@ -233,18 +233,19 @@ def render(experiment: Experiment, sizes: Sizes, costs: Mapping[str, ArmCost], d
         each = costs[arm].weights_mib + evaluated * costs[arm].prediction_mib * sizes.val
         stored = len(runs) * each * 2**20 / 1e9
         jobs, peak = sum(len(run.stages) for run in runs), costs[arm].memory_mib * 2**20 / 1e9
-        numbers = f"{spent / len(runs):.3g}", f"{spent:.3g}", f"{stored:.2g}", f"{peak:.2g}"
-        rows.append((arm, len(runs), jobs, *numbers))
+        shown = ((spent / len(runs), 3), (spent, 3), (stored, 2), (peak, 2))
+        rows.append((arm, len(runs), jobs, *(rounded(*each) for each in shown)))
         hours, disk = hours + spent, disk + stored
     counts = job_counts(experiment, seconds)
     named = ", ".join(sorted({cost.device for cost in costs.values()}))
+    least = finish(seconds, devices) / 3600
     return "\n".join(
         [
             *markdown(header, rows),
             "",
-            f"{sum(counts.values())} jobs; {hours:.3g} device-hours on {named}; {disk:.2g} GB of "
-            f"weights and predictions, at most; {finish(seconds, devices) / 3600:.3g} hours on "
-            f"{devices} of these devices at best. Not in the hours: the download, the index, "
+            f"{sum(counts.values())} jobs; {rounded(hours, 3)} device-hours on {named}; "
+            f"{rounded(disk, 2)} GB of weights and predictions, at most; {rounded(least, 3)} hours "
+            f"on {devices} of these devices at best. Not in the hours: the download, the index, "
             "feature sampling, tables and figures.",
             *sharing(costs.values()),
         ]

@@ -1,6 +1,7 @@
 """A table as plain data, and the same table as Markdown, LaTeX and HTML (by tabulate)."""
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ OPEN, CLOSE = "\ue000", "\ue001"  # mark a bold cell until its format is known
 # signs that pdflatex lacks; tabulate escapes the others
 LATEX_SIGNS = {"±": r"$\pm$", "−": r"$-$", "×": r"$\times$", "–": "--", "≤": r"$\leq$",
                "≥": r"$\geq$", "→": r"$\rightarrow$", "…": r"\dots{}"}  # fmt: skip
+# what Markdown would take for its own: columns, stars, and the begin of a tag
+MARKDOWN_SIGNS = re.compile(r"[|*]|<(?=[A-Za-z/!?])")
 # by format: its name for tabulate, and what replaces signs in its text
 FORMATS: dict[str, tuple[str, dict[str, str]]] = {
     "md": ("pipe", {OPEN: "**", CLOSE: "**"}),
@@ -77,7 +80,7 @@ def _cells(table: Table, kind: str) -> str:
     name, signs = FORMATS[kind]
     rows: Sequence[Sequence[str]] = table.rows
     if kind == "md":
-        rows = [[cell.replace("|", r"\|").replace("*", r"\*") for cell in row] for row in rows]
+        rows = [[MARKDOWN_SIGNS.sub(r"\\\g<0>", cell) for cell in row] for row in rows]
     aligned = ["left" if c in table.left else "right" for c in range(len(table.header))]
     text = tabulate(rows, table.header, name, disable_numparse=True, colalign=aligned)
     return text.translate(str.maketrans(signs))
@@ -108,11 +111,13 @@ def _float(table: Table) -> str:
     for r in range(len(table.rows) - 1, 0, -1):
         if table.titled and table.rows[r][0]:
             lines.insert(4 + r, r"\addlinespace")  # behind begin, top rule, header and mid rule
-    escaped = _cells(Table("", "", (table.caption,), ()), "tex").split("\n")[2]
+    one_line = " ".join(table.caption.split())
+    escaped = _cells(Table("", "", (one_line,), ()), "tex").split("\n")[2]
     caption = escaped.removesuffix(r"\\").strip()
+    label = re.sub(r"[^A-Za-z0-9_-]", "-", table.label)
     return "\n".join([
         r"\begin{table}[htbp]", r"\centering", rf"\caption{{{caption}}}",
-        rf"\label{{tab:{table.label}}}", r"\vspace{4pt}", r"\footnotesize",
+        rf"\label{{tab:{label}}}", r"\vspace{4pt}", r"\footnotesize",
         r"\setlength{\tabcolsep}{4pt}", *lines, r"\end{table}", "",
     ])  # fmt: skip
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from cseg.errors import DataError
+from cseg.paper.best import best
 from cseg.paper.figures import figures
 from cseg.paper.page import summary_page
 from cseg.paper.tables import tables
-from cseg.stages.best import best
 from cseg.stages.summary import summary
 
 
@@ -51,7 +51,5 @@ def collect(folder: Path) -> None:
     if any((run / "metrics.csv").is_file() for run in runs):
         runs.sort(key=lambda run: (run.parts[-3] != "scratch", run.parts[-3:]))
         summary(runs, folder)
-        trained = [run for run in runs if (run / "metrics.csv").is_file()
-                   and (run / "finetune.pt").is_file()]  # fmt: skip
-        if trained:
-            best(trained, folder / "dataset.json", folder / "best")
+        measured = [run for run in runs if (run / "metrics.csv").is_file()]
+        best(measured, folder / "dataset.json", folder / "best")

@@ -42,6 +42,7 @@ SETTINGS: dict[str, Any] = {
     "pdf.fonttype": 42,  # fonts embedded as TrueType, text stays text
     "ps.fonttype": 42,
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "font.size": 8,
     "axes.titlesize": 9,
     "axes.labelsize": 8,

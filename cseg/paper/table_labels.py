@@ -17,6 +17,7 @@ from cseg.paper.statistics import (
     resample_seeds,
 )
 from cseg.paper.wording import points
+from cseg.storage.tables import rounded
 
 SEEDS, IMAGES = "seeds", "validation images"  # what intervals are resampled over
 
@@ -138,9 +139,9 @@ def _needed(row: dict[str, Any]) -> str:
 def _factor(row: dict[str, Any]) -> str:
     def bound(value: float) -> str:
         if value == 0:
-            return f"< {row['reference_n'] / row['largest_n']:.2g}"
+            return f"< {rounded(row['reference_n'] / row['largest_n'], 2)}"
         at_edge = value >= row["reference_n"] / row["smallest_n"]
-        return ("≥ " if at_edge else "") + f"{value:.2g}"
+        return ("≥ " if at_edge else "") + rounded(value, 2)
 
     if row["status"] == "not reached":
         return "–"

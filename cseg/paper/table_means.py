@@ -9,6 +9,7 @@ from cseg.paper import wording
 from cseg.paper.markup import Table, sections
 from cseg.paper.results import Results
 from cseg.paper.wording import seconds, with_std
+from cseg.storage.tables import rounded
 
 STAGE_ORDER = ("pretrain", "finetune", "evaluate")
 WIDE = 4  # more arms than this: means alone, for width
@@ -81,7 +82,7 @@ def cost_table(results: Results) -> tuple[pd.DataFrame, list[Table]] | str:
     caption = wording.join(
         f"{results.dataset}: cost per stage, mean ± sample standard deviation over all label "
         "counts and seeds; device-hours are the sum over these runs; memory is the largest peak.",
-        f"All stages and arms together: {frame['device_hours'].sum():.3g} device-hours.",
+        f"All stages and arms together: {rounded(frame['device_hours'].sum(), 3)} device-hours.",
         "Runs that shared a machine with others took longer than they would alone.",
     )
     header = ("", "arm", "runs", "seconds per run", "images / s", "peak MiB", "device-hours",
@@ -97,7 +98,7 @@ def _printed(row: pd.Series) -> tuple[str, ...]:
         with_std(row["seconds_mean"], row["seconds_std"], seconds),
         seconds(row["images_per_second"]),
         f"{memory:.0f}" if np.isfinite(memory) else "–",
-        f"{row['device_hours']:.2g}",
+        rounded(row["device_hours"], 2),
         row["device"] or "–",
     )
 

@@ -12,6 +12,7 @@ from cseg.paper.statistics import (
     PAIRED_T,
     Comparison,
 )
+from cseg.storage.tables import rounded
 
 
 def points(fraction: float) -> str:
@@ -42,9 +43,7 @@ def interval(each: Comparison) -> str:
 
 def seconds(value: float) -> str:
     """Seconds with three significant digits below 100, whole ones above."""
-    if math.isnan(value):
-        return "–"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return "–" if math.isnan(value) else rounded(value, 3)
 
 
 def listing(names: Sequence[str], most: int = 0) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,14 @@ TEXTS = frozenset({
     "python_version", "torch_version", "torchvision_version", "index_fingerprint",
     "settings_fingerprint", "source_fingerprint", "subset_fingerprint",
 })  # fmt: skip
+
+
+def rounded(value: float, digits: int) -> str:
+    """Write a number with so many significant digits, but never as a power of ten: 125, 0.00012."""
+    text = f"{value:.{digits}g}"
+    if "e" not in text:
+        return text
+    return f"{value:.0f}" if abs(value) >= 1 else f"{Decimal(text):f}"
 
 
 def write_table(path: Path, table: "pd.DataFrame", float_format: str | None = None) -> None:
