@@ -25,9 +25,9 @@ from cseg.init.classes import (
     look_at_images,
     look_at_outlines,
     read_held,
-    read_names,
 )
 from cseg.init.files import OUTLINES, Files, find_folders, pair_files
+from cseg.init.names import read_names
 from cseg.storage.files import write_text
 
 A = TypeVar("A")
@@ -56,6 +56,7 @@ class Seen:
     problems: tuple[Problem, ...]  # what is wrong with others
     twice: tuple[Path, ...]  # images whose picture another pair has
     kinds: LabelKinds  # what the labels are
+    said: tuple[str, ...]  # sentences on how the classes were guessed
 
     @property
     def root(self) -> Path:
@@ -90,14 +91,14 @@ def look(images: Path, labels: Path | None, *, name: str, work: Path) -> Seen:
     files = pair_files(*find_folders(images, labels))
     kinds = _label_kinds(files)
     around = (files.labels, files.labels.absolute().parent, files.images)
-    classes = guess_classes(kinds, read_names([path for path in around if path.is_dir()]))
+    classes, said = guess_classes(kinds, read_names([path for path in around if path.is_dir()]))
     description = {"name": name, **_places(files), **classes}
     limits = image_range(in_threads(read_extent, [files.images / i for i in opened_images(files)]))
     if limits:
         description["image_range"] = limits
     found, problems, info = _inspect(files, description, work)
-    for said, key, value in ANSWERS:
-        if any(said in problem.text for problem in problems):
+    for request, key, value in ANSWERS:
+        if any(request in problem.text for problem in problems):
             description[key] = value
             found, problems, info = _inspect(files, description, work)
     first = {pair.crc: pair for pair in reversed(found)}
@@ -110,7 +111,7 @@ def look(images: Path, labels: Path | None, *, name: str, work: Path) -> Seen:
         )  # fmt: skip
     return Seen(
         files=files, description=description, info=info, kinds=kinds, pairs=sound,
-        problems=tuple(problems),
+        problems=tuple(problems), said=tuple(said),
         twice=tuple(pair.image for pair in found if first[pair.crc] is not pair),
     )  # fmt: skip
 

@@ -197,7 +197,7 @@ def _classes(seen: Seen) -> list[str]:
         lines.append(f"  and {seen.info.num_classes - MOST_CLASSES} more")
     if ignored:
         lines.append(f"  {'ignored':20} {100 * ignored / (total + ignored):6.2f} % of all pixels")
-    return lines
+    return [*lines, *seen.said]
 
 
 def _problems(seen: Seen) -> list[str]:
