@@ -9,7 +9,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from init_folders import PALETTE, RGB, truth, write_folder
+from init_folders import PALETTE, RGB, masks, truth, write_folder
 from PIL import Image
 from shared_data import shared_data
 from written_kinds import RANGES, write_image_kind, write_label_kind
@@ -111,6 +111,20 @@ def test_outlines_of_labelme_and_of_coco(tmp_path):
             assert ids[12, 12] == 1 and ids[2, 2] == 0 and abs((ids == 1).sum() - 256) <= 33
 
 
+def test_names_of_outlines_lose_control_characters_and_blanks_around_them(tmp_path):
+    """One class for names that are the same without them; the files keep theirs."""
+    square = [[4, 4], [20, 4], [20, 20], [4, 20]]
+    for number, label in enumerate(("leaf", " leaf\r", "leaf\t", "\n")):
+        grey, _ = truth(number)
+        write_image_kind(tmp_path / "a" / f"{number}.png", grey, "8")
+        labelme(tmp_path / "a" / f"{number}.json", grey.shape, [(label, square)])
+    seen = look(tmp_path / "a", None, name="mine", work=tmp_path / "a")
+    assert not seen.problems
+    assert sorted(seen.info.class_names) == ["background", "leaf", "no name"]
+    leaf = seen.info.class_names.index("leaf")
+    assert sorted(pair.pixels[leaf] > 0 for pair in seen.pairs) == [False, True, True, True]
+
+
 def test_255_is_ignored_among_several_values_and_a_class_beside_one(tmp_path):
     for name, values, classes, ignored in (
         ("two", [0, 255], ["background", "object"], []),
@@ -128,6 +142,32 @@ def test_255_is_ignored_among_several_values_and_a_class_beside_one(tmp_path):
         seen = look(tmp_path / name, None, name="mine", work=tmp_path / name / "work")
         assert list(seen.info.class_names) == classes
         assert seen.description["ignore"] == ignored
+        asked = "255 covers" in " ".join(seen.said)
+        assert asked == (255 in ignored)
+
+
+@pytest.mark.parametrize("values", [(0, 85, 170, 255), (0, 127, 255), (0, 128, 255)])
+def test_255_is_a_class_if_it_is_the_last_of_evenly_spaced_shades(tmp_path, values):
+    seen = masks(tmp_path, values)
+    assert seen.info.class_names == tuple(f"class {value}" for value in values)
+    assert seen.description["ignore"] == [] and not seen.said
+
+
+def test_255_that_is_ignored_by_a_guess_is_named_with_its_share(tmp_path, fast):
+    """Following what the report says makes it a class."""
+    seen = masks(tmp_path, [0, 1, 255])
+    share = 100 * seen.kinds.pixels[255] / sum(seen.kinds.pixels.values())
+    assert f"255 covers {share:.2g} % of all pixels and is ignored by a guess" in seen.said[0]
+    assert "add {name: NAME, values: 255} to classes" in seen.said[0]
+    out = tmp_path / "mine.yaml"
+    assert main(["init", str(tmp_path), "--out", str(out)]) == 0
+    assert seen.said[0] in out.read_text()
+    config = yaml.safe_load(out.read_text())
+    described = config["dataset_options"]["folder"]["description"]
+    described["classes"].append({"name": "NAME", "values": 255})
+    described["ignore"].remove(255)
+    out.write_text(yaml.safe_dump(config))
+    assert experiment.load([out]).info.class_names[2] == "NAME"
 
 
 def test_names_of_classes_come_from_a_file_near_the_labels(tmp_path):

@@ -1,7 +1,8 @@
 """Which classes there are, from what label files hold.
 
 Outlines have names. An image means its colours where it is a colour image, else its values (palette
-indices, grey values), of which 255 is ignored unless it is one of two, or has a name.
+indices, grey values), of which 255 is ignored unless it is one of two, is the last of evenly spaced
+shades, or has a name.
 """
 
 from collections import Counter
@@ -11,12 +12,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cseg.datasets.description import BACKGROUNDS
 from cseg.datasets.label_values import count_values, read_raw_label
 from cseg.datasets.polygons import Drawing
 from cseg.datasets.samples import IGNORE, MAX_CLASSES, TRANSPARENT
 from cseg.errors import CsegError, DataError
-from cseg.init.names import VOID_NAMES, NameFile, names_that_fit
+from cseg.init.names import VOID_NAMES, NameFile, clean, names_that_fit
 
 MOST_LEVELS = 64  # more grey values than that are shades, not classes
 VOID = 0xE0E0C0  # the colour in which VOC, and cseg, draw ignored pixels
@@ -108,11 +111,9 @@ def guess_classes(found: LabelKinds, file: NameFile | None) -> tuple[dict[str, A
     if found.meant_by == "name":  # a class for each, and one for what no outline covers
         if not used:
             raise DataError("the labels have no outline; draw some, or give other labels")
-        ground = next((name for name in used if name.lower() in BACKGROUNDS), "background")
-        others = [{"name": name} for name in used if name != ground]
-        return {"classes": [{"name": ground}, *others], "background": ground}, []
+        return _outlined(used), []
     _check_number(found, used)
-    names, said = dict[int, str](), ""
+    names, said, doubt = dict[int, str](), "", ""
     kept = _kept(found, used, names)
     if file:
         shown = found.colours if found.meant_by == "value" else None
@@ -134,7 +135,29 @@ def guess_classes(found: LabelKinds, file: NameFile | None) -> tuple[dict[str, A
             entry["colour"] = list(colours[place].to_bytes(3))
         classes.append(entry)
     keys = {"classes": classes, "ignore": [_written(found, value) for value in ignored]}
-    return keys, [said] if said else []
+    if found.meant_by == "value" and IGNORE in ignored and IGNORE not in names:
+        share = found.pixels[IGNORE] / sum(found.pixels.values())
+        doubt = (
+            f"{IGNORE} covers {100 * share:.2g} % of all pixels and is ignored by a guess; "
+            f"if it is a class, add {{name: NAME, values: {IGNORE}}} to classes in the config and "
+            "take it off ignore."
+        )
+    return keys, [sentence for sentence in (said, doubt) if sentence]
+
+
+def _outlined(labels: Sequence[str]) -> dict[str, Any]:
+    """Keys of a description: a class for each name of outlines, and one that no outline covers."""
+    by_name: dict[str, list[str]] = {}
+    for label in labels:
+        by_name.setdefault(clean(label) or "no name", []).append(label)
+    ground = next((name for name in by_name if name.lower() in BACKGROUNDS), BACKGROUNDS[0])
+    by_name = {ground: [ground], **by_name}
+    # a class's place is its value in the labels that are drawn
+    classes = [
+        {"name": name} if alike == [name] else {"name": name, "values": [place, *alike]}
+        for place, (name, alike) in enumerate(by_name.items())
+    ]
+    return {"classes": classes, "background": ground}
 
 
 def _kept(found: LabelKinds, used: Sequence[int], names: Mapping[int, str]) -> list[int]:
@@ -148,7 +171,15 @@ def _is_void(found: LabelKinds, value: int, names: Mapping[int, str]) -> bool:
         return True
     if found.meant_by == "colour":
         return value in (VOID, TRANSPARENT)
-    return value not in names and (value == IGNORE or not 0 <= value < 2**16)
+    white = value == IGNORE and not _are_shades(found)
+    return value not in names and (white or not 0 <= value < 2**16)
+
+
+def _are_shades(found: LabelKinds) -> bool:
+    """Whether the values are three or more, evenly spaced from 0 to 255: 0, 85, 170, 255."""
+    used = sorted(value for value, count in found.pixels.items() if count)
+    even = np.linspace(0, IGNORE, len(used))
+    return len(used) >= 3 and bool((np.abs(np.array(used) - even) < 1).all())
 
 
 def _check_number(found: LabelKinds, used: Sequence[Any]) -> None:
