@@ -1,7 +1,9 @@
 """What a folder of images and labels holds, as far as an experiment needs to know."""
 
+import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +17,7 @@ from cseg.datasets.decode import open_image
 from cseg.datasets.image_files import bare
 from cseg.datasets.pairs import Pair, Problem, inspect_pair
 from cseg.datasets.polygons import read_coco, read_labelme
-from cseg.datasets.reading import is_deep
+from cseg.datasets.reading import is_deep, read_image
 from cseg.datasets.samples import SPLITS, DatasetInfo
 from cseg.datasets.whole import DARK
 from cseg.errors import DataError
@@ -101,8 +103,9 @@ def look(images: Path, labels: Path | None, *, name: str, work: Path) -> Seen:
         if any(request in problem.text for problem in problems):
             description[key] = value
             found, problems, info = _inspect(files, description, work)
-    first = {pair.crc: pair for pair in reversed(found)}
-    sound = tuple(pair for pair in found if first[pair.crc] is pair)
+    pictures = _pictures(found, info)
+    first = dict(zip(reversed(pictures), reversed(found)))
+    sound = tuple(pair for picture, pair in zip(pictures, found) if first[picture] is pair)
     if len(sound) < LEAST:
         raise DataError(
             problems[0].text if problems and not found else
@@ -112,8 +115,25 @@ def look(images: Path, labels: Path | None, *, name: str, work: Path) -> Seen:
     return Seen(
         files=files, description=description, info=info, kinds=kinds, pairs=sound,
         problems=tuple(problems), said=tuple(said),
-        twice=tuple(pair.image for pair in found if first[pair.crc] is not pair),
+        twice=tuple(pair.image for picture, pair in zip(pictures, found)
+                    if first[picture] is not pair),
     )  # fmt: skip
+
+
+def _pictures(pairs: Sequence[Pair], info: DatasetInfo) -> list[Hashable]:
+    """What tells the images of pairs apart: a checksum of a few pixels, or of all if it is not one.
+
+    Images that are black but for small things share that of a few.
+    """
+    counted = Counter(pair.crc for pair in pairs)
+    alike = [pair.image for pair in pairs if counted[pair.crc] > 1]
+    whole = dict(zip(alike, in_threads(partial(_checksum, info=info), alike)))
+    return [whole.get(pair.image, pair.crc) for pair in pairs]
+
+
+def _checksum(path: Path, info: DatasetInfo) -> tuple[tuple[int, ...], bytes]:
+    image_HW3 = read_image(path, info)
+    return image_HW3.shape, hashlib.sha256(image_HW3.tobytes()).digest()
 
 
 class Extent(NamedTuple):
@@ -180,8 +200,15 @@ def opened_images(files: Files) -> tuple[Path, ...]:
 
 
 def write_list(path: Path, images: Sequence[Path]) -> None:
-    """Write a list of images, a line each, as the dataset `folder` reads it."""
-    write_text(path, "".join(f"{image.as_posix()}\n" for image in images))
+    """Write a list of images, a line each, as the dataset `folder` reads it.
+
+    A name that begins with another sign than a letter, such as #, has ./ before it, so that its
+    line is no comment and loses no blank or quotation mark.
+    """
+    names = [image.as_posix() for image in images]
+    write_text(
+        path, "".join(f"{'' if n[0].isalnum() or n[0] == '_' else './'}{n}\n" for n in names)
+    )
 
 
 def in_threads(work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
