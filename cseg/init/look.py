@@ -14,7 +14,7 @@ import numpy as np
 
 from cseg.datasets import folder
 from cseg.datasets.decode import open_image
-from cseg.datasets.image_files import bare
+from cseg.datasets.image_files import image_id
 from cseg.datasets.pairs import Pair, Problem, inspect_pair
 from cseg.datasets.polygons import read_coco, read_labelme
 from cseg.datasets.reading import is_deep, read_image
@@ -220,7 +220,7 @@ def in_threads(work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
 def _label_kinds(files: Files) -> LabelKinds:
     if files.labels.is_file():
         return look_at_outlines(read_coco(files.labels).values())
-    paths = [files.labels / f"{bare(i.as_posix())}{files.suffix}" for i in opened_images(files)]
+    paths = [files.labels / files.label_of[image_id(i)] for i in opened_images(files)]
     if files.suffix.endswith(OUTLINES):
         return look_at_outlines(in_threads(read_labelme, paths))
     return look_at_images(in_threads(read_held, paths))

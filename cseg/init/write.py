@@ -158,6 +158,7 @@ def report(seen: Seen, split: Split, data: Data, fitted: Fitted) -> list[str]:
     for what, names in (
         ("images without a label", [path.as_posix() for path in files.unlabelled]),
         ("labels without an image", files.orphans),
+        ("files among the labels not used, since most labels end differently", files.others),
         ("images left out that are there twice", [path.name for path in seen.twice]),
     ):
         if names:
