@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from init_folders import PALETTE, RGB, masks, truth, write_folder
-from PIL import Image
+from PIL import Image, ImageFont
 from shared_data import shared_data
 from written_kinds import RANGES, write_image_kind, write_label_kind
 
@@ -20,7 +20,7 @@ from cseg.datasets.reading import read_image, read_label, write_image, write_lab
 from cseg.datasets.samples import DatasetInfo, Sample
 from cseg.errors import DataError
 from cseg.estimate.calibrate import ArmCost
-from cseg.images.overlay import choose_pairs, contact_sheet
+from cseg.images.overlay import choose_pairs, contact_sheet, font_for
 from cseg.init import proposal
 from cseg.init.files import label_suffix
 from cseg.init.look import choose_split, look
@@ -424,6 +424,17 @@ def test_a_contact_sheet_shows_rare_classes_and_lays_labels_over_images(tmp_path
     assert (sheet[top + 100, 6 + 150] == 200).all()  # the image, then its overlay
     assert (sheet[top + 100, 6 + 302 + 75] == 100).all()
     assert sheet[top + 100, 6 + 302 + 225].tolist() == [100, 100, 200]
+
+
+def test_letters_beyond_ascii_are_drawn_and_not_as_boxes():
+    """A letter that a font lacks looks like any other that it lacks."""
+    lacking = "\U0010fffe"
+    for text in ("дерево", "ślimak", "Straße", "αβγ"):
+        font = font_for(text, 13)
+        box = bytes(font.getmask(lacking))
+        assert all(bytes(font.getmask(letter)) != box for letter in text), text
+    default = ImageFont.load_default(13).getname()
+    assert font_for("road", 13).getname() == font_for("道", 13).getname() == default
 
 
 def test_real_images_are_understood(tmp_path):
