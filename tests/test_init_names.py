@@ -2,6 +2,9 @@
 
 import pytest
 from init_folders import PALETTE, masks, seen_in, write_folder
+from PIL import Image
+
+from cseg.init.look import look
 
 
 @pytest.mark.parametrize(
@@ -74,3 +77,15 @@ def test_lines_without_colours_name_no_colour(tmp_path):
     seen = seen_in(tmp_path)
     assert all(name.startswith("colour ") for name in seen.info.class_names)
     assert "do not fit the colours of the labels" in seen.said[0]
+
+
+def test_255_in_the_colour_of_voc_is_ignored_although_a_list_of_colours_names_it(tmp_path):
+    masks(tmp_path, [0, 1, 255])
+    shown = [(0, 0, 0), (128, 0, 0), *[(1, 1, 1)] * 253, (224, 224, 192)]
+    for path in (tmp_path / "labels").iterdir():
+        label = Image.open(path)
+        label.putpalette([level for colour in shown for level in colour])
+        label.save(path)
+    (tmp_path / "label_colors.txt").write_text("0 0 0 sky\n128 0 0 road\n224 224 192 border\n")
+    seen = look(tmp_path, None, name="mine", work=tmp_path / "work")
+    assert seen.info.class_names == ("sky", "road") and seen.description["ignore"] == [255]

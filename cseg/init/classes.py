@@ -135,7 +135,8 @@ def guess_classes(found: LabelKinds, file: NameFile | None) -> tuple[dict[str, A
             entry["colour"] = list(colours[place].to_bytes(3))
         classes.append(entry)
     keys = {"classes": classes, "ignore": [_written(found, value) for value in ignored]}
-    if found.meant_by == "value" and IGNORE in ignored and IGNORE not in names:
+    void_by_name = names.get(IGNORE, "").lower() in VOID_NAMES
+    if found.meant_by == "value" and IGNORE in ignored and not void_by_name:
         share = found.pixels[IGNORE] / sum(found.pixels.values())
         doubt = (
             f"{IGNORE} covers {100 * share:.2g} % of all pixels and is ignored by a guess; "
@@ -172,7 +173,8 @@ def _is_void(found: LabelKinds, value: int, names: Mapping[int, str]) -> bool:
     if found.meant_by == "colour":
         return value in (VOID, TRANSPARENT)
     white = value == IGNORE and not _are_shades(found)
-    return value not in names and (white or not 0 <= value < 2**16)
+    named = value in names and found.colours.get(value) != VOID
+    return not named and (white or not 0 <= value < 2**16)
 
 
 def _are_shades(found: LabelKinds) -> bool:
