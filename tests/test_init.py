@@ -9,9 +9,10 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from init_folders import PALETTE, RGB, masks, truth, write_folder
+from PIL import Image, ImageFont
 from shared_data import shared_data
-from written_kinds import LABEL_SUFFIX, RANGES, write_image_kind, write_label_kind
+from written_kinds import RANGES, write_image_kind, write_label_kind
 
 from cseg import experiment
 from cseg.cli import main
@@ -19,7 +20,7 @@ from cseg.datasets.reading import read_image, read_label, write_image, write_lab
 from cseg.datasets.samples import DatasetInfo, Sample
 from cseg.errors import DataError
 from cseg.estimate.calibrate import ArmCost
-from cseg.images.overlay import choose_pairs, contact_sheet
+from cseg.images.overlay import choose_pairs, contact_sheet, font_for
 from cseg.init import proposal
 from cseg.init.files import label_suffix
 from cseg.init.look import choose_split, look
@@ -27,38 +28,6 @@ from cseg.init.proposal import Data, Machine, fit, fit_steps, propose
 from cseg.init.write import config_text
 
 COST = ArmCost(0.1, 0.05, 0.01, 2.0, 800.0, 4.0, 0.001, "made up")
-PALETTE = [(40 + 7 * i % 200, (90 * i) % 256, 255 - i) for i in range(256)]  # all different
-RGB = sorted(PALETTE[:3])  # classes of colour masks come in the order of their colours
-
-
-def truth(seed, classes=3, size=(24, 32)):
-    rng = np.random.default_rng(seed)
-    ids = rng.integers(0, classes, size).astype(np.uint8)
-    ids[0, :classes] = range(classes)
-    grey = np.repeat(np.repeat(rng.integers(0, 256, (3, 4), dtype=np.uint8), 8, 0), 8, 1)
-    grey[0, 0] = 255
-    return grey, ids
-
-
-def write_folder(root, kind, depth="8", *, count=6, images="images", labels="labels",
-                 suffix="", image_suffix=".png", tag=1):  # fmt: skip
-    """Images with labels of a kind, and the truth by id."""
-    known = {}
-    classes = 2 if kind.endswith("1") or kind == "0 and 255" else 3
-    for number in range(count):
-        name = f"{'north' if number % 2 else 'south'}/{number:03d}"
-        grey, ids = truth(number, classes)
-        known[name] = grey, ids
-        path = root / images / f"{name}{image_suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_image_kind(path, grey, depth, tag)
-        label = root / labels / f"{name}{suffix}"
-        if kind == "0 and 255":
-            write_label_kind(Path(f"{label}.png"), ids * 255, "grey8", PALETTE)
-        else:
-            table = RGB + PALETTE[3:] if kind.startswith("rgb") else PALETTE
-            write_label_kind(Path(f"{label}{LABEL_SUFFIX.get(kind, '.png')}"), ids, kind, table)
-    return known
 
 
 def seen_as(seen, known):
@@ -142,6 +111,20 @@ def test_outlines_of_labelme_and_of_coco(tmp_path):
             assert ids[12, 12] == 1 and ids[2, 2] == 0 and abs((ids == 1).sum() - 256) <= 33
 
 
+def test_names_of_outlines_lose_control_characters_and_blanks_around_them(tmp_path):
+    """One class for names that are the same without them; the files keep theirs."""
+    square = [[4, 4], [20, 4], [20, 20], [4, 20]]
+    for number, label in enumerate(("leaf", " leaf\r", "leaf\t", "\n")):
+        grey, _ = truth(number)
+        write_image_kind(tmp_path / "a" / f"{number}.png", grey, "8")
+        labelme(tmp_path / "a" / f"{number}.json", grey.shape, [(label, square)])
+    seen = look(tmp_path / "a", None, name="mine", work=tmp_path / "a")
+    assert not seen.problems
+    assert sorted(seen.info.class_names) == ["background", "leaf", "no name"]
+    leaf = seen.info.class_names.index("leaf")
+    assert sorted(pair.pixels[leaf] > 0 for pair in seen.pairs) == [False, True, True, True]
+
+
 def test_255_is_ignored_among_several_values_and_a_class_beside_one(tmp_path):
     for name, values, classes, ignored in (
         ("two", [0, 255], ["background", "object"], []),
@@ -159,6 +142,32 @@ def test_255_is_ignored_among_several_values_and_a_class_beside_one(tmp_path):
         seen = look(tmp_path / name, None, name="mine", work=tmp_path / name / "work")
         assert list(seen.info.class_names) == classes
         assert seen.description["ignore"] == ignored
+        asked = "255 covers" in " ".join(seen.said)
+        assert asked == (255 in ignored)
+
+
+@pytest.mark.parametrize("values", [(0, 85, 170, 255), (0, 127, 255), (0, 128, 255)])
+def test_255_is_a_class_if_it_is_the_last_of_evenly_spaced_shades(tmp_path, values):
+    seen = masks(tmp_path, values)
+    assert seen.info.class_names == tuple(f"class {value}" for value in values)
+    assert seen.description["ignore"] == [] and not seen.said
+
+
+def test_255_that_is_ignored_by_a_guess_is_named_with_its_share(tmp_path, fast):
+    """Following what the report says makes it a class."""
+    seen = masks(tmp_path, [0, 1, 255])
+    share = 100 * seen.kinds.pixels[255] / sum(seen.kinds.pixels.values())
+    assert f"255 covers {share:.2g} % of all pixels and is ignored by a guess" in seen.said[0]
+    assert "add {name: NAME, values: 255} to classes" in seen.said[0]
+    out = tmp_path / "mine.yaml"
+    assert main(["init", str(tmp_path), "--out", str(out)]) == 0
+    assert seen.said[0] in out.read_text()
+    config = yaml.safe_load(out.read_text())
+    described = config["dataset_options"]["folder"]["description"]
+    described["classes"].append({"name": "NAME", "values": 255})
+    described["ignore"].remove(255)
+    out.write_text(yaml.safe_dump(config))
+    assert experiment.load([out]).info.class_names[2] == "NAME"
 
 
 def test_names_of_classes_come_from_a_file_near_the_labels(tmp_path):
@@ -415,6 +424,17 @@ def test_a_contact_sheet_shows_rare_classes_and_lays_labels_over_images(tmp_path
     assert (sheet[top + 100, 6 + 150] == 200).all()  # the image, then its overlay
     assert (sheet[top + 100, 6 + 302 + 75] == 100).all()
     assert sheet[top + 100, 6 + 302 + 225].tolist() == [100, 100, 200]
+
+
+def test_letters_beyond_ascii_are_drawn_and_not_as_boxes():
+    """A letter that a font lacks looks like any other that it lacks."""
+    lacking = "\U0010fffe"
+    for text in ("дерево", "ślimak", "Straße", "αβγ"):
+        font = font_for(text, 13)
+        box = bytes(font.getmask(lacking))
+        assert all(bytes(font.getmask(letter)) != box for letter in text), text
+    default = ImageFont.load_default(13).getname()
+    assert font_for("road", 13).getname() == font_for("道", 13).getname() == default
 
 
 def test_real_images_are_understood(tmp_path):

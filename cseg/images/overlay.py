@@ -4,6 +4,8 @@ Shapes: H and W height and width of an image.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -23,6 +25,8 @@ CELL = 300  # longer side of a picture on a contact sheet, pixels
 COLUMNS = 4  # of a contact sheet
 GAP = 6  # between its pictures
 TITLE = 12  # height of a picture's title
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def overlay(image_HW3: np.ndarray, classes_HW: np.ndarray, info: DatasetInfo) -> Image.Image:
@@ -66,8 +70,9 @@ def with_legend(
     if counts[IGNORE]:
         share = counts[IGNORE] / (counted + int(counts[IGNORE]))
         lines.append(("white", f"ignored  {_percent(share)} of all pixels"))
-    font = ImageFont.load_default(TEXT)
-    each = max([LEAST_WIDTH, *(AROUND + int(font.getlength(text)) for _, text in lines)])
+    fonts = [font_for(text, TEXT) for _, text in lines]
+    widths = [AROUND + int(font.getlength(text)) for font, (_, text) in zip(fonts, lines)]
+    each = max([LEAST_WIDTH, *widths])
     width = max(picture.width, each)
     rows = -(-len(lines) // (width // each))
     whole = Image.new("RGB", (width, picture.height + LINE * rows + LINE // 2), "white")
@@ -77,8 +82,29 @@ def with_legend(
         left = 4 + number // max(1, rows) * each
         top = picture.height + LINE // 4 + LINE * (number % max(1, rows))
         draw.rectangle((left, top + 3, left + SWATCH, top + 3 + SWATCH), colour, "black")
-        draw.text((left + SWATCH + 8, top + 1), text, fill="black", font=font)
+        draw.text((left + SWATCH + 8, top + 1), text, fill="black", font=fonts[number])
     return whole
+
+
+def font_for(text: str, height: int) -> Font:
+    """Pillow's font for ASCII; for other letters matplotlib's, if it is there and has them all."""
+    if not text.isascii():
+        path, letters = _wide_font()
+        if letters.issuperset(map(ord, text)):
+            return ImageFont.truetype(path, height)
+    return ImageFont.load_default(height)
+
+
+@cache
+def _wide_font() -> tuple[str, frozenset[int]]:
+    """The path of DejaVu Sans, and the letters in it; none without matplotlib, as on a GPU node."""
+    try:
+        from matplotlib import get_data_path
+        from matplotlib.ft2font import FT2Font
+    except ImportError:
+        return "", frozenset()
+    path = str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+    return path, frozenset(FT2Font(path).get_charmap())
 
 
 def _percent(share: float) -> str:
@@ -125,7 +151,7 @@ def contact_sheet(pairs: Iterable[Pair], info: DatasetInfo) -> Image.Image:
 def _picture(
     title: str, image_HW3: np.ndarray, classes_HW: np.ndarray, info: DatasetInfo
 ) -> Image.Image:
-    font = ImageFont.load_default(TITLE)
+    font = font_for(title, TITLE)
     image = Image.fromarray(image_HW3)
     factor = CELL / max(image.size)
     size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))

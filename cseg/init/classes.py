@@ -1,10 +1,10 @@
 """Which classes there are, from what label files hold.
 
 Outlines have names. An image means its colours where it is a colour image, else its values (palette
-indices, grey values), of which 255 is ignored unless it is one of two.
+indices, grey values), of which 255 is ignored unless it is one of two, is the last of evenly spaced
+shades, or has a name.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cseg.datasets.description import BACKGROUNDS
 from cseg.datasets.label_values import count_values, read_raw_label
 from cseg.datasets.polygons import Drawing
 from cseg.datasets.samples import IGNORE, MAX_CLASSES, TRANSPARENT
 from cseg.errors import CsegError, DataError
+from cseg.init.names import VOID_NAMES, NameFile, clean, names_that_fit
 
 MOST_LEVELS = 64  # more grey values than that are shades, not classes
 VOID = 0xE0E0C0  # the colour in which VOC, and cseg, draw ignored pixels
-VOID_NAMES = ("void", "unlabelled", "unlabeled", "ignore", "ignored")
-NAME_FILES = ("classes.txt", "class_names.txt", "label_colors.txt", "class_dict.csv", "labels.txt")
-COLOUR = re.compile(r"(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +99,10 @@ def look_at_images(labels: Iterable[Held | str]) -> LabelKinds:
     )
 
 
-def guess_classes(found: LabelKinds, names: Mapping[int, str]) -> dict[str, Any]:
-    """Keys of a description: classes, and what is ignored or background.
+def guess_classes(found: LabelKinds, file: NameFile | None) -> tuple[dict[str, Any], list[str]]:
+    """Keys of a description: classes, and what is ignored or background; and sentences on them.
 
-    `names` are those of values or colours, as a file near the labels has them.
+    `file` holds names of values or colours, if there is such a file near the labels.
 
     Raises:
         DataError: there are too many values or colours for classes, or only one.
@@ -111,19 +111,22 @@ def guess_classes(found: LabelKinds, names: Mapping[int, str]) -> dict[str, Any]
     if found.meant_by == "name":  # a class for each, and one for what no outline covers
         if not used:
             raise DataError("the labels have no outline; draw some, or give other labels")
-        ground = next((name for name in used if name.lower() in BACKGROUNDS), "background")
-        others = [{"name": name} for name in used if name != ground]
-        return {"classes": [{"name": ground}, *others], "background": ground}
+        return _outlined(used), []
     _check_number(found, used)
-    ignored = [value for value in used if _is_void(found, value, names)]
-    if len(used) - len(ignored) < 2:
-        ignored = []
-    kept = [value for value in used if value not in ignored]
+    names, said, doubt = dict[int, str](), "", ""
+    kept = _kept(found, used, names)
+    if file:
+        shown = found.colours if found.meant_by == "value" else None
+        names, said = names_that_fit(file, used, kept, shown)
+        kept = _kept(found, used, names)
+    ignored = [value for value in used if value not in kept]
     colours = [found.colours.get(value, -1) for value in kept]
     drawn = len(set(colours)) == len(kept) and all(0 <= c < TRANSPARENT for c in colours)
     classes = []
     for place, value in enumerate(kept):
-        entry: dict[str, Any] = {"name": names.get(value) or _name(found, kept, value)}
+        name = _name(found, kept, value)
+        name += " (no name)" if name in names.values() else ""
+        entry: dict[str, Any] = {"name": names.get(value, name)}
         if found.meant_by == "colour" and value != TRANSPARENT:
             entry["colour"] = _written(found, value)
         else:
@@ -131,7 +134,37 @@ def guess_classes(found: LabelKinds, names: Mapping[int, str]) -> dict[str, Any]
         if found.meant_by == "value" and drawn:
             entry["colour"] = list(colours[place].to_bytes(3))
         classes.append(entry)
-    return {"classes": classes, "ignore": [_written(found, value) for value in ignored]}
+    keys = {"classes": classes, "ignore": [_written(found, value) for value in ignored]}
+    void_by_name = names.get(IGNORE, "").lower() in VOID_NAMES
+    if found.meant_by == "value" and IGNORE in ignored and not void_by_name:
+        share = found.pixels[IGNORE] / sum(found.pixels.values())
+        doubt = (
+            f"{IGNORE} covers {100 * share:.2g} % of all pixels and is ignored by a guess; "
+            f"if it is a class, add {{name: NAME, values: {IGNORE}}} to classes in the config and "
+            "take it off ignore."
+        )
+    return keys, [sentence for sentence in (said, doubt) if sentence]
+
+
+def _outlined(labels: Sequence[str]) -> dict[str, Any]:
+    """Keys of a description: a class for each name of outlines, and one that no outline covers."""
+    by_name: dict[str, list[str]] = {}
+    for label in labels:
+        by_name.setdefault(clean(label) or "no name", []).append(label)
+    ground = next((name for name in by_name if name.lower() in BACKGROUNDS), BACKGROUNDS[0])
+    by_name = {ground: [ground], **by_name}
+    # a class's place is its value in the labels that are drawn
+    classes = [
+        {"name": name} if alike == [name] else {"name": name, "values": [place, *alike]}
+        for place, (name, alike) in enumerate(by_name.items())
+    ]
+    return {"classes": classes, "background": ground}
+
+
+def _kept(found: LabelKinds, used: Sequence[int], names: Mapping[int, str]) -> list[int]:
+    """The values or colours that are classes: all, if fewer than two would be left."""
+    kept = [value for value in used if not _is_void(found, value, names)]
+    return kept if len(kept) >= 2 else list(used)
 
 
 def _is_void(found: LabelKinds, value: int, names: Mapping[int, str]) -> bool:
@@ -139,7 +172,16 @@ def _is_void(found: LabelKinds, value: int, names: Mapping[int, str]) -> bool:
         return True
     if found.meant_by == "colour":
         return value in (VOID, TRANSPARENT)
-    return value == IGNORE or not 0 <= value < 2**16
+    white = value == IGNORE and not _are_shades(found)
+    named = value in names and found.colours.get(value) != VOID
+    return not named and (white or not 0 <= value < 2**16)
+
+
+def _are_shades(found: LabelKinds) -> bool:
+    """Whether the values are three or more, evenly spaced from 0 to 255: 0, 85, 170, 255."""
+    used = sorted(value for value, count in found.pixels.items() if count)
+    even = np.linspace(0, IGNORE, len(used))
+    return len(used) >= 3 and bool((np.abs(np.array(used) - even) < 1).all())
 
 
 def _check_number(found: LabelKinds, used: Sequence[Any]) -> None:
@@ -169,27 +211,3 @@ def _written(found: LabelKinds, value: int) -> Any:
     if found.meant_by == "value":
         return value
     return "transparent" if value == TRANSPARENT else list(value.to_bytes(3))
-
-
-def read_names(folders: Sequence[Path]) -> dict[int, str]:
-    """Names of classes by colour 0xRRGGBB or by value, from a file that often lies near labels.
-
-    A line with three numbers and a word names a colour; otherwise line n (from 0) names value n.
-    """
-    paths = [folder / name for folder in folders for name in NAME_FILES]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        return {}
-    names: dict[int, str] = {}
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip() and line[0] != "#"]
-    for number, line in enumerate(lines):
-        colour = COLOUR.search(line)
-        word = (line[: colour.start()] + line[colour.end() :] if colour else line).strip(" \t,;:")
-        if colour:
-            red, green, blue = map(int, colour.groups())
-            names[red << 16 | green << 8 | blue] = word
-        elif not any(COLOUR.search(other) for other in lines):
-            names[number] = word
-    twice = {name for name, count in Counter(names.values()).items() if count > 1 or not name}
-    return {value: name for value, name in names.items() if name not in twice}

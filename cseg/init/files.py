@@ -3,7 +3,7 @@
 import bisect
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +27,14 @@ class Files:
 
     images: Path  # folder of the images
     labels: Path  # folder of the labels, which may be the same one, or a COCO file
-    suffix: str  # what a label's name has behind the image's id; empty for a COCO file
+    # what a label's name has behind the image's id; empty for a COCO file, and if labels have the
+    # names of their images and several formats
+    suffix: str
     labelled: tuple[Path, ...]  # images that have a label
     unlabelled: tuple[Path, ...]  # images without one
+    label_of: Mapping[str, Path]  # label files, below their folder, by the id of their image
     orphans: tuple[str, ...]  # labels without an image
+    others: tuple[str, ...]  # files among the labels that are none, by their ending
     more: Path | None  # a folder of further images without labels, if there is one
 
 
@@ -48,7 +52,7 @@ def find_folders(images: Path, labels: Path | None) -> tuple[Path, Path]:
         return images, labels
     inside = _folders(images)
     pictures = next((inside[name] for name in IMAGE_FOLDERS if name in inside), images)
-    around = inside if pictures != images else _folders(images.absolute().parent)
+    around = inside if pictures != images else {**inside, **_folders(images.absolute().parent)}
     drawn = next((around[name] for name in LABEL_FOLDERS if name in around), None)
     if drawn is None or drawn.absolute() == pictures.absolute():
         drawn = pictures
@@ -74,24 +78,28 @@ def pair_files(images: Path, labels: Path) -> Files:
     Raises:
         DataError: there is no image, or none has a label; says what names would fit.
     """
-    pictures = find_files(images)
+    same = images.resolve() == labels.resolve()
+    pictures = find_files(images) if same else _apart(find_files(images), images, labels)
     if not pictures:
         raise DataError(
             f"{images} holds no image ({', '.join(SUFFIXES)}); give the folder of your images"
         )
-    suffix = ""
+    suffix, drawn = "", list[Path]()
     if labels.is_file():
         known = KnownImages((image_id(path), image_id(path), images / path) for path in pictures)
-        named = [(name, (*known.find(name), "")[0]) for name in read_coco(labels)]
+        owned = [(Path(name), (*known.find(name), "")[0]) for name in read_coco(labels)]
     else:
-        drawn = [one_form(p.as_posix()) for p in find_files(labels, (*SUFFIXES, OUTLINES))]
-        same = images.resolve() == labels.resolve()
-        suffix = label_suffix([image_id(path) for path in pictures], drawn, same)
+        drawn = find_files(labels, (*SUFFIXES, OUTLINES))
+        drawn = drawn if same else _apart(drawn, labels, images)
+        names = [one_form(path.as_posix()) for path in drawn]
+        suffix = label_suffix([image_id(path) for path in pictures], names, same)
         if same and suffix:
-            pictures = [path for path in pictures if not path.name.endswith(suffix)]
-        named = [(name, name.removesuffix(suffix)) for name in drawn if name.endswith(suffix)]
+            pictures = [path for path in pictures if not _ends(path, suffix)]
+        owned = [(path, image_id(path, suffix)) for path in drawn if suffix and _ends(path, suffix)]
     ids = {image_id(path) for path in pictures}
-    with_label = {own for _, own in named} & ids if suffix or labels.is_file() else set()
+    if suffix and not same and not bare(suffix) and _one_each(drawn, ids):
+        owned, suffix = [(path, image_id(path)) for path in drawn if not _ends(path, OUTLINES)], ""
+    with_label, used = {own for _, own in owned} & ids, {path for path, _ in owned}
     if not with_label:
         raise DataError(
             f"no label in {labels} has the name of an image in {images}; name labels as their "
@@ -104,16 +112,37 @@ def pair_files(images: Path, labels: Path) -> Files:
         suffix=suffix,
         labelled=tuple(path for path in pictures if image_id(path) in with_label),
         unlabelled=tuple(path for path in pictures if image_id(path) not in with_label),
-        orphans=tuple(name for name, own in named if own not in ids),
+        label_of={own: path for path, own in owned},
+        orphans=tuple(path.as_posix() for path, own in owned if own not in ids),
+        others=() if same else tuple(p.as_posix() for p in drawn if p not in used),
         more=next((around[name] for name in UNLABELLED_FOLDERS if name in around), None),
     )
+
+
+def _apart(files: Sequence[Path], place: Path, other: Path) -> list[Path]:
+    """The files below a folder, without those of another folder, if it is in there."""
+    place, other = place.absolute(), other.absolute()
+    inside = other.is_relative_to(place)
+    return [file for file in files if not (inside and (place / file).is_relative_to(other))]
+
+
+def _ends(path: Path, suffix: str) -> bool:
+    """Whether a label has the ending, in small letters or in large ones, as `folder` takes it."""
+    return one_form(path.as_posix()).lower().endswith(suffix.lower())
+
+
+def _one_each(drawn: Sequence[Path], ids: Set[str]) -> bool:
+    """Whether several formats have labels, but no image has a label in two."""
+    formats = {path.suffix.lower() for path in drawn if image_id(path) in ids}
+    labels = Counter(image_id(path, path.suffix) for path in drawn)
+    return len(formats) > 1 and all(labels[own] <= 1 for own in ids)
 
 
 def label_suffix(ids: Sequence[str], labels: Sequence[str], same_folder: bool) -> str:
     """What most labels have behind the id of their image; empty where none begins with an id.
 
-    `labels` are paths below their folder. If that is also the folder of the images (`same_folder`),
-    the image `a.png` is not taken for its own label.
+    Small and large letters are the same. `labels` are paths below their folder. If that is also the
+    folder of the images (`same_folder`), the image `a.png` is not taken for its own label.
     """
     ordered = sorted(labels)
     endings: Counter[str] = Counter()
@@ -124,4 +153,7 @@ def label_suffix(ids: Sequence[str], labels: Sequence[str], same_folder: bool) -
             if "/" not in ending and (bare(ending) or not same_folder):
                 endings[ending] += 1
             place += 1
-    return max(endings, key=lambda ending: (endings[ending], -len(ending)), default="")
+    alike: Counter[str] = Counter()
+    for ending, count in endings.items():
+        alike[ending.lower()] += count
+    return max(endings, key=lambda e: (alike[e.lower()], -len(e), endings[e]), default="")

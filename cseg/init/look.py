@@ -1,7 +1,9 @@
 """What a folder of images and labels holds, as far as an experiment needs to know."""
 
+import hashlib
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +14,10 @@ import numpy as np
 
 from cseg.datasets import folder
 from cseg.datasets.decode import open_image
-from cseg.datasets.image_files import bare
+from cseg.datasets.image_files import image_id
 from cseg.datasets.pairs import Pair, Problem, inspect_pair
 from cseg.datasets.polygons import read_coco, read_labelme
-from cseg.datasets.reading import is_deep
+from cseg.datasets.reading import is_deep, read_image
 from cseg.datasets.samples import SPLITS, DatasetInfo
 from cseg.datasets.whole import DARK
 from cseg.errors import DataError
@@ -25,9 +27,9 @@ from cseg.init.classes import (
     look_at_images,
     look_at_outlines,
     read_held,
-    read_names,
 )
 from cseg.init.files import OUTLINES, Files, find_folders, pair_files
+from cseg.init.names import read_names
 from cseg.storage.files import write_text
 
 A = TypeVar("A")
@@ -56,6 +58,7 @@ class Seen:
     problems: tuple[Problem, ...]  # what is wrong with others
     twice: tuple[Path, ...]  # images whose picture another pair has
     kinds: LabelKinds  # what the labels are
+    said: tuple[str, ...]  # sentences on how the classes were guessed
 
     @property
     def root(self) -> Path:
@@ -90,18 +93,19 @@ def look(images: Path, labels: Path | None, *, name: str, work: Path) -> Seen:
     files = pair_files(*find_folders(images, labels))
     kinds = _label_kinds(files)
     around = (files.labels, files.labels.absolute().parent, files.images)
-    classes = guess_classes(kinds, read_names([path for path in around if path.is_dir()]))
+    classes, said = guess_classes(kinds, read_names([path for path in around if path.is_dir()]))
     description = {"name": name, **_places(files), **classes}
     limits = image_range(in_threads(read_extent, [files.images / i for i in opened_images(files)]))
     if limits:
         description["image_range"] = limits
     found, problems, info = _inspect(files, description, work)
-    for said, key, value in ANSWERS:
-        if any(said in problem.text for problem in problems):
+    for request, key, value in ANSWERS:
+        if any(request in problem.text for problem in problems):
             description[key] = value
             found, problems, info = _inspect(files, description, work)
-    first = {pair.crc: pair for pair in reversed(found)}
-    sound = tuple(pair for pair in found if first[pair.crc] is pair)
+    pictures = _pictures(found, info)
+    first = dict(zip(reversed(pictures), reversed(found)))
+    sound = tuple(pair for picture, pair in zip(pictures, found) if first[picture] is pair)
     if len(sound) < LEAST:
         raise DataError(
             problems[0].text if problems and not found else
@@ -110,9 +114,26 @@ def look(images: Path, labels: Path | None, *, name: str, work: Path) -> Seen:
         )  # fmt: skip
     return Seen(
         files=files, description=description, info=info, kinds=kinds, pairs=sound,
-        problems=tuple(problems),
-        twice=tuple(pair.image for pair in found if first[pair.crc] is not pair),
+        problems=tuple(problems), said=tuple(said),
+        twice=tuple(pair.image for picture, pair in zip(pictures, found)
+                    if first[picture] is not pair),
     )  # fmt: skip
+
+
+def _pictures(pairs: Sequence[Pair], info: DatasetInfo) -> list[Hashable]:
+    """What tells the images of pairs apart: a checksum of a few pixels, or of all if it is not one.
+
+    Images that are black but for small things share that of a few.
+    """
+    counted = Counter(pair.crc for pair in pairs)
+    alike = [pair.image for pair in pairs if counted[pair.crc] > 1]
+    whole = dict(zip(alike, in_threads(partial(_checksum, info=info), alike)))
+    return [whole.get(pair.image, pair.crc) for pair in pairs]
+
+
+def _checksum(path: Path, info: DatasetInfo) -> tuple[tuple[int, ...], bytes]:
+    image_HW3 = read_image(path, info)
+    return image_HW3.shape, hashlib.sha256(image_HW3.tobytes()).digest()
 
 
 class Extent(NamedTuple):
@@ -179,8 +200,15 @@ def opened_images(files: Files) -> tuple[Path, ...]:
 
 
 def write_list(path: Path, images: Sequence[Path]) -> None:
-    """Write a list of images, a line each, as the dataset `folder` reads it."""
-    write_text(path, "".join(f"{image.as_posix()}\n" for image in images))
+    """Write a list of images, a line each, as the dataset `folder` reads it.
+
+    A name that begins with another sign than a letter, such as #, has ./ before it, so that its
+    line is no comment and loses no blank or quotation mark.
+    """
+    names = [image.as_posix() for image in images]
+    write_text(
+        path, "".join(f"{'' if n[0].isalnum() or n[0] == '_' else './'}{n}\n" for n in names)
+    )
 
 
 def in_threads(work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
@@ -192,7 +220,7 @@ def in_threads(work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
 def _label_kinds(files: Files) -> LabelKinds:
     if files.labels.is_file():
         return look_at_outlines(read_coco(files.labels).values())
-    paths = [files.labels / f"{bare(i.as_posix())}{files.suffix}" for i in opened_images(files)]
+    paths = [files.labels / files.label_of[image_id(i)] for i in opened_images(files)]
     if files.suffix.endswith(OUTLINES):
         return look_at_outlines(in_threads(read_labelme, paths))
     return look_at_images(in_threads(read_held, paths))

@@ -158,6 +158,7 @@ def report(seen: Seen, split: Split, data: Data, fitted: Fitted) -> list[str]:
     for what, names in (
         ("images without a label", [path.as_posix() for path in files.unlabelled]),
         ("labels without an image", files.orphans),
+        ("files among the labels not used, since most labels end differently", files.others),
         ("images left out that are there twice", [path.name for path in seen.twice]),
     ):
         if names:
@@ -197,7 +198,7 @@ def _classes(seen: Seen) -> list[str]:
         lines.append(f"  and {seen.info.num_classes - MOST_CLASSES} more")
     if ignored:
         lines.append(f"  {'ignored':20} {100 * ignored / (total + ignored):6.2f} % of all pixels")
-    return lines
+    return [*lines, *seen.said]
 
 
 def _problems(seen: Seen) -> list[str]:

@@ -1,0 +1,149 @@
+"""Names of classes from a file near the labels, if they fit what the labels hold."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cseg.datasets.description import BACKGROUNDS
+from cseg.datasets.image_files import UTF16
+from cseg.errors import listed
+
+VOID_NAMES = ("void", "unlabelled", "unlabeled", "ignore", "ignored")
+GROUNDS = (*BACKGROUNDS, *VOID_NAMES, "bg", "other", "others", "none", "unknown")
+NAME_FILES = ("classes.txt", "class_names.txt", "label_colors.txt", "class_dict.csv", "labels.txt")
+# r g b, and before them the value, if there are four numbers
+COLOUR = re.compile(
+    r"(?<![\w.])(?:(-?\d+)[\s,;:]+)?(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})(?!\d)"
+)
+FIRST = re.compile(r"(-?\d+)(?:\s*[:,;=]\s*|[.)]?\s+)(\S.*)")  # 255: crack
+LAST = re.compile(r"(.*\S)\s*[:,;=\t]\s*(-?\d+)")  # crack,255
+AROUND = " \t,;:\"'"  # what may stand around a name
+MOST_SHOWN = 6  # values in a sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameFile:
+    """Names as a file has them: by colour 0xRRGGBB, by value, or one a line."""
+
+    path: Path
+    by_colour: Mapping[int, str]
+    by_value: Mapping[int, str]
+    in_order: tuple[str, ...]  # empty if colours or values stand beside the names
+
+
+def clean(name: str) -> str:
+    """A name without control characters, and without blanks at its ends."""
+    letters = (" " if unicodedata.category(letter) == "Cc" else letter for letter in name)
+    return "".join(letters).strip()
+
+
+def read_names(folders: Sequence[Path]) -> NameFile | None:
+    """The first file of names in the folders; None if there is none."""
+    paths = [folder / name for folder in folders for name in NAME_FILES]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        return None
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith(UTF16) else "utf-8-sig"
+    text = data.decode(encoding, errors="replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip() and line[0] != "#"]
+    rows = [_row(line) for line in lines]
+    coloured = [row for row in rows if row[1] is not None]
+    # a first line without number, above lines with one, is a heading
+    valued = rows[1:] if len(rows) > 1 and rows[0][0] is None else rows
+    if not coloured and any(value is None for value, _, _ in valued):
+        in_order = tuple(clean(line).strip(AROUND) for line in lines)
+        return NameFile(path=path, by_colour={}, by_value={}, in_order=in_order)
+    return NameFile(
+        path=path, in_order=(), by_colour=_unique((colour, word) for _, colour, word in coloured),
+        by_value=_unique((value, word) for value, _, word in coloured or valued),
+    )  # fmt: skip
+
+
+def _row(line: str) -> tuple[int | None, int | None, str]:
+    """The value, the colour and the name in a line; None for a number that is not there."""
+    value, word, colour = "", line, None
+    found = COLOUR.search(line)
+    if found and all(int(level) <= 255 for level in found.groups()[1:]):
+        red, green, blue = map(int, found.groups()[1:])
+        colour = red << 16 | green << 8 | blue
+        value, word = found[1] or "", f"{line[: found.start()]} {line[found.end() :]}".strip(AROUND)
+    first, last = FIRST.fullmatch(word), LAST.fullmatch(word)
+    if first and not value:
+        value, word = first.groups()
+    elif last and not value:
+        word, value = last.groups()
+    return int(value) if value else None, colour, clean(word).strip(AROUND)
+
+
+def _unique(named: Iterable[tuple[int | None, str]]) -> dict[int, str]:
+    """Names by value or colour, without names that two have, and without keys that have two."""
+    pairs = {(key, name) for key, name in named if key is not None and name}
+    keys, names = (Counter(pair[i] for pair in pairs) for i in (0, 1))
+    return {key: name for key, name in pairs if keys[key] == names[name] == 1}
+
+
+def names_that_fit(
+    file: NameFile, used: Sequence[int], kept: Sequence[int], shown: Mapping[int, int] | None
+) -> tuple[dict[int, str], str]:
+    """The names of values, or of colours, and a sentence on names that are not used.
+
+    `used` are all that labels hold, `kept` those that are classes by their number alone; `shown`
+    are the colours of values, as far as palettes have them, and None if labels are meant by colour.
+    """
+    what = "colours" if shown is None else "values"
+    colour_of = {key: key for key in used} if shown is None else shown
+    named = {v: file.by_colour[colour_of[v]] for v in used if colour_of.get(v) in file.by_colour}
+    if shown is not None:
+        if set(kept) - named.keys():  # a palette that shares some of its colours by chance
+            named = {}
+        named = named or {v: file.by_value[v] for v in used if v in file.by_value}
+        named = named or _unique(_by_line(file.in_order, kept).items())
+        if set(kept) - named.keys() == {0} != set(kept) and not _has_ground(named.values()):
+            named[0] = BACKGROUNDS[0]
+    if not named:
+        numbers = "" if shown is None else f" {listed(kept, MOST_SHOWN)}"
+        before = "the colour (128 0 0 road)" if shown is None else "the value (1: road)"
+        return {}, (
+            f"The names in {file.path} are not used, since they do not fit the {what}{numbers} of "
+            f"the labels; write {before} before each name, or name the classes in the config."
+        )
+    absent = [value for value in kept if value not in named]
+    if absent:
+        many = f"{len(absent)} of the {len(kept)} {what} of the labels"
+        return named, f"{file.path} has no name for {many}; name them in the config."
+    if named.get(0) == BACKGROUNDS[0] and file.in_order and not _has_ground(file.in_order):
+        return named, (
+            f"{file.path} has one name fewer than the labels have values, so the value 0 was taken "
+            "for background; correct the names in the config if it is not."
+        )
+    return named, ""
+
+
+def _by_line(names: Sequence[str], kept: Sequence[int]) -> dict[int, str]:
+    """Names of values from lines without numbers; none if it is not clear which is whose.
+
+    Line n, from 0, is value n if the lines end with the largest value, or if there are more and one
+    is the background's. If there is one line too few, 0 is background. Values with gaps, such as 0
+    and 255, go by their order if there are as many names.
+    """
+    if not names or not kept or kept[0] < 0:
+        return {}
+    top, ground = kept[-1], _has_ground(names)
+    unnamed = kept[0] == 0 and not ground  # 0 may be a background that no line names
+    if top < len(names) and (ground or (top == len(names) - 1 and kept[0] == 0)):
+        return {value: names[value] for value in kept}
+    if top == len(names) and unnamed:
+        return {value: (BACKGROUNDS[0], *names)[value] for value in kept}
+    if top >= len(names) == len(kept) and (kept[0] == 0 or not ground):
+        return dict(zip(kept, names, strict=True))
+    if top > len(names) == len(kept) - 1 and unnamed:
+        return dict(zip(kept, (BACKGROUNDS[0], *names), strict=True))
+    return {}
+
+
+def _has_ground(names: Iterable[str]) -> bool:
+    return any(name.lower() in GROUNDS for name in names)

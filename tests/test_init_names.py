@@ -1,0 +1,91 @@
+"""Which names `cseg init` takes from a file near the labels, and which it leaves."""
+
+import pytest
+from init_folders import PALETTE, masks, seen_in, write_folder
+from PIL import Image
+
+from cseg.init.look import look
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "classes"),
+    [
+        ([0, 1], "soil\ncrop", ["soil", "crop"]),
+        ([0, 1, 2], "crop\nweed", ["background", "crop", "weed"]),
+        ([0, 255], "crack", ["background", "crack"]),
+        ([0, 255], "road\ncrack", ["road", "crack"]),
+        ([1, 2], "crop\nweed", ["crop", "weed"]),
+        ([0, 2], "background\na\nb\nc", ["background", "b"]),  # more than occur
+        ([0, 3, 255], "crop\nweed\ntree", ["background", "tree"]),
+        ([0, 255], "0: background\n255: crack", ["background", "crack"]),
+        ([0, 255], "id,name\n0,road\n255,crack", ["road", "crack"]),
+        ([0, 1, 2], "1 crop\n2\tweed", ["background", "crop", "weed"]),
+        ([0, 1, 2], "crop,1\nweed,2", ["background", "crop", "weed"]),
+        ([0, 1, 255], "0 soil\n1 crop\n255 weed", ["soil", "crop", "weed"]),
+        ([0, 1], "# mine\n crop\x00 \r\nbig \x01weed\t\n", ["crop", "big  weed"]),
+        ([0, 1, 2], "0 128 128 128 Sky\n1 0 0 0 Road\n2 9 9 9 Void", ["Sky", "Road"]),
+    ],
+)
+def test_a_list_of_names_is_used_as_its_number_of_lines_or_its_values_say(
+    tmp_path, values, names, classes
+):
+    seen = masks(tmp_path, values, names=names)
+    assert list(seen.info.class_names) == classes
+
+
+def test_a_background_that_no_line_names_is_said_to_be_a_guess(tmp_path):
+    assert not masks(tmp_path / "a", [0, 1, 2], names="soil\ncrop\nweed").said
+    (said,) = masks(tmp_path / "b", [0, 1, 2], names="crop\nweed").said
+    assert "one name fewer" in said and "0 was taken for background" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ([0, 1, 2], "a\nb\nc\nd\ne"),  # is a the background, or is it 1?
+        ([1, 2, 3], "background\na\nb"),
+        ([0, 1, 2], "a"),
+        ([0, 1, 2], "7: a\n8: b"),
+        ([0, 1, 2], "0 0 0 Void\n128 128 128 Sky\n128 0 0 Building"),
+    ],
+)
+def test_names_that_do_not_fit_the_labels_are_not_used_and_the_report_says_so(
+    tmp_path, values, names
+):
+    seen = masks(tmp_path, values, names=names)
+    assert seen.info.class_names == tuple(f"class {value}" for value in values)
+    assert seen.description["ignore"] == []
+    assert f"not used, since they do not fit the values {', '.join(map(str, values))} of" in (
+        " ".join(seen.said)
+    )
+
+
+def test_colours_name_indices_only_by_a_palette_that_has_them_all(tmp_path):
+    for name, colours, classes in (
+        ("same", PALETTE[:3], ["Sky", "Road"]),
+        ("other", [*PALETTE[:2], (1, 2, 3)], ["class 0", "class 1", "class 2"]),
+    ):
+        write_folder(tmp_path / name, "index8")
+        lines = [f"{r} {g} {b}\t{w}" for (r, g, b), w in zip(colours, ("Void", "Sky", "Road"))]
+        (tmp_path / name / "label_colors.txt").write_text("\n".join(lines))
+        assert list(seen_in(tmp_path / name).info.class_names) == classes
+
+
+def test_lines_without_colours_name_no_colour(tmp_path):
+    write_folder(tmp_path, "rgb")
+    (tmp_path / "classes.txt").write_text("void\nsky\nroad\n")
+    seen = seen_in(tmp_path)
+    assert all(name.startswith("colour ") for name in seen.info.class_names)
+    assert "do not fit the colours of the labels" in seen.said[0]
+
+
+def test_255_in_the_colour_of_voc_is_ignored_although_a_list_of_colours_names_it(tmp_path):
+    masks(tmp_path, [0, 1, 255])
+    shown = [(0, 0, 0), (128, 0, 0), *[(1, 1, 1)] * 253, (224, 224, 192)]
+    for path in (tmp_path / "labels").iterdir():
+        label = Image.open(path)
+        label.putpalette([level for colour in shown for level in colour])
+        label.save(path)
+    (tmp_path / "label_colors.txt").write_text("0 0 0 sky\n128 0 0 road\n224 224 192 border\n")
+    seen = look(tmp_path, None, name="mine", work=tmp_path / "work")
+    assert seen.info.class_names == ("sky", "road") and seen.description["ignore"] == [255]
