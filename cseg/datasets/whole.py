@@ -15,6 +15,7 @@ from cseg.datasets.pairs import Pair, Problem
 from cseg.datasets.reading import read_image
 from cseg.datasets.samples import SPLITS, DatasetInfo, colour_name
 from cseg.errors import listed
+from cseg.storage.tables import rounded
 
 DARK = 0.5  # a deep image none of whose pixels is above this share of its type's range is too dark
 # Grey levels. JPEG of quality 75 moves the mean of an 8x8 block by up to 4 levels, on CamVid and
@@ -234,8 +235,8 @@ def _too_few_classes(pairs: Sequence[Pair], split: str, info: DatasetInfo) -> li
 def _default(pairs: Sequence[Pair], ignored: int) -> str:
     share = 100 * ignored / sum(sum(pair.pixels) + pair.pixels_ignored for pair in pairs)
     return (
-        f"255 covers {share:.2g} % of the pixels and is ignored by default; if it is a class, give "
-        "that class values: [255] and set ignore: []"
+        f"255 covers {rounded(share, 2)} % of the pixels and is ignored by default; if it is a "
+        "class, give that class values: [255] and set ignore: []"
     )
 
 

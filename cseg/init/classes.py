@@ -20,6 +20,7 @@ from cseg.datasets.polygons import Drawing
 from cseg.datasets.samples import IGNORE, MAX_CLASSES, TRANSPARENT
 from cseg.errors import CsegError, DataError
 from cseg.init.names import VOID_NAMES, NameFile, clean, names_that_fit
+from cseg.storage.tables import rounded
 
 MOST_LEVELS = 64  # more grey values than that are shades, not classes
 VOID = 0xE0E0C0  # the colour in which VOC, and cseg, draw ignored pixels
@@ -139,7 +140,7 @@ def guess_classes(found: LabelKinds, file: NameFile | None) -> tuple[dict[str, A
     if found.meant_by == "value" and IGNORE in ignored and not void_by_name:
         share = found.pixels[IGNORE] / sum(found.pixels.values())
         doubt = (
-            f"{IGNORE} covers {100 * share:.2g} % of all pixels and is ignored by a guess; "
+            f"{IGNORE} covers {rounded(100 * share, 2)} % of all pixels and is ignored by a guess; "
             f"if it is a class, add {{name: NAME, values: {IGNORE}}} to classes in the config and "
             "take it off ignore."
         )

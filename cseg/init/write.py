@@ -18,6 +18,7 @@ from cseg.images.overlay import choose_pairs, contact_sheet
 from cseg.init.look import Seen, Split, choose_split, look, opened_images, write_list
 from cseg.init.proposal import Data, Fitted, fit, this_machine
 from cseg.storage.files import atomic, write_text
+from cseg.storage.tables import rounded
 
 SHOWN = 12  # pairs on the contact sheet
 MOST_CLASSES = 12  # of which a line is shown each
@@ -140,7 +141,9 @@ def _notes(seen: Seen) -> dict[str, str]:
     }
     for c, name in enumerate(seen.info.class_names):
         pixels, images = seen.of_class(c)
-        notes[f"class {name}"] = f"{100 * pixels / total:.2g} % of the pixels, in {images} images"
+        notes[f"class {name}"] = (
+            f"{rounded(100 * pixels / total, 2)} % of the pixels, in {images} images"
+        )
     return notes
 
 
