@@ -144,6 +144,11 @@ class _Folder:
         ]
 
     @cached_property
+    def image_paths(self) -> frozenset[Path]:
+        """The images, as paths from the working directory."""
+        return frozenset(self.images / file for file in self.files)
+
+    @cached_property
     def known(self) -> KnownImages:
         """The images as lists may name them."""
         return KnownImages(
@@ -247,17 +252,33 @@ class _Folder:
         outlined = [sample for sample in self.listed() if self.is_outlined(sample)]
         if not self.coco:
             return [(s, read_labelme(s.label)) for s in outlined if s.label and s.label.exists()]
-        known = KnownImages((sample.id, sample.id, sample.image) for sample in outlined)
-        by_id = {
-            name: drawing
-            for path in self.coco
-            for file, drawing in read_coco(path).items()
-            for name in known.find(file)
-        }
-        absent = [sample.image for sample in outlined if sample.id not in by_id]
+        found: dict[Path, Drawing] = {}
+        for path in self.coco:
+            for name, drawing in read_coco(path).items():
+                image = self.outlined_image(path, name)
+                other = found.setdefault(image, drawing) if image else drawing
+                if other is not drawing:
+                    raise DataError(
+                        f"the image {image} is described twice, in {other.file} and in {path}; "
+                        "gather its outlines in one entry of one file"
+                    )
+        absent = [sample.image for sample in outlined if sample.image not in found]
         if absent:
             raise DataError(
                 f"{listed(self.coco)} does not describe {len(absent)} images: "
                 f"{listed(absent)}; add them there, or take them off the list"
             )
-        return [(sample, by_id[sample.id]) for sample in outlined]
+        return [(sample, found[sample.image]) for sample in outlined]
+
+    def outlined_image(self, coco: Path, name: str) -> Path | None:
+        """The image that a COCO file names: beside that file, or as a list would name it."""
+        beside = coco.parent / name
+        if beside in self.image_paths:
+            return beside
+        files = self.known.find(name)
+        if len(files) > 1:
+            raise DataError(
+                f"{coco} has the file_name {name}, which may mean {' or '.join(files[:3])}; write "
+                "the image's path below the folder of images there"
+            )
+        return self.images / files[0] if files else None
