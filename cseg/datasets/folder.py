@@ -5,6 +5,7 @@ outlines that are drawn once into the work folder.
 """
 
 import math
+import os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -217,8 +218,9 @@ class _Folder:
     def label_of(self, image: Path, named: str) -> Path:
         """The label file of an image, or one that does not exist; `named` is what its list says."""
         if named:
-            tries = [folder / named.lstrip("/") for folder in (self.labels, self.root)]
-            return next((path for path in (Path(named), *tries) if path.is_file()), tries[0])
+            places = [folder / named.lstrip("/") for folder in (self.labels, self.root)]
+            whole = [Path(named)] if Path(named).is_absolute() else self.from_above(named)
+            return next((path for path in (*whole, *places) if path.is_file()), places[0])
         own = self.images / image
         if self.coco:
             return own
@@ -230,6 +232,12 @@ class _Folder:
             )
         usual = f"{image_id(image)}{self.keys.label_suffix or '.png'}"
         return self.labels / (files[0] if files else usual)
+
+    def from_above(self, named: str) -> list[Path]:
+        """The path below data_dir that a path from one of the folders above it means, if any."""
+        root = Path(os.path.normpath(self.root.absolute()))  # by its own name, if it is a link
+        paths = [above / named for above in root.parents]
+        return [self.root / p.relative_to(root) for p in paths if p.is_relative_to(root)]
 
     def unlabelled(self) -> list[Sample]:
         """Images of which nobody has to have labels: of a folder, or listed."""

@@ -32,10 +32,11 @@ def index(
 
     `index_csv` has a row per pair, in list order: split, id, image, label (paths), width, height
     (pixels), image_sha256, label_sha256 (of the files), pixels_0.. (per class), pixels_ignored.
-    `dataset_json` holds the `DatasetInfo`, index_fingerprint (of contents and what they
-    mean, not of paths), train_size, val_size, unlabelled_size, partial (whether lists may name images that are
-    not there), notices (sentences), index_sha256 (of the file index.csv). `workers` threads decode:
-    decoders and hashes run outside Python's lock, and threads need no importable main module.
+    `dataset_json` holds the `DatasetInfo`, index_fingerprint (of contents and what they mean, not
+    of paths), train_size, val_size, unlabelled_size, partial (whether lists may name images that
+    are not there), notices (sentences), index_sha256 (of the file index.csv). `workers` threads
+    decode: decoders and hashes run outside Python's lock, and threads need no importable main
+    module.
 
     Raises:
         DataError: lists every problem at once, by file, with its remedy.
