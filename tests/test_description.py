@@ -65,6 +65,16 @@ def test_what_makes_no_sense_is_one_sentence(keys, message):
         read(**keys)
 
 
+@pytest.mark.parametrize(
+    "labels", [[], None, ["a", "b"], ["a", "b.json"], ["b.json", "a"], ["a.json", 1]]
+)
+def test_labels_are_one_folder_or_coco_files_alone(labels):
+    with pytest.raises(ConfigError, match=r"labels is .*; it must be one folder, or COCO files"):
+        read(labels=labels)
+    for possible in ("masks", 2024, ["masks"], "a.json", ["a.json", "b.json"]):
+        assert read(labels=possible).keys.labels == possible
+
+
 def test_a_description_below_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "mine.yaml").write_text("classes: [{name: a}, {name: b}]\nval_share: 0.5\n")

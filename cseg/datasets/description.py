@@ -21,6 +21,7 @@ from cseg.errors import ConfigError, reason
 from cseg.settings.keys import build, key
 
 INLINE = "dataset_options: folder: description"
+OUTLINES = ".json"  # the suffix of files with outlines
 UNSTATED = "not stated"
 BACKGROUNDS = ("background", "_background_")
 
@@ -95,6 +96,11 @@ def read_description(options: Options) -> Description:
     for name in ("train", "val", "unlabelled", "labels"):
         if {"{", "}"} & set(str(getattr(keys, name))):
             raise _wrong(place, name, "has braces, which Snakemake takes for wildcards")
+    labels = as_list(keys.labels)
+    one = len(labels) == 1 and isinstance(labels[0], str | int)
+    if not one and not (labels and all(str(entry).endswith(OUTLINES) for entry in labels)):
+        what = f"is {keys.labels!r}; it must be one folder, or COCO files alone ({OUTLINES})"
+        raise _wrong(place, "labels", what)
     if keys.image_range and keys.image_range[0] >= keys.image_range[1]:
         raise _wrong(place, "image_range", "must be two numbers, the lower one first")
     meanings = _Meanings(place)

@@ -11,7 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cseg.datasets.description import INLINE, UNSTATED, Options, as_list, read_description
+from cseg.datasets.description import (
+    INLINE,
+    OUTLINES,
+    UNSTATED,
+    Options,
+    as_list,
+    read_description,
+)
 from cseg.datasets.image_files import SUFFIXES, KnownImages, find_files, image_id, read_lines
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
 from cseg.errors import DataError, listed
@@ -20,7 +27,6 @@ from cseg.storage.files import keyed_order
 if TYPE_CHECKING:
     from cseg.datasets.polygons import Drawing
 
-OUTLINES = ".json"
 DRAWN = "labels"  # below the work folder
 
 
