@@ -26,7 +26,7 @@ def test_255_is_ignored_by_default_unless_a_class_or_ignore_says_otherwise():
 def test_values_are_numbers_colours_transparent_or_names_of_polygons():
     found = read(
         classes=[
-            {"name": "soil", "colour": [1, 2, 3], "values": [-5, 2147483647, [255, 0, 0], "dirt"]},
+            {"name": "soil", "colour": [1, 2, 3], "values": [-5, 2147483647, [255, 0, 0], "dirt", "soil"]},
             {"name": "crop"},
         ],
         ignore=["transparent", "crowd", 9],
@@ -54,6 +54,16 @@ def test_the_background_is_stated_or_the_class_of_that_name():
             {"classes": [{"name": "a", "colour": [1, 2, 3]}, {"name": "b", "colour": [1, 2, 3]}]},
             r"classes\.1\.colour claims the label value \[1, 2, 3\], which is taken",
         ),
+        (
+            {"classes": [{"name": "a", "values": ["b"]}, {"name": "b"}]},
+            r"classes\.0 claims the label value 'b', which is taken",
+        ),
+        (
+            {"classes": [{"name": "a"}, {"name": "b", "values": ["a", 1]}]},
+            r"classes\.1 claims the label value 'a', which is taken",
+        ),
+        ({"ignore": ["crop"]}, r"ignore claims the label value 'crop', which is taken"),
+        ({"ignore": "crop"}, r"ignore claims the label value 'crop', which is taken"),
         ({"labels_by": "index"}, "labels_by is 'index'; choose one of stored, shown"),
         ({"orientation": "left"}, "orientation is 'left'; choose one of upright, stored"),
         ({"image_range": [5, 5]}, "image_range must be two numbers, the lower one first"),

@@ -103,7 +103,7 @@ def read_description(options: Options) -> Description:
         raise _wrong(place, "labels", what)
     if keys.image_range and keys.image_range[0] >= keys.image_range[1]:
         raise _wrong(place, "image_range", "must be two numbers, the lower one first")
-    meanings = _Meanings(place)
+    meanings = _Meanings(place, keys.classes)
     for value in [] if keys.ignore is None else as_list(keys.ignore):
         meanings.add("ignore", value, IGNORE)
     names, palette = _classes(place, keys.classes, meanings)
@@ -123,9 +123,8 @@ def read_description(options: Options) -> Description:
         orientation=keys.orientation or "",
         max_megapixels=keys.max_megapixels,
     )
-    label_names = {name: c for c, name in enumerate(names)} | meanings.names
     background = _background(place, keys.background, names)
-    return Description(place, keys, info, label_names, background)
+    return Description(place, keys, info, meanings.names, background)
 
 
 def _located(description: Any) -> tuple[str, Mapping[str, Any]]:
@@ -151,11 +150,12 @@ def _located(description: Any) -> tuple[str, Mapping[str, Any]]:
 class _Meanings:
     """What numbers, colours and names in label files mean, each once."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, classes: Sequence[ClassKeys]) -> None:
         self.place = place
         self.numbers: dict[int, int] = {}
         self.colours: dict[int, int] = {}
-        self.names: dict[str, int] = {}
+        # a class's own name is a polygon's label, too
+        self.names = {entry.name: c for c, entry in enumerate(classes)}
 
     def add(self, where: str, value: Any, c: int) -> None:
         """Add a number, a colour [r, g, b], the word transparent or a polygon's label."""
