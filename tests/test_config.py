@@ -313,7 +313,7 @@ def test_results_are_known_by_the_name_in_the_description(tmp_path):
     loaded = described(tmp_path, "a.yaml", "fields")
     assert (loaded.dataset, loaded.name) == ("folder", "fields")
     assert loaded.results == f"{tmp_path}/results/fields"
-    for name in ("../up", "'{arm}'", ".hidden", "' '"):
+    for name in ("../up", "'{arm}'", ".hidden", "''"):
         with pytest.raises(ConfigError, match=r"the dataset's name is .*names a folder"):
             described(tmp_path, "a.yaml", name)
 

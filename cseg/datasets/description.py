@@ -1,5 +1,6 @@
 """The description of a user's own dataset: its keys, checked, as a record."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from cseg.settings.keys import build, key
 
 INLINE = "dataset_options: folder: description"
 OUTLINES = ".json"  # the suffix of files with outlines
+UNPRINTED = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of controls, surrogates, line ends
 UNSTATED = "not stated"
 BACKGROUNDS = ("background", "_background_")
 
@@ -96,6 +98,7 @@ def read_description(options: Options) -> Description:
     for name in ("train", "val", "unlabelled", "labels"):
         if {"{", "}"} & set(str(getattr(keys, name))):
             raise _wrong(place, name, "has braces, which Snakemake takes for wildcards")
+    _check_name(place, "name", keys.name)
     labels = as_list(keys.labels)
     one = len(labels) == 1 and isinstance(labels[0], str | int)
     if not one and not (labels and all(str(entry).endswith(OUTLINES) for entry in labels)):
@@ -191,6 +194,7 @@ def _classes(
         where = f"classes.{number}"
         if not entry.name:
             raise _wrong(place, f"{where}.name", "is missing or empty")
+        _check_name(place, f"{where}.name", entry.name)
         if entry.colour:
             palette[number] = entry.colour
             meanings.add(f"{where}.colour", list(entry.colour), number)
@@ -199,6 +203,13 @@ def _classes(
     if len(set(names)) < len(names):
         raise _wrong(place, "classes", "names a class twice")
     return tuple(names), tuple(palette)
+
+
+def _check_name(place: str, key: str, name: str) -> None:
+    """Refuse a name that would not come back from a table as it went in."""
+    if name != name.strip() or any(unicodedata.category(c) in UNPRINTED for c in name):
+        what = f"is {name!r}; it must be without control characters, line ends and outer blanks"
+        raise _wrong(place, key, what)
 
 
 def _background(place: str, stated: str | None, names: tuple[str, ...]) -> int | None:
