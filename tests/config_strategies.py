@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from cseg.experiment import read_yaml
 from cseg.pipeline import DEFAULT_CONFIG
+from cseg.settings.label_counts import resolve_count
 
 SCHEMA = json_schema()
 WHOLE = read_yaml(DEFAULT_CONFIG)
@@ -184,11 +185,12 @@ def _draw_counts(draw: st.DrawFn, config: dict[str, Any]) -> None:
     config["dataset"] = dataset
     config["dataset_options"] = {"shapes": {"size": draw(st.integers(16, 64)), "train": size}}
     smallest = size if dataset == "shapes" else 367  # CamVid's training images
+    images = {"voc2012": 1464, "cityscapes": 2975}.get(dataset, smallest)
     counts = st.one_of(
         st.integers(1, smallest), st.just("all"), st.sampled_from(["1/2", "1/3", 0.25, 0.5])
     )
     config["label_counts"] = draw(
-        st.lists(counts, min_size=1, max_size=4, unique_by=lambda n: str(n))
+        st.lists(counts, min_size=1, max_size=4, unique_by=lambda n: resolve_count(n, images))
     )
     weight = config["finetune"]["consistency"]["weight"]
     if any("teacher" in arm or _weight(arm, weight) for arm in config["arms"].values()):

@@ -79,6 +79,10 @@ def test_overlays_replace_single_keys(tmp_path):
         ("reference_arm", "batch", "reference_arm names 'batch', which run_arms lacks"),
         ("label_counts", [16, 513], "513 is more than the 512"),
         ("label_counts", [16, 16], "names a count twice"),
+        ("label_counts", [16, "1/32"], "has 16 and 1/32, which mean as many images; keep one"),
+        ("label_counts", [512, "all"], "has 512 and all, which mean as many images"),
+        ("label_counts", ["1/2", 0.5], r"has 1/2 and 0\.5, which mean as many images"),
+        ("label_counts", ["1/2", "2/4"], "has 1/2 and 2/4, which mean as many images"),
         ("label_counts", ["many"], "label_counts"),
         ("label_lists", {"all": "list.txt"}, "label_lists has the key 'all'; give a list's name"),
         ("label_lists", {"u2pl": 92}, r"label_lists\.u2pl is 92; give a path"),
@@ -313,9 +317,21 @@ def test_results_are_known_by_the_name_in_the_description(tmp_path):
     loaded = described(tmp_path, "a.yaml", "fields")
     assert (loaded.dataset, loaded.name) == ("folder", "fields")
     assert loaded.results == f"{tmp_path}/results/fields"
-    for name in ("../up", "'{arm}'", ".hidden", "' '"):
+    for name in ("../up", "'{arm}'", ".hidden", "''"):
         with pytest.raises(ConfigError, match=r"the dataset's name is .*names a folder"):
             described(tmp_path, "a.yaml", name)
+
+
+def test_fractions_of_one_value_are_one_count_whatever_the_number_of_images(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(FOLDER.format(name="fields"))
+    options = {"folder": {"description": str(path)}}
+    changes = {"dataset": "folder", "dataset_options": options}
+    for counts in (["1/2", 0.5], [0.25, "2/8"]):
+        with pytest.raises(ConfigError, match=r"label_counts has .* which mean as many images"):
+            experiment.load([], changes | {"label_counts": counts})
+    loaded = experiment.load([], changes | {"label_counts": [16, "1/32", 0.25, 0.5, "1/3"]})
+    assert list(loaded.counts) == ["16", "1of32", "0.25", "0.5", "1of3"]
 
 
 def test_two_descriptions_never_share_a_folder_of_results(tmp_path):

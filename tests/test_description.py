@@ -26,7 +26,11 @@ def test_255_is_ignored_by_default_unless_a_class_or_ignore_says_otherwise():
 def test_values_are_numbers_colours_transparent_or_names_of_polygons():
     found = read(
         classes=[
-            {"name": "soil", "colour": [1, 2, 3], "values": [-5, 2147483647, [255, 0, 0], "dirt"]},
+            {
+                "name": "soil",
+                "colour": [1, 2, 3],
+                "values": [-5, 2147483647, [255, 0, 0], "dirt", "soil"],
+            },
             {"name": "crop"},
         ],
         ignore=["transparent", "crowd", 9],
@@ -54,6 +58,16 @@ def test_the_background_is_stated_or_the_class_of_that_name():
             {"classes": [{"name": "a", "colour": [1, 2, 3]}, {"name": "b", "colour": [1, 2, 3]}]},
             r"classes\.1\.colour claims the label value \[1, 2, 3\], which is taken",
         ),
+        (
+            {"classes": [{"name": "a", "values": ["b"]}, {"name": "b"}]},
+            r"classes\.0 claims the label value 'b', which is taken",
+        ),
+        (
+            {"classes": [{"name": "a"}, {"name": "b", "values": ["a", 1]}]},
+            r"classes\.1 claims the label value 'a', which is taken",
+        ),
+        ({"ignore": ["crop"]}, r"ignore claims the label value 'crop', which is taken"),
+        ({"ignore": "crop"}, r"ignore claims the label value 'crop', which is taken"),
         ({"labels_by": "index"}, "labels_by is 'index'; choose one of stored, shown"),
         ({"orientation": "left"}, "orientation is 'left'; choose one of upright, stored"),
         ({"image_range": [5, 5]}, "image_range must be two numbers, the lower one first"),
@@ -63,6 +77,38 @@ def test_the_background_is_stated_or_the_class_of_that_name():
 def test_what_makes_no_sense_is_one_sentence(keys, message):
     with pytest.raises(ConfigError, match=message):
         read(**keys)
+
+
+@pytest.mark.parametrize(
+    "labels", [[], None, ["a", "b"], ["a", "b.json"], ["b.json", "a"], ["a.json", 1]]
+)
+def test_labels_are_one_folder_or_coco_files_alone(labels):
+    with pytest.raises(ConfigError, match=r"labels is .*; it must be one folder, or COCO files"):
+        read(labels=labels)
+    for possible in ("masks", 2024, ["masks"], "a.json", ["a.json", "b.json"]):
+        assert read(labels=possible).keys.labels == possible
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a\nb", "a\r", "a\tb", "\x00", "a\x7f", "a\x85b", "a\u2028b", " a", "a ", "\u00a0a", " "],
+)
+def test_names_are_one_line_without_outer_blanks(name):
+    said = "it must be without control characters, line ends and outer blanks"
+    with pytest.raises(ConfigError, match=rf"classes\.1\.name is .*; {said}"):
+        read(classes=[TWO[0], {"name": name}])
+    with pytest.raises(ConfigError, match=rf"description: name is .*; {said}"):
+        read(name=name)
+
+
+@pytest.mark.parametrize("name", ["bare soil", "Stra\u00dfe", "\u0645\u06cc\u200c\u062e", "a,b|c"])
+def test_names_of_any_language_are_kept(name):
+    assert read(classes=[TWO[0], {"name": name}], name=name).info.class_names[1] == name
+
+
+def test_a_label_with_outer_blanks_is_a_value_of_its_class():
+    found = read(classes=[TWO[0], {"name": "crop", "values": ["crop ", 1]}])
+    assert found.label_names == {"soil": 0, "crop": 1, "crop ": 1}
 
 
 def test_a_description_below_the_home_folder(tmp_path, monkeypatch):

@@ -137,6 +137,25 @@ def test_labels_can_have_another_suffix_and_folder(root):
     assert all(s.label.is_file() for s in folder.samples(root, root, described(root, text)))
 
 
+@pytest.mark.parametrize("below", ["", "masks/", "{root.name}/masks/", "{root}/masks/", "/masks/"])
+def test_a_label_that_a_list_names_is_of_the_data_wherever_one_stands(root, monkeypatch, below):
+    for name in ("a", "d.e"):
+        paint_label(root / "masks" / f"{name}.png", [1, 2])
+        paint_label(root / "elsewhere" / "masks" / f"{name}.png", [0, 1])  # of other data
+        paint_label(root / "elsewhere" / f"{name}.png", [0, 1])
+    below = below.format(root=root)
+    write_list(root / "train.txt", [f"images/a.jpg {below}a.png"])
+    write_list(root / "val.txt", [f"images/d.e.jpg {below}d.e.png"])
+    for place, data_dir in ((root, Path()), (root.parent, Path(root.name)), (root, root),
+                            (root / "elsewhere", Path(".."))):  # fmt: skip
+        own = described(root, LISTS + "labels: masks\n")
+        monkeypatch.chdir(place)
+        found = folder.samples(data_dir, data_dir, own)
+        assert [s.label.resolve() for s in found] == [
+            root / "masks" / f"{name}.png" for name in ("a", "d.e")
+        ]
+
+
 def test_list_lines_that_match_nothing_are_all_named(root):
     write_list(root / "val.txt", ["south field/b", "zz", "d.e"])
     named = r"val\.txt names 2 images that are not in .*: south field/b, zz;"

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import fields
 
 import pandas as pd
 import pytest
@@ -8,10 +9,10 @@ from PIL import Image
 from shared_data import shared_data
 
 from cseg.datasets.reading import read_label
-from cseg.datasets.samples import load_info
+from cseg.datasets.samples import DatasetInfo, load_info
 from cseg.errors import DataError
 from cseg.stages.fetch import fetch
-from cseg.stages.index import index
+from cseg.stages.index import SHAPES_NOTHING, index
 from cseg.storage.files import sha256_file
 
 
@@ -61,6 +62,34 @@ def test_the_fingerprint_is_of_contents_not_of_places(tmp_path):
     assert run(tmp_path / "b c")[1]["index_fingerprint"] != first
     options = {"relax_counts": True, "exclude": ["train_002"]}
     assert run(tmp_path / "a", options=options)[1]["index_fingerprint"] != first
+
+
+# The value of each fact of a dataset that shapes pixels, changed so that the files still fit it.
+SHAPING = {
+    "class_names": [f"other {c}" for c in range(11)],
+    "label_map": {**{str(c): 10 - c for c in range(11)}, "11": 255},
+    "ignore_index": 254,
+    "colour_map": {str(0xFF0000): 3},
+    "ignore_default": True,
+    "labels_by": "",
+    "image_range": [0.0, 128.0],
+    "orientation": "stored",
+}
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in fields(DatasetInfo)])
+def test_the_fingerprint_follows_each_fact_that_shapes_pixels(tmp_path, name):
+    assert set(SHAPING).isdisjoint(SHAPES_NOTHING)
+    make_camvid(tmp_path)
+    first = run(tmp_path)[1]["index_fingerprint"]
+    fetched = json.loads((tmp_path / "fetch.json").read_text())
+    plain = {"max_megapixels": 7, "palette": [[1, 2, 3]] * 11, "split_sizes": {"train": 3}}
+    fetched["info"][name] = SHAPING.get(name, plain.get(name, "other"))
+    (tmp_path / "fetch.json").write_text(json.dumps(fetched))
+    out = tmp_path / "dataset.json"
+    index(tmp_path / "fetch.json", tmp_path / "index.csv", dataset_json=out, workers=1)
+    changed = json.loads(out.read_text())["index_fingerprint"] != first
+    assert changed == (name not in SHAPES_NOTHING)
 
 
 def truncate(path):

@@ -1,5 +1,6 @@
 """The description of a user's own dataset: its keys, checked, as a record."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from cseg.errors import ConfigError, reason
 from cseg.settings.keys import build, key
 
 INLINE = "dataset_options: folder: description"
+OUTLINES = ".json"  # the suffix of files with outlines
+UNPRINTED = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of controls, surrogates, line ends
 UNSTATED = "not stated"
 BACKGROUNDS = ("background", "_background_")
 
@@ -95,9 +98,15 @@ def read_description(options: Options) -> Description:
     for name in ("train", "val", "unlabelled", "labels"):
         if {"{", "}"} & set(str(getattr(keys, name))):
             raise _wrong(place, name, "has braces, which Snakemake takes for wildcards")
+    _check_name(place, "name", keys.name)
+    labels = as_list(keys.labels)
+    one = len(labels) == 1 and isinstance(labels[0], str | int)
+    if not one and not (labels and all(str(entry).endswith(OUTLINES) for entry in labels)):
+        what = f"is {keys.labels!r}; it must be one folder, or COCO files alone ({OUTLINES})"
+        raise _wrong(place, "labels", what)
     if keys.image_range and keys.image_range[0] >= keys.image_range[1]:
         raise _wrong(place, "image_range", "must be two numbers, the lower one first")
-    meanings = _Meanings(place)
+    meanings = _Meanings(place, keys.classes)
     for value in [] if keys.ignore is None else as_list(keys.ignore):
         meanings.add("ignore", value, IGNORE)
     names, palette = _classes(place, keys.classes, meanings)
@@ -117,9 +126,8 @@ def read_description(options: Options) -> Description:
         orientation=keys.orientation or "",
         max_megapixels=keys.max_megapixels,
     )
-    label_names = {name: c for c, name in enumerate(names)} | meanings.names
     background = _background(place, keys.background, names)
-    return Description(place, keys, info, label_names, background)
+    return Description(place, keys, info, meanings.names, background)
 
 
 def _located(description: Any) -> tuple[str, Mapping[str, Any]]:
@@ -145,11 +153,12 @@ def _located(description: Any) -> tuple[str, Mapping[str, Any]]:
 class _Meanings:
     """What numbers, colours and names in label files mean, each once."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, classes: Sequence[ClassKeys]) -> None:
         self.place = place
         self.numbers: dict[int, int] = {}
         self.colours: dict[int, int] = {}
-        self.names: dict[str, int] = {}
+        # a class's own name is a polygon's label, too
+        self.names = {entry.name: c for c, entry in enumerate(classes)}
 
     def add(self, where: str, value: Any, c: int) -> None:
         """Add a number, a colour [r, g, b], the word transparent or a polygon's label."""
@@ -185,6 +194,7 @@ def _classes(
         where = f"classes.{number}"
         if not entry.name:
             raise _wrong(place, f"{where}.name", "is missing or empty")
+        _check_name(place, f"{where}.name", entry.name)
         if entry.colour:
             palette[number] = entry.colour
             meanings.add(f"{where}.colour", list(entry.colour), number)
@@ -193,6 +203,13 @@ def _classes(
     if len(set(names)) < len(names):
         raise _wrong(place, "classes", "names a class twice")
     return tuple(names), tuple(palette)
+
+
+def _check_name(place: str, key: str, name: str) -> None:
+    """Refuse a name that would not come back from a table as it went in."""
+    if name != name.strip() or any(unicodedata.category(c) in UNPRINTED for c in name):
+        what = f"is {name!r}; it must be without control characters, line ends and outer blanks"
+        raise _wrong(place, key, what)
 
 
 def _background(place: str, stated: str | None, names: tuple[str, ...]) -> int | None:

@@ -5,12 +5,20 @@ outlines that are drawn once into the work folder.
 """
 
 import math
+import os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cseg.datasets.description import INLINE, UNSTATED, Options, as_list, read_description
+from cseg.datasets.description import (
+    INLINE,
+    OUTLINES,
+    UNSTATED,
+    Options,
+    as_list,
+    read_description,
+)
 from cseg.datasets.image_files import SUFFIXES, KnownImages, find_files, image_id, read_lines
 from cseg.datasets.samples import SPLITS, UNLABELLED, DatasetInfo, Sample
 from cseg.errors import DataError, listed
@@ -19,7 +27,6 @@ from cseg.storage.files import keyed_order
 if TYPE_CHECKING:
     from cseg.datasets.polygons import Drawing
 
-OUTLINES = ".json"
 DRAWN = "labels"  # below the work folder
 
 
@@ -144,6 +151,11 @@ class _Folder:
         ]
 
     @cached_property
+    def image_paths(self) -> frozenset[Path]:
+        """The images, as paths from the working directory."""
+        return frozenset(self.images / file for file in self.files)
+
+    @cached_property
     def known(self) -> KnownImages:
         """The images as lists may name them."""
         return KnownImages(
@@ -212,8 +224,9 @@ class _Folder:
     def label_of(self, image: Path, named: str) -> Path:
         """The label file of an image, or one that does not exist; `named` is what its list says."""
         if named:
-            tries = [folder / named.lstrip("/") for folder in (self.labels, self.root)]
-            return next((path for path in (Path(named), *tries) if path.is_file()), tries[0])
+            places = [folder / named.lstrip("/") for folder in (self.labels, self.root)]
+            whole = [Path(named)] if Path(named).is_absolute() else self.from_above(named)
+            return next((path for path in (*whole, *places) if path.is_file()), places[0])
         own = self.images / image
         if self.coco:
             return own
@@ -225,6 +238,12 @@ class _Folder:
             )
         usual = f"{image_id(image)}{self.keys.label_suffix or '.png'}"
         return self.labels / (files[0] if files else usual)
+
+    def from_above(self, named: str) -> list[Path]:
+        """The path below data_dir that a path from one of the folders above it means, if any."""
+        root = Path(os.path.normpath(self.root.absolute()))  # by its own name, if it is a link
+        paths = [above / named for above in root.parents]
+        return [self.root / p.relative_to(root) for p in paths if p.is_relative_to(root)]
 
     def unlabelled(self) -> list[Sample]:
         """Images of which nobody has to have labels: of a folder, or listed."""
@@ -247,17 +266,33 @@ class _Folder:
         outlined = [sample for sample in self.listed() if self.is_outlined(sample)]
         if not self.coco:
             return [(s, read_labelme(s.label)) for s in outlined if s.label and s.label.exists()]
-        known = KnownImages((sample.id, sample.id, sample.image) for sample in outlined)
-        by_id = {
-            name: drawing
-            for path in self.coco
-            for file, drawing in read_coco(path).items()
-            for name in known.find(file)
-        }
-        absent = [sample.image for sample in outlined if sample.id not in by_id]
+        found: dict[Path, Drawing] = {}
+        for path in self.coco:
+            for name, drawing in read_coco(path).items():
+                image = self.outlined_image(path, name)
+                other = found.setdefault(image, drawing) if image else drawing
+                if other is not drawing:
+                    raise DataError(
+                        f"the image {image} is described twice, in {other.file} and in {path}; "
+                        "gather its outlines in one entry of one file"
+                    )
+        absent = [sample.image for sample in outlined if sample.image not in found]
         if absent:
             raise DataError(
                 f"{listed(self.coco)} does not describe {len(absent)} images: "
                 f"{listed(absent)}; add them there, or take them off the list"
             )
-        return [(sample, by_id[sample.id]) for sample in outlined]
+        return [(sample, found[sample.image]) for sample in outlined]
+
+    def outlined_image(self, coco: Path, name: str) -> Path | None:
+        """The image that a COCO file names: beside that file, or as a list would name it."""
+        beside = coco.parent / name
+        if beside in self.image_paths:
+            return beside
+        files = self.known.find(name)
+        if len(files) > 1:
+            raise DataError(
+                f"{coco} has the file_name {name}, which may mean {' or '.join(files[:3])}; write "
+                "the image's path below the folder of images there"
+            )
+        return self.images / files[0] if files else None

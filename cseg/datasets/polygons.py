@@ -9,6 +9,7 @@ import base64
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,9 +73,18 @@ def read_coco(path: Path) -> dict[str, Drawing]:
     """Read a COCO annotation file: the drawing of each image, by its file name.
 
     Raises:
-        DataError: not such a file, or an annotation without outline; names it.
+        DataError: not such a file, an annotation without outline, or an id or file name that is
+            there twice; names it.
     """
     with _parsed(path, "COCO annotation file") as content:
+        for part, key in (("images", "id"), ("categories", "id"), ("images", "file_name")):
+            for value, count in Counter(entry[key] for entry in content[part]).most_common(1):
+                if count > 1:
+                    raise DataError(
+                        f"{path} has {count} {part} of the {key} {value!r}; give each its own (a "
+                        "file_name may be a path below the folder of images), or merge them if "
+                        "they are one"
+                    )
         names = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
         found: dict[Any, list[tuple[float, str, Outline]]] = {
             entry["id"]: [] for entry in content["images"]

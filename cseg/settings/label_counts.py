@@ -11,6 +11,28 @@ from cseg.errors import ConfigError
 Count = int | float | str
 
 
+def count_value(n: Count) -> int | Fraction | None:
+    """Return a number of images, a fraction in (0, 1), or None for all of them.
+
+    Raises:
+        ConfigError: `n` is malformed.
+    """
+    text = str(n).strip()
+    if text == "all":
+        return None
+    if re.fullmatch(r"\d+", text) and int(text) > 0:
+        return int(text)
+    with suppress(ArithmeticError, ValueError):
+        ratio = re.fullmatch(r"(\d+) */ *(\d+)", text)
+        value = Fraction(*map(int, ratio.groups())) if ratio else Fraction(Decimal(text))
+        if 0 < value < 1:
+            return value
+    raise ConfigError(
+        f"label_counts: {n!r} is no count; write a whole number from 1, a fraction such as 1/30 "
+        "or 0.05, all, or a name that label_lists defines"
+    )
+
+
 def resolve_count(n: Count, train_size: int) -> int:
     """Return the number of images that `n` means for a training set of `train_size`.
 
@@ -19,7 +41,7 @@ def resolve_count(n: Count, train_size: int) -> int:
     Raises:
         ConfigError: `n` is malformed, or more than there are.
     """
-    value = _parse(n)
+    value = count_value(n)
     if value is None:
         return train_size
     if isinstance(value, int):
@@ -38,7 +60,7 @@ def count_token(n: Count) -> str:
     Raises:
         ConfigError: `n` is malformed.
     """
-    value = _parse(n)
+    value = count_value(n)
     if value is None:
         return "all"
     if isinstance(value, int):
@@ -55,25 +77,7 @@ def parse_token(token: str) -> Count:
         ConfigError: `token` is malformed.
     """
     n = token.replace("of", "/")
-    value = _parse(n)
+    value = count_value(n)
     if value is None or "/" in n:
         return n
     return value if isinstance(value, int) else float(n)
-
-
-def _parse(n: Count) -> int | Fraction | None:
-    """Return a number of images, a fraction in (0, 1), or None for all of them."""
-    text = str(n).strip()
-    if text == "all":
-        return None
-    if re.fullmatch(r"\d+", text) and int(text) > 0:
-        return int(text)
-    with suppress(ArithmeticError, ValueError):
-        ratio = re.fullmatch(r"(\d+) */ *(\d+)", text)
-        value = Fraction(*map(int, ratio.groups())) if ratio else Fraction(Decimal(text))
-        if 0 < value < 1:
-            return value
-    raise ConfigError(
-        f"label_counts: {n!r} is no count; write a whole number from 1, a fraction such as 1/30 "
-        "or 0.05, all, or a name that label_lists defines"
-    )

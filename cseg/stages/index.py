@@ -19,6 +19,10 @@ from cseg.storage.tables import write_rows
 COLUMNS = (
     "split", "id", "image", "label", "width", "height", "image_sha256", "label_sha256",
 )  # fmt: skip
+# keys of `DatasetInfo` that shape neither the pixels of an image nor the class ids of a label
+SHAPES_NOTHING = (
+    "name", "palette", "split_sizes", "licence", "citation", "max_megapixels",
+)  # fmt: skip
 
 
 def index(
@@ -28,10 +32,11 @@ def index(
 
     `index_csv` has a row per pair, in list order: split, id, image, label (paths), width, height
     (pixels), image_sha256, label_sha256 (of the files), pixels_0.. (per class), pixels_ignored.
-    `dataset_json` holds the `DatasetInfo`, index_fingerprint (of contents and classes, not of
-    paths), train_size, val_size, unlabelled_size, partial (whether lists may name images that are
-    not there), notices (sentences), index_sha256 (of the file index.csv). `workers` threads decode:
-    decoders and hashes run outside Python's lock, and threads need no importable main module.
+    `dataset_json` holds the `DatasetInfo`, index_fingerprint (of contents and what they mean, not
+    of paths), train_size, val_size, unlabelled_size, partial (whether lists may name images that
+    are not there), notices (sentences), index_sha256 (of the file index.csv). `workers` threads
+    decode: decoders and hashes run outside Python's lock, and threads need no importable main
+    module.
 
     Raises:
         DataError: lists every problem at once, by file, with its remedy.
@@ -60,9 +65,9 @@ def index(
     write_rows(index_csv, header, ([*first(p), *p.pixels, p.pixels_ignored] for p in pairs))
     described, sizes = info_to_json(info), Counter(pair.split for pair in pairs)
     contents = sorted((p.split, p.id, p.image_sha256, p.label_sha256) for p in pairs)
-    classes = [described[name] for name in ("class_names", "label_map", "ignore_index")]
+    shaping = {name: value for name, value in described.items() if name not in SHAPES_NOTHING}
     facts = {
-        "index_fingerprint": fingerprint([contents, *classes]),
+        "index_fingerprint": fingerprint([contents, shaping]),
         "train_size": sizes["train"],
         "val_size": sizes["val"],
         "unlabelled_size": sizes[UNLABELLED],
