@@ -156,6 +156,24 @@ def test_a_label_that_a_list_names_is_of_the_data_wherever_one_stands(root, monk
         ]
 
 
+@pytest.mark.parametrize("above", ["", "{root.name}/"])
+def test_a_list_may_name_labels_beside_data_dir_or_by_the_aim_of_a_link(root, above):
+    above = above.format(root=root)
+    for name in ("a", "d.e"):
+        paint_label(root / "masks" / f"{name}.png", [1, 2])
+    for split, name in (("train", "a"), ("val", "d.e")):
+        line = f"{above}images/{name}.jpg {above}masks/{name}.png"
+        write_list(root / "images" / f"{split}.txt", [line])
+        write_list(root / f"{split}.txt", [line])
+    (root / "link").symlink_to(root)
+    beside, below = "images: .\nlabels: ../masks\n", "labels: masks\n"
+    for data_dir, folders in ((root / "images", beside), (root / "link", below)):
+        found = folder.samples(data_dir, data_dir, described(root, LISTS + folders))
+        assert [s.label.resolve() for s in found] == [
+            root / "masks" / f"{name}.png" for name in ("a", "d.e")
+        ]
+
+
 def test_list_lines_that_match_nothing_are_all_named(root):
     write_list(root / "val.txt", ["south field/b", "zz", "d.e"])
     named = r"val\.txt names 2 images that are not in .*: south field/b, zz;"

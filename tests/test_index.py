@@ -69,9 +69,6 @@ SHAPING = {
     "class_names": [f"other {c}" for c in range(11)],
     "label_map": {**{str(c): 10 - c for c in range(11)}, "11": 255},
     "ignore_index": 254,
-    "colour_map": {str(0xFF0000): 3},
-    "ignore_default": True,
-    "labels_by": "",
     "image_range": [0.0, 128.0],
     "orientation": "stored",
 }
@@ -83,7 +80,8 @@ def test_the_fingerprint_follows_each_fact_that_shapes_pixels(tmp_path, name):
     make_camvid(tmp_path)
     first = run(tmp_path)[1]["index_fingerprint"]
     fetched = json.loads((tmp_path / "fetch.json").read_text())
-    plain = {"max_megapixels": 7, "palette": [[1, 2, 3]] * 11, "split_sizes": {"train": 3}}
+    plain = {"max_megapixels": 7, "palette": [[1, 2, 3]] * 11, "split_sizes": {"train": 3},
+             "colour_map": {str(0xFF0000): 3}, "ignore_default": True, "labels_by": ""}  # fmt: skip
     fetched["info"][name] = SHAPING.get(name, plain.get(name, "other"))
     (tmp_path / "fetch.json").write_text(json.dumps(fetched))
     out = tmp_path / "dataset.json"

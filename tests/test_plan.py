@@ -154,6 +154,9 @@ def test_described_images_are_counted_before_their_index_exists(tmp_path):
     own = loaded(tmp_path, data_dir=str(tmp_path), **changes)
     assert vars(image_counts(own)) == {"train": 6, "val": 3, "unlabelled": 10}
     assert image_size(own) == (30, 40)
+    twice = loaded(tmp_path, data_dir=str(tmp_path), label_counts=["1/2", 3], **changes)
+    with pytest.raises(ConfigError, match="label_counts has 1/2 and 3, which mean 3 images each"):
+        run_seconds(twice, image_counts(twice), dict.fromkeys(twice.arms, COST))
     assert not list(tmp_path.glob("results*"))
     gone = loaded(tmp_path, data_dir=str(tmp_path / "gone"), **changes)
     with pytest.raises(DataError, match="gone does not exist; correct data_dir"):

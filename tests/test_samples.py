@@ -9,7 +9,7 @@ from PIL import Image
 from shared_data import shared_data
 
 from cseg.datasets import MODULES, camvid, dataset_module, shapes, typed_options
-from cseg.datasets.image_files import KnownImages, read_lines
+from cseg.datasets.image_files import read_lines
 from cseg.datasets.reading import read_image, read_label, write_image, write_label
 from cseg.datasets.samples import (
     DatasetInfo,
@@ -109,14 +109,10 @@ def test_lists_with_any_line_end_and_a_byte_order_mark(tmp_path, end, mark):
     assert read_lines(tmp_path / "l.txt") == ["a b", "ü", "c"]
 
 
-def test_a_comment_of_a_list_is_a_hash_and_a_blank(tmp_path):
-    (tmp_path / "l.txt").write_text("# of 2025\n#\n#\tmine\n#1.png\na.png\n#2\n")
-    assert read_lines(tmp_path / "l.txt") == ["#1.png", "a.png", "#2"]
-    for name in ("# 1", "# old/1", "#"):
-        with pytest.raises(
-            DataError, match=rf"image images/{name}\.png has a name that lists take for"
-        ):
-            KnownImages([("key", name, f"images/{name}.png")])
+def test_a_line_that_begins_with_a_hash_is_a_comment(tmp_path):
+    text = "# of 2025\n#\n#excluded: blurred\n#images/a1.png\na.png\n./#1.png\n"
+    (tmp_path / "l.txt").write_text(text)
+    assert read_lines(tmp_path / "l.txt") == ["a.png", "./#1.png"]
 
 
 def test_a_list_that_is_missing_or_no_text(tmp_path):

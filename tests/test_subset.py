@@ -159,29 +159,6 @@ def test_the_fingerprint_changes_with_n_seed_and_index_and_with_nothing_else(tmp
     assert len({mark(4, 0), mark(5, 0), mark(4, 1), mark(4, 0, "abd"), mark("1/5", 0)}) == 5
 
 
-def test_counts_of_as_many_images_end_before_anything_trains(tmp_path):
-    index_csv, dataset_json = write_index(tmp_path, ROWS)
-    (tmp_path / "five.txt").write_text("003\n004\n005\n006\n007\n003\n")
-    lists = {"five": str(tmp_path / "five.txt")}
-
-    def take(n, *counts):
-        subset(
-            index_csv, dataset_json, n=n, seed=0, out=tmp_path / "out.csv",
-            list_path=lists.get(n), label_counts=counts, label_lists=lists,
-        )  # fmt: skip
-        return len(read_subset(tmp_path / "out.csv")[0])
-
-    for one, other, size in ((2, "1/10", 2), (20, "all", 20), (0.24, "1/4", 5), ("five", 5, 5)):
-        for n, rest in ((one, other), (other, one)):
-            said = rf"label_counts has {n} and {rest}, which mean {size} images each; keep"
-            with pytest.raises(ConfigError, match=said):
-                take(n, one, 7, other)
-        assert not (tmp_path / "out.csv").exists()
-        assert take(7, one, 7, other) == 7
-        assert take(one, one, 7) == take(other, one, 7) == size  # the other is beside the plan
-        (tmp_path / "out.csv").unlink()
-
-
 def test_a_training_set_without_images(tmp_path):
     index_csv, dataset_json = write_index(tmp_path, ROWS[-1:])
     with pytest.raises(DataError, match=r"has no training image"):

@@ -239,11 +239,24 @@ class _Folder:
         usual = f"{image_id(image)}{self.keys.label_suffix or '.png'}"
         return self.labels / (files[0] if files else usual)
 
+    @cached_property
+    def places(self) -> list[tuple[Path, Path]]:
+        """Data_dir and the folder of labels, each with its whole path and, of a link, its aim's."""
+        folders = (self.root, self.labels)
+        return [
+            (folder, whole)
+            for folder in folders
+            for whole in (Path(os.path.normpath(folder.absolute())), folder.resolve())
+        ]
+
     def from_above(self, named: str) -> list[Path]:
-        """The path below data_dir that a path from one of the folders above it means, if any."""
-        root = Path(os.path.normpath(self.root.absolute()))  # by its own name, if it is a link
-        paths = [above / named for above in root.parents]
-        return [self.root / p.relative_to(root) for p in paths if p.is_relative_to(root)]
+        """The paths below data_dir or labels that a path from a folder above them may mean."""
+        return [
+            folder / path.relative_to(whole)
+            for folder, whole in self.places
+            for path in (above / named for above in whole.parents)
+            if path.is_relative_to(whole)
+        ]
 
     def unlabelled(self) -> list[Sample]:
         """Images of which nobody has to have labels: of a folder, or listed."""
@@ -272,9 +285,10 @@ class _Folder:
                 image = self.outlined_image(path, name)
                 other = found.setdefault(image, drawing) if image else drawing
                 if other is not drawing:
+                    files = path if other.file == path else f"{other.file} and in {path}"
                     raise DataError(
-                        f"the image {image} is described twice, in {other.file} and in {path}; "
-                        "gather its outlines in one entry of one file"
+                        f"the image {image} is described twice, in {files}; gather its outlines "
+                        "in one entry of one file"
                     )
         absent = [sample.image for sample in outlined if sample.image not in found]
         if absent:
@@ -293,6 +307,7 @@ class _Folder:
         if len(files) > 1:
             raise DataError(
                 f"{coco} has the file_name {name}, which may mean {' or '.join(files[:3])}; write "
-                "the image's path below the folder of images there"
+                "the image's path below the folder of images there, or give that part of the "
+                "folder as images"
             )
         return self.images / files[0] if files else None

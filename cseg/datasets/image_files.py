@@ -22,7 +22,6 @@ from cseg.errors import DataError, readable
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 IMAGE = re.compile(rf"(.*?(?:{'|'.join(map(re.escape, SUFFIXES))}))(?:[\s,;]|$)", re.IGNORECASE)
 JUNK = ("__MACOSX",)  # and whatever begins with a dot
-COMMENT = re.compile(r"#(\s|$)")  # an image may be called #1.png
 CITYSCAPES_SUFFIX = "_leftImg8bit"
 NEAR = 4  # folders above an image that a longer path may begin with
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -92,7 +91,7 @@ def _is_junk(name: str) -> bool:
 
 
 def read_lines(path: str | Path) -> list[str]:
-    """Lines of a list file, stripped, without empty ones and comments (# alone or before a blank).
+    """Lines of a list file, stripped, without empty ones and comments (lines that begin with #).
 
     LF, CRLF or CR; UTF-8 with or without a byte order mark, or UTF-16 with one.
 
@@ -103,7 +102,7 @@ def read_lines(path: str | Path) -> list[str]:
         data = Path(path).read_bytes()
         text = data.decode("utf-16" if data.startswith(UTF16) else "utf-8-sig")
     lines = (line.strip() for line in re.split(r"\r\n|\r|\n", text))
-    return [line for line in lines if line and not COMMENT.match(line)]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def one_form(name: str) -> str:
@@ -137,9 +136,6 @@ class KnownImages:
     """The images of a dataset, to be found by the lines of lists.
 
     Of each image it takes a key (returned when a line names the image), the id and the path.
-
-    Raises:
-        DataError: an image that a line cannot name, since it would be a comment.
     """
 
     def __init__(self, images: Iterable[tuple[str, str, str | Path]]) -> None:
@@ -147,11 +143,6 @@ class KnownImages:
         for key, own, path in images:
             *folders, file = _parts(str(path))
             name = tuple(one_form(own).split("/"))
-            if any(map(COMMENT.match, name)):
-                raise DataError(
-                    f"the image {path} has a name that lists take for a comment (# and a blank); "
-                    "rename it"
-                )
             known = Known(key, file, (*folders, bare(file)), name)
             for last in {known.path[-1], name[-1]}:
                 self.by_name.setdefault(last, []).append(known)

@@ -109,8 +109,8 @@ def plan(
     for a device that reaches `teraflops`; or they are measured here. `save` is where to keep them.
 
     Raises:
-        ConfigError: sizes are not known before the dataset is there, or the calibration lacks an
-            arm or is damaged; each names the remedy.
+        ConfigError: sizes are not known before the dataset is there, two label counts mean as
+            many images, or the calibration lacks an arm or is damaged; each names the remedy.
     """
     if save is not None and save.exists():
         try:
@@ -163,6 +163,14 @@ def run_seconds(
 ) -> dict[Run, float]:
     """Seconds of every run on one device, from its first job's start to its last one's end."""
     labelled = {token: _labelled(experiment, n, sizes) for token, n in experiment.counts.items()}
+    of_size: dict[int, Count] = {}
+    for token, n in experiment.counts.items():
+        size = labelled[token]
+        if n not in experiment.label_lists and of_size.setdefault(size, n) != n:
+            raise ConfigError(
+                f"config key label_counts has {of_size[size]} and {n}, which mean {size} images "
+                "each and would be one row of the tables; keep one of the two"
+            )
     return {
         run: _seconds(experiment, run, labelled[run.n], sizes, costs[run.arm])
         for run in experiment.runs(planned_arms(experiment))

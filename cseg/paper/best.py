@@ -34,8 +34,8 @@ def best(run_dirs: Sequence[Path], dataset_json: Path, out_dir: Path) -> list[Pa
     tokens = rows["folder"].map(lambda path: path.parent.name)
     for token, here in rows.groupby(tokens, sort=False):
         runs = here[here["arm"] == _best_arm(here, info)]
-        kept = runs[[(path / "finetune.pt").is_file() for path in runs["folder"]]]
-        if kept["miou"].notna().sum() == 0:
+        kept = runs[runs["folder"].map(lambda path: (path / "finetune.pt").is_file())]
+        if not kept["miou"].notna().any():
             continue
         row = kept.loc[kept["miou"].idxmax()]
         weights = Path(out_dir) / f"{token}.pt"

@@ -19,9 +19,11 @@ from cseg.storage.tables import write_rows
 COLUMNS = (
     "split", "id", "image", "label", "width", "height", "image_sha256", "label_sha256",
 )  # fmt: skip
-# keys of `DatasetInfo` that shape neither the pixels of an image nor the class ids of a label
+# keys of `DatasetInfo` that do not shape what a network sees: those of colours shape labels alone,
+# and change their pixels per class if they do
 SHAPES_NOTHING = (
     "name", "palette", "split_sizes", "licence", "citation", "max_megapixels",
+    "colour_map", "labels_by", "ignore_default",
 )  # fmt: skip
 
 
@@ -64,7 +66,9 @@ def index(
     first = attrgetter(*COLUMNS)
     write_rows(index_csv, header, ([*first(p), *p.pixels, p.pixels_ignored] for p in pairs))
     described, sizes = info_to_json(info), Counter(pair.split for pair in pairs)
-    contents = sorted((p.split, p.id, p.image_sha256, p.label_sha256) for p in pairs)
+    contents = sorted(
+        (p.split, p.id, p.image_sha256, p.label_sha256, p.pixels, p.pixels_ignored) for p in pairs
+    )
     shaping = {name: value for name, value in described.items() if name not in SHAPES_NOTHING}
     facts = {
         "index_fingerprint": fingerprint([contents, shaping]),

@@ -13,12 +13,11 @@ images for every seed.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from cseg.datasets.image_files import match_ids, read_lines
-from cseg.errors import ConfigError, DataError, listed
+from cseg.errors import DataError, listed
 from cseg.settings.label_counts import Count, count_token, resolve_count
 from cseg.storage.files import fingerprint, keyed_order, read_json, write_text
 from cseg.storage.index_and_subset import read_index
@@ -33,22 +32,18 @@ def subset(
     seed: int,
     out: str | Path,
     list_path: str | Path | None = None,
-    label_counts: Sequence[Count] = (),
-    label_lists: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write the labelled subset of `n` images for `seed`, or that of a published list.
 
     `n` is a number of images, a fraction of the training set ("1/30", 0.05), or "all"; other seeds
     give other subsets. `out` is a CSV with columns rank (from 0), id, fingerprint (of the index, n,
     seed and the ids) and ids_fingerprint, both the same on every row. If `list_path` is given, `n`
-    is its name. `label_counts` and `label_lists` are those of the config, of which `n` may be one.
+    is its name.
 
     Raises:
-        ConfigError: `n` is malformed, larger than the training set, or means as many images as
-            another of `label_counts`.
+        ConfigError: `n` is malformed or larger than the training set.
         DataError: there is no training image.
     """
-    _check_apart(n, index_csv, label_counts, label_lists)
     if list_path is not None:
         subset_from_list(index_csv, dataset_json, list_path, out)
         return
@@ -96,32 +91,6 @@ def subset_from_list(
         print(f"{len(lost)} lines of {list_path} match no training image:", *lost, sep="\n")
         write_text(unmatched, "".join(f"{line}\n" for line in lost))
     return lost
-
-
-def _check_apart(
-    n: Count, index_csv: str | Path, label_counts: Sequence[Count], label_lists: Mapping[str, str]
-) -> None:
-    """Refuse a label count that means as many images as another, as their runs would be one row."""
-    counts = {str(c) if str(c) in label_lists else count_token(c): c for c in label_counts}
-    own = str(n) if str(n) in label_lists or not counts else count_token(n)
-    if own not in counts:  # a run beside the plan, which no table compares with the others
-        return
-    table = read_index(index_csv)
-    images = dict(zip(table["id"], table["image"]))
-    train = set(table["id"][table["split"] == "train"])
-
-    def size(token: str) -> int:
-        if token not in label_lists:
-            return resolve_count(counts[token], len(train))
-        return len(train.intersection(match_ids(read_lines(label_lists[token]), images)))
-
-    wanted = size(own)
-    other = next((token for token in counts if token != own and size(token) == wanted), None)
-    if other is not None:
-        raise ConfigError(
-            f"config key label_counts has {n} and {counts[other]}, which mean {wanted} images "
-            "each; keep one of the two, or give one of them another results_dir"
-        )
 
 
 def write_subset(ids: list[str], mark: str, out: str | Path) -> None:

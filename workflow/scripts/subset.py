@@ -9,6 +9,4 @@ with stage(snakemake.log[0], snakemake.input, snakemake.config["results_dir"]):
         seed=int(snakemake.wildcards.seed),
         out=snakemake.output.subset,
         list_path=next(iter(snakemake.input.published), None),
-        label_counts=snakemake.config["label_counts"],
-        label_lists=snakemake.config["label_lists"],
     )
