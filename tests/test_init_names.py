@@ -35,8 +35,15 @@ def test_a_list_of_names_is_used_as_its_number_of_lines_or_its_values_say(
 
 def test_a_background_that_no_line_names_is_said_to_be_a_guess(tmp_path):
     assert not masks(tmp_path / "a", [0, 1, 2], names="soil\ncrop\nweed").said
-    (said,) = masks(tmp_path / "b", [0, 1, 2], names="crop\nweed").said
-    assert "one name fewer" in said and "0 was taken for background" in said
+    for place, names in (("b", "crop\nweed"), ("c", "1 crop\n2 weed"), ("d", "1 a\n2 b\n3 c\n4 d")):
+        (said,) = masks(tmp_path / place, [0, 1, 2], names=names).said
+        assert "has no name for the value 0, so 0 was taken for background" in said
+
+
+def test_names_numbered_from_1_are_not_used_for_labels_that_count_from_0(tmp_path):
+    seen = masks(tmp_path, [0, 1, 2], names="1. person\n2. car\n3. dog")
+    assert seen.info.class_names == ("class 0", "class 1", "class 2")
+    assert "are not used, since it numbers as many" in " ".join(seen.said)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,6 @@ def names_that_fit(
     `used` are all that labels hold, `kept` those that are classes by their number alone; `shown`
     are the colours of values, as far as palettes have them, and None if labels are meant by colour.
     """
-    what = "colours" if shown is None else "values"
     colour_of = {key: key for key in used} if shown is None else shown
     named = {v: file.by_colour[colour_of[v]] for v in used if colour_of.get(v) in file.by_colour}
     if shown is not None:
@@ -103,24 +102,43 @@ def names_that_fit(
         named = named or {v: file.by_value[v] for v in used if v in file.by_value}
         named = named or _unique(_by_line(file.in_order, kept).items())
         if set(kept) - named.keys() == {0} != set(kept) and not _has_ground(named.values()):
+            if _from_one(file, used, kept):
+                return {}, (
+                    f"The names in {file.path} are not used, since it numbers as many as the "
+                    f"labels have values, but up to {max(file.by_value)} instead of {kept[-1]}; "
+                    "correct the numbers, or name the classes in the config."
+                )
             named[0] = BACKGROUNDS[0]
+    return named, _doubt(file, named, kept, coloured=shown is None)
+
+
+def _from_one(file: NameFile, used: Sequence[int], kept: Sequence[int]) -> bool:
+    """Whether names seem to be numbered from 1 where labels count from 0."""
+    numbers = [value for value in file.by_value if value in kept or value not in used]
+    return len(numbers) == len(kept) and max(numbers) > kept[-1]
+
+
+def _doubt(file: NameFile, named: Mapping[int, str], kept: Sequence[int], *, coloured: bool) -> str:
+    """A sentence on names that are not used, that are missing or that are guesses; or nothing."""
+    what = "colours" if coloured else "values"
     if not named:
-        numbers = "" if shown is None else f" {listed(kept, MOST_SHOWN)}"
-        before = "the colour (128 0 0 road)" if shown is None else "the value (1: road)"
-        return {}, (
+        numbers = "" if coloured else f" {listed(kept, MOST_SHOWN)}"
+        before = "the colour (128 0 0 road)" if coloured else "the value (1: road)"
+        return (
             f"The names in {file.path} are not used, since they do not fit the {what}{numbers} of "
             f"the labels; write {before} before each name, or name the classes in the config."
         )
     absent = [value for value in kept if value not in named]
     if absent:
         many = f"{len(absent)} of the {len(kept)} {what} of the labels"
-        return named, f"{file.path} has no name for {many}; name them in the config."
-    if named.get(0) == BACKGROUNDS[0] and file.in_order and not _has_ground(file.in_order):
-        return named, (
-            f"{file.path} has one name fewer than the labels have values, so the value 0 was taken "
-            "for background; correct the names in the config if it is not."
+        return f"{file.path} has no name for {many}; name them in the config."
+    given = {*file.by_colour.values(), *file.by_value.values(), *file.in_order}
+    if named.get(0) == BACKGROUNDS[0] and not _has_ground(given):
+        return (
+            f"{file.path} has no name for the value 0, so 0 was taken for background; correct the "
+            "names in the config if it is not."
         )
-    return named, ""
+    return ""
 
 
 def _by_line(names: Sequence[str], kept: Sequence[int]) -> dict[int, str]:
