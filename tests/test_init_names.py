@@ -15,6 +15,7 @@ from cseg.init.look import look
         ([0, 255], "crack", ["background", "crack"]),
         ([0, 255], "road\ncrack", ["road", "crack"]),
         ([1, 2], "crop\nweed", ["crop", "weed"]),
+        ([0, 1, 2], "__ignore__\n_background_\ncrop\nweed", ["_background_", "crop", "weed"]),
         ([0, 2], "background\na\nb\nc", ["background", "b"]),  # more than occur
         ([0, 3, 255], "crop\nweed\ntree", ["background", "tree"]),
         ([0, 255], "0: background\n255: crack", ["background", "crack"]),
@@ -38,6 +39,10 @@ def test_a_background_that_no_line_names_is_said_to_be_a_guess(tmp_path):
     for place, names in (("b", "crop\nweed"), ("c", "1 crop\n2 weed"), ("d", "1 a\n2 b\n3 c\n4 d")):
         (said,) = masks(tmp_path / place, [0, 1, 2], names=names).said
         assert "has no name for the value 0, so 0 was taken for background" in said
+
+
+def test_a_file_without_a_line_is_no_file_of_names(tmp_path):
+    assert not masks(tmp_path, [0, 1, 2], names="# nothing\n \n").said
 
 
 def test_names_numbered_from_1_are_not_used_for_labels_that_count_from_0(tmp_path):

@@ -19,7 +19,7 @@ from cseg.datasets.label_values import count_values, read_raw_label
 from cseg.datasets.polygons import Drawing
 from cseg.datasets.samples import IGNORE, MAX_CLASSES, TRANSPARENT
 from cseg.errors import CsegError, DataError
-from cseg.init.names import VOID_NAMES, NameFile, clean, names_that_fit
+from cseg.init.names import LABELME_IGNORE, VOID_NAMES, NameFile, clean, names_that_fit
 from cseg.storage.tables import rounded
 
 MOST_LEVELS = 64  # more grey values than that are shades, not classes
@@ -110,7 +110,7 @@ def guess_classes(found: LabelKinds, file: NameFile | None) -> tuple[dict[str, A
     """
     used = sorted(value for value, count in found.pixels.items() if count)
     if found.meant_by == "name":  # a class for each, and one for what no outline covers
-        if not used:
+        if set(used) <= {LABELME_IGNORE}:
             raise DataError("the labels have no outline; draw some, or give other labels")
         return _outlined(used), []
     _check_number(found, used)
@@ -151,7 +151,9 @@ def _outlined(labels: Sequence[str]) -> dict[str, Any]:
     """Keys of a description: a class for each name of outlines, and one that no outline covers."""
     by_name: dict[str, list[str]] = {}
     for label in labels:
-        by_name.setdefault(clean(label) or "no name", []).append(label)
+        if label != LABELME_IGNORE:
+            by_name.setdefault(clean(label) or "no name", []).append(label)
+    ignore = {"ignore": [IGNORE, LABELME_IGNORE]} if LABELME_IGNORE in labels else {}
     ground = next((name for name in by_name if name.lower() in BACKGROUNDS), BACKGROUNDS[0])
     by_name = {ground: [ground], **by_name}
     # a class's place is its value in the labels that are drawn
@@ -159,7 +161,7 @@ def _outlined(labels: Sequence[str]) -> dict[str, Any]:
         {"name": name} if alike == [name] else {"name": name, "values": [place, *alike]}
         for place, (name, alike) in enumerate(by_name.items())
     ]
-    return {"classes": classes, "background": ground}
+    return {"classes": classes, "background": ground, **ignore}
 
 
 def _kept(found: LabelKinds, used: Sequence[int], names: Mapping[int, str]) -> list[int]:

@@ -12,6 +12,7 @@ from cseg.datasets.image_files import UTF16
 from cseg.errors import listed
 
 VOID_NAMES = ("void", "unlabelled", "unlabeled", "ignore", "ignored")
+LABELME_IGNORE = "__ignore__"  # labelme's name of ignored pixels, above the name of value 0
 GROUNDS = (*BACKGROUNDS, *VOID_NAMES, "bg", "other", "others", "none", "unknown")
 NAME_FILES = ("classes.txt", "class_names.txt", "label_colors.txt", "class_dict.csv", "labels.txt")
 # r g b, and before them the value, if there are four numbers
@@ -41,7 +42,7 @@ def clean(name: str) -> str:
 
 
 def read_names(folders: Sequence[Path]) -> NameFile | None:
-    """The first file of names in the folders; None if there is none."""
+    """The first file of names in the folders; None if there is none, or it is empty."""
     paths = [folder / name for folder in folders for name in NAME_FILES]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
@@ -50,12 +51,15 @@ def read_names(folders: Sequence[Path]) -> NameFile | None:
     encoding = "utf-16" if data.startswith(UTF16) else "utf-8-sig"
     text = data.decode(encoding, errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip() and line[0] != "#"]
+    if not lines:
+        return None
     rows = [_row(line) for line in lines]
     coloured = [row for row in rows if row[1] is not None]
     # a first line without number, above lines with one, is a heading
     valued = rows[1:] if len(rows) > 1 and rows[0][0] is None else rows
     if not coloured and any(value is None for value, _, _ in valued):
         in_order = tuple(clean(line).strip(AROUND) for line in lines)
+        in_order = in_order[in_order[0] == LABELME_IGNORE :]
         return NameFile(path=path, by_colour={}, by_value={}, in_order=in_order)
     return NameFile(
         path=path, in_order=(), by_colour=_unique((colour, word) for _, colour, word in coloured),
