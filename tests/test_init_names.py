@@ -91,13 +91,25 @@ def test_lines_without_colours_name_no_colour(tmp_path):
     assert "do not fit the colours of the labels" in seen.said[0]
 
 
-def test_255_in_the_colour_of_voc_is_ignored_although_a_list_of_colours_names_it(tmp_path):
-    masks(tmp_path, [0, 1, 255])
-    shown = [(0, 0, 0), (128, 0, 0), *[(1, 1, 1)] * 253, (224, 224, 192)]
-    for path in (tmp_path / "labels").iterdir():
-        label = Image.open(path)
-        label.putpalette([level for colour in shown for level in colour])
-        label.save(path)
-    (tmp_path / "label_colors.txt").write_text("0 0 0 sky\n128 0 0 road\n224 224 192 border\n")
-    seen = look(tmp_path, None, name="mine", work=tmp_path / "work")
-    assert seen.info.class_names == ("sky", "road") and seen.description["ignore"] == [255]
+def test_255_in_the_colour_of_voc_is_ignored_although_it_has_a_name_or_the_values_are_even(
+    tmp_path,
+):
+    for name, middle in (("named", 1), ("even", 127)):
+        root = tmp_path / name
+        masks(root, [0, middle, 255])
+        shown = [(i, 0, 0) for i in range(255)] + [(224, 224, 192)]
+        for path in (root / "labels").iterdir():
+            label = Image.open(path)
+            label.putpalette([level for colour in shown for level in colour])
+            label.save(path)
+        if name == "named":
+            lines = "0 0 0 sky\n1 0 0 road\n224 224 192 border\n"
+            (root / "label_colors.txt").write_text(lines)
+        seen = look(root, None, name="mine", work=root / "work")
+        assert seen.info.num_classes == 2 and seen.description["ignore"] == [255]
+
+
+def test_255_that_is_a_class_since_the_values_are_even_is_said_to_be_a_guess(tmp_path):
+    (said,) = masks(tmp_path / "a", [0, 127, 255]).said
+    assert "is a class by a guess" in said and "write ignore: [255]" in said
+    assert not masks(tmp_path / "b", [0, 127, 255], names="0 a\n127 b\n255 c").said

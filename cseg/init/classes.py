@@ -114,7 +114,7 @@ def guess_classes(found: LabelKinds, file: NameFile | None) -> tuple[dict[str, A
             raise DataError("the labels have no outline; draw some, or give other labels")
         return _outlined(used), []
     _check_number(found, used)
-    names, said, doubt = dict[int, str](), "", ""
+    names, said = dict[int, str](), ""
     kept = _kept(found, used, names)
     if file:
         shown = found.colours if found.meant_by == "value" else None
@@ -136,15 +136,27 @@ def guess_classes(found: LabelKinds, file: NameFile | None) -> tuple[dict[str, A
             entry["colour"] = list(colours[place].to_bytes(3))
         classes.append(entry)
     keys = {"classes": classes, "ignore": [_written(found, value) for value in ignored]}
+    return keys, [sentence for sentence in (said, _doubt(found, kept, names)) if sentence]
+
+
+def _doubt(found: LabelKinds, kept: Sequence[int], names: Mapping[int, str]) -> str:
+    """A sentence on 255, if it is ignored, or a class, by a guess."""
     void_by_name = names.get(IGNORE, "").lower() in VOID_NAMES
-    if found.meant_by == "value" and IGNORE in ignored and not void_by_name:
-        share = found.pixels[IGNORE] / sum(found.pixels.values())
-        doubt = (
-            f"{IGNORE} covers {rounded(100 * share, 2)} % of all pixels and is ignored by a guess; "
-            f"if it is a class, add {{name: NAME, values: {IGNORE}}} to classes in the config and "
-            "take it off ignore."
+    if found.meant_by != "value" or not found.pixels.get(IGNORE) or void_by_name:
+        return ""
+    share = found.pixels[IGNORE] / sum(found.pixels.values())
+    covers = f"{IGNORE} covers {rounded(100 * share, 2)} % of all pixels and is"
+    if IGNORE not in kept:
+        return (
+            f"{covers} ignored by a guess; if it is a class, add "
+            f"{{name: NAME, values: {IGNORE}}} to classes in the config and take it off ignore."
         )
-    return keys, [sentence for sentence in (said, doubt) if sentence]
+    if _are_shades(found) and IGNORE not in names:
+        return (
+            f"{covers} a class by a guess, since the values are evenly spaced; if it is to be "
+            f"ignored, write ignore: [{IGNORE}] in the config and take it off classes."
+        )
+    return ""
 
 
 def _outlined(labels: Sequence[str]) -> dict[str, Any]:
@@ -175,7 +187,7 @@ def _is_void(found: LabelKinds, value: int, names: Mapping[int, str]) -> bool:
         return True
     if found.meant_by == "colour":
         return value in (VOID, TRANSPARENT)
-    white = value == IGNORE and not _are_shades(found)
+    white = value == IGNORE and (found.colours.get(value) == VOID or not _are_shades(found))
     named = value in names and found.colours.get(value) != VOID
     return not named and (white or not 0 <= value < 2**16)
 
