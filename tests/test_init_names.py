@@ -24,6 +24,11 @@ from cseg.init.look import look
         ([0, 1, 2], "crop,1\nweed,2", ["background", "crop", "weed"]),
         ([0, 1, 255], "0 soil\n1 crop\n255 weed", ["soil", "crop", "weed"]),
         ([0, 1], "# mine\n crop\x00 \r\nbig \x01weed\t\n", ["crop", "big  weed"]),
+        ([0, 1, 2], "sky\n2 wheeler\n4 wheeler", ["sky", "2 wheeler", "4 wheeler"]),
+        ([0, 1, 2], "sky\n2 wheels\n4 seats", ["sky", "2 wheels", "4 seats"]),
+        ([0, 1, 2], "background\nzone:1\nzone:2", ["background", "zone:1", "zone:2"]),
+        ([0, 1, 2], "background\nzone:1\narea:2", ["background", "zone", "area"]),
+        ([0, 1], '0 0 0 0 0 0 0 "Clear"\n1 255 0 0 1 1 1 "Label 1"', ["Clear", "Label 1"]),
         ([0, 1, 2], "0 128 128 128 Sky\n1 0 0 0 Road\n2 9 9 9 Void", ["Sky", "Road"]),
     ],
 )
@@ -39,6 +44,23 @@ def test_a_background_that_no_line_names_is_said_to_be_a_guess(tmp_path):
     for place, names in (("b", "crop\nweed"), ("c", "1 crop\n2 weed"), ("d", "1 a\n2 b\n3 c\n4 d")):
         (said,) = masks(tmp_path / place, [0, 1, 2], names=names).said
         assert "has no name for the value 0, so 0 was taken for background" in said
+
+
+@pytest.mark.parametrize(("values", "names"), [([0, 2], "a\nb\nc"), ([0, 1, 4], "a\nb\nc\nd\ne")])
+def test_lines_taken_for_values_of_which_some_are_missing_are_said_to_be_a_guess(
+    tmp_path, values, names
+):
+    seen = masks(tmp_path, values, names=names)
+    assert list(seen.info.class_names) == [names.split()[value] for value in values]
+    assert "has more names than the labels have values" in " ".join(seen.said)
+
+
+@pytest.mark.parametrize("line", ["Type {} {} {} {}", "Type {},{},{},{}"])
+def test_a_number_at_the_end_of_a_name_is_no_value(tmp_path, line):
+    write_folder(tmp_path, "index8")
+    lines = [line.format(i, *colour) for i, colour in enumerate(PALETTE[:3], 1)]
+    (tmp_path / "classes.txt").write_text("\n".join(lines))
+    assert seen_in(tmp_path).info.class_names == ("Type 1", "Type 2", "Type 3")
 
 
 def test_a_file_without_a_line_is_no_file_of_names(tmp_path):
@@ -58,6 +80,7 @@ def test_names_numbered_from_1_are_not_used_for_labels_that_count_from_0(tmp_pat
         ([1, 2, 3], "background\na\nb"),
         ([0, 1, 2], "a"),
         ([0, 1, 2], "7: a\n8: b"),
+        ([0, 1, 2], "id,name\n7,a\n8,b"),
         ([0, 1, 2], "0 0 0 Void\n128 128 128 Sky\n128 0 0 Building"),
     ],
 )
