@@ -1,5 +1,7 @@
 """Which images and labels `cseg init` uses, and that it names those that it does not use."""
 
+import json
+
 import numpy as np
 import pytest
 from init_folders import seen_in, truth
@@ -8,8 +10,10 @@ from written_kinds import write_image_kind
 
 from cseg.cli import main
 from cseg.datasets import folder
+from cseg.datasets.reading import read_label
 from cseg.estimate.calibrate import ArmCost
 from cseg.init import proposal
+from cseg.init.look import look
 
 COST = ArmCost(0.1, 0.05, 0.01, 2.0, 800.0, 4.0, 0.001, "made up")
 
@@ -110,3 +114,30 @@ def test_labels_in_the_folder_of_the_images_are_no_images(tmp_path):
     (tmp_path / "x" / "labels").rename(tmp_path / "x" / "images" / "labels")
     seen = seen_in(tmp_path / "x" / "images")
     assert len(seen.pairs) == 4 and not seen.files.unlabelled
+
+
+def test_labels_in_the_folder_of_the_images_come_before_those_next_to_it(tmp_path):
+    labelled(tmp_path / "x", [(f"{i}.png", f"{i}.png") for i in range(4)])
+    labelled(tmp_path, [(f"{i}.png", f"{i}.png") for i in range(4)])
+    (tmp_path / "x" / "labels").rename(tmp_path / "x" / "images" / "masks")
+    (tmp_path / "x" / "images").rename(tmp_path / "run1")
+    seen = look(tmp_path / "run1", None, name="mine", work=tmp_path)
+    assert seen.files.labels == tmp_path / "run1" / "masks" and not seen.files.unlabelled
+
+
+@pytest.mark.parametrize("ending", [".json", ".JSON"])
+def test_outlines_of_labelme_that_are_to_be_ignored_are_no_class(tmp_path, ending):
+    for number in range(4):
+        shapes = [
+            {"label": label, "shape_type": "polygon", "points": [[x, 4], [x + 8, 4], [x + 8, 20]]}
+            for x, label in ((2, "leaf"), (20, "__ignore__"))
+        ]
+        grey, _ = truth(number)
+        (tmp_path / "a").mkdir(exist_ok=True)
+        write_image_kind(tmp_path / "a" / f"{number}.png", grey, "8")
+        content = {"shapes": shapes, "imageHeight": 24, "imageWidth": 32, "imagePath": "x"}
+        (tmp_path / "a" / f"{number}{ending}").write_text(json.dumps(content))
+    seen = look(tmp_path / "a", None, name="mine", work=tmp_path / "a")
+    assert seen.info.class_names == ("background", "leaf") and not seen.problems
+    ids = read_label(seen.pairs[0].label, seen.info)
+    assert [ids[6, 25], ids[6, 7], ids[0, 0]] == [255, 1, 0]

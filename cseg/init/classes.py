@@ -19,7 +19,7 @@ from cseg.datasets.label_values import count_values, read_raw_label
 from cseg.datasets.polygons import Drawing
 from cseg.datasets.samples import IGNORE, MAX_CLASSES, TRANSPARENT
 from cseg.errors import CsegError, DataError
-from cseg.init.names import VOID_NAMES, NameFile, clean, names_that_fit
+from cseg.init.names import LABELME_IGNORE, VOID_NAMES, NameFile, clean, names_that_fit
 from cseg.storage.tables import rounded
 
 MOST_LEVELS = 64  # more grey values than that are shades, not classes
@@ -110,11 +110,11 @@ def guess_classes(found: LabelKinds, file: NameFile | None) -> tuple[dict[str, A
     """
     used = sorted(value for value, count in found.pixels.items() if count)
     if found.meant_by == "name":  # a class for each, and one for what no outline covers
-        if not used:
+        if set(used) <= {LABELME_IGNORE}:
             raise DataError("the labels have no outline; draw some, or give other labels")
         return _outlined(used), []
     _check_number(found, used)
-    names, said, doubt = dict[int, str](), "", ""
+    names, said = dict[int, str](), ""
     kept = _kept(found, used, names)
     if file:
         shown = found.colours if found.meant_by == "value" else None
@@ -136,22 +136,36 @@ def guess_classes(found: LabelKinds, file: NameFile | None) -> tuple[dict[str, A
             entry["colour"] = list(colours[place].to_bytes(3))
         classes.append(entry)
     keys = {"classes": classes, "ignore": [_written(found, value) for value in ignored]}
+    return keys, [sentence for sentence in (said, _doubt(found, kept, names)) if sentence]
+
+
+def _doubt(found: LabelKinds, kept: Sequence[int], names: Mapping[int, str]) -> str:
+    """A sentence on 255, if it is ignored, or a class, by a guess."""
     void_by_name = names.get(IGNORE, "").lower() in VOID_NAMES
-    if found.meant_by == "value" and IGNORE in ignored and not void_by_name:
-        share = found.pixels[IGNORE] / sum(found.pixels.values())
-        doubt = (
-            f"{IGNORE} covers {rounded(100 * share, 2)} % of all pixels and is ignored by a guess; "
-            f"if it is a class, add {{name: NAME, values: {IGNORE}}} to classes in the config and "
-            "take it off ignore."
+    if found.meant_by != "value" or not found.pixels.get(IGNORE) or void_by_name:
+        return ""
+    share = found.pixels[IGNORE] / sum(found.pixels.values())
+    covers = f"{IGNORE} covers {rounded(100 * share, 2)} % of all pixels and is"
+    if IGNORE not in kept:
+        return (
+            f"{covers} ignored by a guess; if it is a class, add "
+            f"{{name: NAME, values: {IGNORE}}} to classes in the config and take it off ignore."
         )
-    return keys, [sentence for sentence in (said, doubt) if sentence]
+    if _are_shades(found) and IGNORE not in names:
+        return (
+            f"{covers} a class by a guess, since the values are evenly spaced; if it is to be "
+            f"ignored, write ignore: [{IGNORE}] in the config and take it off classes."
+        )
+    return ""
 
 
 def _outlined(labels: Sequence[str]) -> dict[str, Any]:
     """Keys of a description: a class for each name of outlines, and one that no outline covers."""
     by_name: dict[str, list[str]] = {}
     for label in labels:
-        by_name.setdefault(clean(label) or "no name", []).append(label)
+        if label != LABELME_IGNORE:
+            by_name.setdefault(clean(label) or "no name", []).append(label)
+    ignore = {"ignore": [IGNORE, LABELME_IGNORE]} if LABELME_IGNORE in labels else {}
     ground = next((name for name in by_name if name.lower() in BACKGROUNDS), BACKGROUNDS[0])
     by_name = {ground: [ground], **by_name}
     # a class's place is its value in the labels that are drawn
@@ -159,7 +173,7 @@ def _outlined(labels: Sequence[str]) -> dict[str, Any]:
         {"name": name} if alike == [name] else {"name": name, "values": [place, *alike]}
         for place, (name, alike) in enumerate(by_name.items())
     ]
-    return {"classes": classes, "background": ground}
+    return {"classes": classes, "background": ground, **ignore}
 
 
 def _kept(found: LabelKinds, used: Sequence[int], names: Mapping[int, str]) -> list[int]:
@@ -173,7 +187,7 @@ def _is_void(found: LabelKinds, value: int, names: Mapping[int, str]) -> bool:
         return True
     if found.meant_by == "colour":
         return value in (VOID, TRANSPARENT)
-    white = value == IGNORE and not _are_shades(found)
+    white = value == IGNORE and (found.colours.get(value) == VOID or not _are_shades(found))
     named = value in names and found.colours.get(value) != VOID
     return not named and (white or not 0 <= value < 2**16)
 

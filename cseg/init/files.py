@@ -52,8 +52,9 @@ def find_folders(images: Path, labels: Path | None) -> tuple[Path, Path]:
         return images, labels
     inside = _folders(images)
     pictures = next((inside[name] for name in IMAGE_FOLDERS if name in inside), images)
-    around = inside if pictures != images else {**inside, **_folders(images.absolute().parent)}
-    drawn = next((around[name] for name in LABEL_FOLDERS if name in around), None)
+    places = [inside] if pictures != images else [inside, _folders(images.absolute().parent)]
+    near = (place[name] for place in places for name in LABEL_FOLDERS if name in place)
+    drawn = next(near, None)
     if drawn is None or drawn.absolute() == pictures.absolute():
         drawn = pictures
     coco = [path for path in sorted(drawn.glob(f"*{OUTLINES}")) if _is_coco(path)]

@@ -221,7 +221,7 @@ def _label_kinds(files: Files) -> LabelKinds:
     if files.labels.is_file():
         return look_at_outlines(read_coco(files.labels).values())
     paths = [files.labels / files.label_of[image_id(i)] for i in opened_images(files)]
-    if files.suffix.endswith(OUTLINES):
+    if files.suffix.lower().endswith(OUTLINES):
         return look_at_outlines(in_threads(read_labelme, paths))
     return look_at_images(in_threads(read_held, paths))
 

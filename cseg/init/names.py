@@ -12,14 +12,18 @@ from cseg.datasets.image_files import UTF16
 from cseg.errors import listed
 
 VOID_NAMES = ("void", "unlabelled", "unlabeled", "ignore", "ignored")
+LABELME_IGNORE = "__ignore__"  # labelme's name of ignored pixels, above the name of value 0
 GROUNDS = (*BACKGROUNDS, *VOID_NAMES, "bg", "other", "others", "none", "unknown")
 NAME_FILES = ("classes.txt", "class_names.txt", "label_colors.txt", "class_dict.csv", "labels.txt")
-# r g b, and before them the value, if there are four numbers
+# r g b, the last ones in a row; before them the value, if a line begins with four numbers
 COLOUR = re.compile(
-    r"(?<![\w.])(?:(-?\d+)[\s,;:]+)?(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})(?!\d)"
+    r"(?:^(-?\d+)[\s,;:]+|(?<![\w.])(?!(?:\d+[\s,;]+){3}\d))"
+    r"(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})(?!\d)"
 )
+FLAGS = re.compile(r"^\s*(?:[\d.]+\s+)+(?=\")")  # 1 1 1 before "name", as ITK-SNAP has them
 FIRST = re.compile(r"(-?\d+)(?:\s*[:,;=]\s*|[.)]?\s+)(\S.*)")  # 255: crack
 LAST = re.compile(r"(.*\S)\s*[:,;=\t]\s*(-?\d+)")  # crack,255
+HEADING = re.compile(r"(?<![a-z])(id|index|names?|values?)(?![a-z])", re.IGNORECASE)
 AROUND = " \t,;:\"'"  # what may stand around a name
 MOST_SHOWN = 6  # values in a sentence
 
@@ -31,7 +35,7 @@ class NameFile:
     path: Path
     by_colour: Mapping[int, str]
     by_value: Mapping[int, str]
-    in_order: tuple[str, ...]  # empty if colours or values stand beside the names
+    in_order: tuple[str, ...]  # empty if colours or values stand beside all names
 
 
 def clean(name: str) -> str:
@@ -41,7 +45,7 @@ def clean(name: str) -> str:
 
 
 def read_names(folders: Sequence[Path]) -> NameFile | None:
-    """The first file of names in the folders; None if there is none."""
+    """The first file of names in the folders; None if there is none, or it is empty."""
     paths = [folder / name for folder in folders for name in NAME_FILES]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
@@ -50,17 +54,23 @@ def read_names(folders: Sequence[Path]) -> NameFile | None:
     encoding = "utf-16" if data.startswith(UTF16) else "utf-8-sig"
     text = data.decode(encoding, errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip() and line[0] != "#"]
+    if not lines:
+        return None
     rows = [_row(line) for line in lines]
     coloured = [row for row in rows if row[1] is not None]
-    # a first line without number, above lines with one, is a heading
-    valued = rows[1:] if len(rows) > 1 and rows[0][0] is None else rows
-    if not coloured and any(value is None for value, _, _ in valued):
-        in_order = tuple(clean(line).strip(AROUND) for line in lines)
-        return NameFile(path=path, by_colour={}, by_value={}, in_order=in_order)
+    # a first line without number, above lines with one, may be a heading, or a class
+    heading = len(rows) > 1 and rows[0][0] is None
+    classes = heading and not HEADING.search(lines[0])
+    valued = coloured or rows[heading:]
+    numbered = bool(coloured) or all(value is not None for value, _, _ in valued)
+    in_order = tuple(clean(line).strip(AROUND) for line in lines)
+    in_order = in_order[in_order[0] == LABELME_IGNORE :]
     return NameFile(
-        path=path, in_order=(), by_colour=_unique((colour, word) for _, colour, word in coloured),
-        by_value=_unique((value, word) for value, _, word in coloured or valued),
-    )  # fmt: skip
+        path=path,
+        by_colour=_unique((colour, word) for _, colour, word in coloured),
+        by_value=_unique((value, word) for value, _, word in valued) if numbered else {},
+        in_order=() if coloured or (numbered and not classes) else in_order,
+    )
 
 
 def _row(line: str) -> tuple[int | None, int | None, str]:
@@ -70,7 +80,8 @@ def _row(line: str) -> tuple[int | None, int | None, str]:
     if found and all(int(level) <= 255 for level in found.groups()[1:]):
         red, green, blue = map(int, found.groups()[1:])
         colour = red << 16 | green << 8 | blue
-        value, word = found[1] or "", f"{line[: found.start()]} {line[found.end() :]}".strip(AROUND)
+        after = FLAGS.sub("", line[found.end() :])
+        value, word = found[1] or "", f"{line[: found.start()]} {after}".strip(AROUND)
     first, last = FIRST.fullmatch(word), LAST.fullmatch(word)
     if first and not value:
         value, word = first.groups()
@@ -94,33 +105,69 @@ def names_that_fit(
     `used` are all that labels hold, `kept` those that are classes by their number alone; `shown`
     are the colours of values, as far as palettes have them, and None if labels are meant by colour.
     """
-    what = "colours" if shown is None else "values"
     colour_of = {key: key for key in used} if shown is None else shown
     named = {v: file.by_colour[colour_of[v]] for v in used if colour_of.get(v) in file.by_colour}
     if shown is not None:
         if set(kept) - named.keys():  # a palette that shares some of its colours by chance
             named = {}
-        named = named or {v: file.by_value[v] for v in used if v in file.by_value}
+        named = named or _by_number(file, used, kept)
         named = named or _unique(_by_line(file.in_order, kept).items())
         if set(kept) - named.keys() == {0} != set(kept) and not _has_ground(named.values()):
+            if _from_one(file, used, kept):
+                return {}, (
+                    f"The names in {file.path} are not used, since it numbers as many as the "
+                    f"labels have values, but up to {max(file.by_value)} instead of {kept[-1]}; "
+                    "correct the numbers, or name the classes in the config."
+                )
             named[0] = BACKGROUNDS[0]
+    return named, _doubt(file, named, kept, coloured=shown is None)
+
+
+def _by_number(file: NameFile, used: Sequence[int], kept: Sequence[int]) -> dict[int, str]:
+    """Names of values by their numbers; none if the lines fit better (road, 2 wheeler)."""
+    named = {value: file.by_value[value] for value in used if value in file.by_value}
+    odd = file.by_value.keys() - set(used) and set(kept) - named.keys() - {0}
+    return {} if odd and _by_line(file.in_order, kept) else named
+
+
+def _from_one(file: NameFile, used: Sequence[int], kept: Sequence[int]) -> bool:
+    """Whether names seem to be numbered from 1 where labels count from 0."""
+    numbers = [value for value in file.by_value if value in kept or value not in used]
+    return len(numbers) == len(kept) and max(numbers) > kept[-1]
+
+
+def _doubt(file: NameFile, named: Mapping[int, str], kept: Sequence[int], *, coloured: bool) -> str:
+    """A sentence on names that are not used, that are missing or that are guesses; or nothing."""
+    what = "colours" if coloured else "values"
     if not named:
-        numbers = "" if shown is None else f" {listed(kept, MOST_SHOWN)}"
-        before = "the colour (128 0 0 road)" if shown is None else "the value (1: road)"
-        return {}, (
+        numbers = "" if coloured else f" {listed(kept, MOST_SHOWN)}"
+        before = "the colour (128 0 0 road)" if coloured else "the value (1: road)"
+        return (
             f"The names in {file.path} are not used, since they do not fit the {what}{numbers} of "
             f"the labels; write {before} before each name, or name the classes in the config."
         )
     absent = [value for value in kept if value not in named]
     if absent:
         many = f"{len(absent)} of the {len(kept)} {what} of the labels"
-        return named, f"{file.path} has no name for {many}; name them in the config."
-    if named.get(0) == BACKGROUNDS[0] and file.in_order and not _has_ground(file.in_order):
-        return named, (
-            f"{file.path} has one name fewer than the labels have values, so the value 0 was taken "
-            "for background; correct the names in the config if it is not."
+        return f"{file.path} has no name for {many}; name them in the config."
+    lines = dict(enumerate(file.in_order))
+    if (
+        len(kept) < len(lines)
+        and not _has_ground(lines.values())
+        and all(named[value] == lines.get(value) for value in kept)
+    ):
+        return (
+            f"{file.path} has more names than the labels have values, so the first was taken for "
+            "the value 0, the next for 1, and so on; correct the names in the config if that is "
+            "wrong."
         )
-    return named, ""
+    given = {*file.by_colour.values(), *file.by_value.values(), *file.in_order}
+    if named.get(0) == BACKGROUNDS[0] and not _has_ground(given):
+        return (
+            f"{file.path} has no name for the value 0, so 0 was taken for background; correct the "
+            "names in the config if it is not."
+        )
+    return ""
 
 
 def _by_line(names: Sequence[str], kept: Sequence[int]) -> dict[int, str]:
