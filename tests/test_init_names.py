@@ -5,6 +5,7 @@ from init_folders import PALETTE, masks, seen_in, write_folder
 from PIL import Image
 
 from cseg.init.look import look
+from cseg.init.names import clean
 
 
 @pytest.mark.parametrize(
@@ -136,3 +137,8 @@ def test_255_that_is_a_class_since_the_values_are_even_is_said_to_be_a_guess(tmp
     (said,) = masks(tmp_path / "a", [0, 127, 255]).said
     assert "is a class by a guess" in said and "write ignore: [255]" in said
     assert not masks(tmp_path / "b", [0, 127, 255], names="0 a\n127 b\n255 c").said
+
+
+@pytest.mark.parametrize("sign", ["\t", "\x00", "\u2028", "\u2029", "\ud800"])
+def test_a_name_is_cleaned_of_every_sign_that_a_description_refuses(sign):
+    assert clean(f"{sign} crop{sign}row {sign}") == "crop row"

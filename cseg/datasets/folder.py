@@ -240,7 +240,7 @@ class _Folder:
         return self.labels / (files[0] if files else usual)
 
     @cached_property
-    def places(self) -> list[tuple[Path, Path]]:
+    def anchors(self) -> list[tuple[Path, Path]]:
         """Data_dir and the folder of labels, each with its whole path and, of a link, its aim's."""
         folders = (self.root, self.labels)
         return [
@@ -253,7 +253,7 @@ class _Folder:
         """The paths below data_dir or labels that a path from a folder above them may mean."""
         return [
             folder / path.relative_to(whole)
-            for folder, whole in self.places
+            for folder, whole in self.anchors
             for path in (above / named for above in whole.parents)
             if path.is_relative_to(whole)
         ]

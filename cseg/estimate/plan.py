@@ -17,7 +17,7 @@ from cseg.estimate.calibrate import ArmCost, calibrate
 from cseg.estimate.flops import counted_costs
 from cseg.experiment import Experiment, Run
 from cseg.settings.keys import build
-from cseg.settings.label_counts import Count, resolve_count
+from cseg.settings.label_counts import Count, equal_counts, resolve_count
 from cseg.stages.fetch import listed_samples
 from cseg.storage.files import read_json, write_json
 from cseg.storage.index_and_subset import read_index
@@ -163,14 +163,14 @@ def run_seconds(
 ) -> dict[Run, float]:
     """Seconds of every run on one device, from its first job's start to its last one's end."""
     labelled = {token: _labelled(experiment, n, sizes) for token, n in experiment.counts.items()}
-    of_size: dict[int, Count] = {}
-    for token, n in experiment.counts.items():
-        size = labelled[token]
-        if n not in experiment.label_lists and of_size.setdefault(size, n) != n:
-            raise ConfigError(
-                f"config key label_counts has {of_size[size]} and {n}, which mean {size} images "
-                "each and would be one row of the tables; keep one of the two"
-            )
+    counts = [n for n in experiment.label_counts if n not in experiment.label_lists]
+    equal = equal_counts(counts, sizes.train)
+    if equal:
+        raise ConfigError(
+            f"config key label_counts has {equal[0]} and {equal[1]}, which mean "
+            f"{resolve_count(equal[0], sizes.train)} images each and would be one row of the "
+            "tables; keep one of the two"
+        )
     return {
         run: _seconds(experiment, run, labelled[run.n], sizes, costs[run.arm])
         for run in experiment.runs(planned_arms(experiment))

@@ -7,7 +7,7 @@ from typing import Any
 from cseg.datasets import has_unlabelled
 from cseg.errors import ConfigError, CsegError
 from cseg.experiment.definition import Experiment
-from cseg.settings.label_counts import Count, count_value, resolve_count
+from cseg.settings.label_counts import equal_counts, resolve_count
 from cseg.settings.run import TEACHER_SUFFIX, SharedSettings, pretraining
 from cseg.storage.files import read_json
 
@@ -147,14 +147,12 @@ def _check_counts(experiment: Experiment) -> None:
     if experiment.options.get("relax_counts") or "exclude" in experiment.options:
         size = None
     counts = [n for n in experiment.label_counts if n not in experiment.label_lists]
-    known: dict[object, Count] = {}
-    for n in counts:
-        other = known.setdefault(resolve_count(n, size) if size else count_value(n), n)
-        if other != n:
-            raise ConfigError(
-                f"config key label_counts has {other} and {n}, which mean as many images; keep one "
-                "of the two"
-            )
+    equal = equal_counts(counts, size)
+    if equal:
+        raise ConfigError(
+            f"config key label_counts has {equal[0]} and {equal[1]}, which mean as many images; "
+            "keep one of the two"
+        )
     whole = [n for n in counts if n == "all" or (size and resolve_count(n, size) == size)]
     learning = [
         arm

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cseg.datasets.description import BACKGROUNDS
+from cseg.datasets.description import BACKGROUNDS, UNPRINTED
 from cseg.datasets.image_files import UTF16
 from cseg.errors import listed
 
@@ -39,8 +39,8 @@ class NameFile:
 
 
 def clean(name: str) -> str:
-    """A name without control characters, and without blanks at its ends."""
-    letters = (" " if unicodedata.category(letter) == "Cc" else letter for letter in name)
+    """A name as descriptions take it: without control characters, and blanks at its ends."""
+    letters = (" " if unicodedata.category(letter) in UNPRINTED else letter for letter in name)
     return "".join(letters).strip()
 
 

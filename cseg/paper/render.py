@@ -48,8 +48,8 @@ def collect(folder: Path) -> None:
     Folders of runs that have not are named in the log. Nothing is written if there is no run.
     """
     runs = [path for path in folder.glob("*/n*/seed*") if path.is_dir()]
-    if any((run / "metrics.csv").is_file() for run in runs):
-        runs.sort(key=lambda run: (run.parts[-3] != "scratch", run.parts[-3:]))
+    runs.sort(key=lambda run: (run.parts[-3] != "scratch", run.parts[-3:]))
+    measured = [run for run in runs if (run / "metrics.csv").is_file()]
+    if measured:
         summary(runs, folder)
-        measured = [run for run in runs if (run / "metrics.csv").is_file()]
         best(measured, folder / "dataset.json", folder / "best")

@@ -73,8 +73,22 @@ class Results:
 
     @cached_property
     def image_counts(self) -> dict[tuple[str, int, int], tuple[tuple[str, ...], np.ndarray]]:
-        """What `image_counts` reads from the per-image rows."""
-        return image_counts(self.tables["per_image"])
+        """Ids of the images, in order, and their pixel counts (3, N, C), by (arm, n, seed).
+
+        The counts are those of pixels that are right, true and predicted, per image and class;
+        int64. Images whose every pixel is ignored are left out.
+        """
+        per_image = self.tables["per_image"]
+        if per_image.empty:
+            return {}
+        kinds = [[c for c in per_image if c.startswith(f"{kind}_")]
+                 for kind in ("intersection", "truth", "predicted")]  # fmt: skip
+        counts = {}
+        for (arm, n, seed), rows in per_image.groupby(["arm", "n", "seed"], sort=False):
+            ordered = rows[rows[kinds[1]].any(axis=1)].sort_values("id")
+            counts_3NC = np.stack([ordered[columns].to_numpy(np.int64) for columns in kinds])
+            counts[str(arm), int(n), int(seed)] = (tuple(ordered["id"]), counts_3NC)
+        return counts
 
     @cached_property
     def bootstraps(self) -> dict[Cell, dict[int, np.ndarray]]:
@@ -279,23 +293,3 @@ def over_draws(by_seed: Mapping[int, Any], draws: list[list[int]]) -> list[Any]:
 def _gaps(ours: Mapping[int, Any], theirs: Mapping[int, Any]) -> dict[int, Any]:
     """First minus second for each seed that both have."""
     return {seed: ours[seed] - theirs[seed] for seed in ours if seed in theirs}
-
-
-def image_counts(
-    per_image: pd.DataFrame,
-) -> dict[tuple[str, int, int], tuple[tuple[str, ...], np.ndarray]]:
-    """Ids of the images, in order, and their pixel counts (3, N, C), by (arm, n, seed).
-
-    The counts are those of pixels that are right, true and predicted, per image and class; int64.
-    Images whose every pixel is ignored are left out.
-    """
-    if per_image.empty:
-        return {}
-    kinds = [[c for c in per_image if c.startswith(f"{kind}_")]
-             for kind in ("intersection", "truth", "predicted")]  # fmt: skip
-    counts = {}
-    for (arm, n, seed), rows in per_image.groupby(["arm", "n", "seed"], sort=False):
-        ordered = rows[rows[kinds[1]].any(axis=1)].sort_values("id")
-        counts_3NC = np.stack([ordered[columns].to_numpy(np.int64) for columns in kinds])
-        counts[str(arm), int(n), int(seed)] = (tuple(ordered["id"]), counts_3NC)
-    return counts
